@@ -8,14 +8,11 @@
 Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import hashlib
 import re
+from typing import Any, Dict
 
-MASK = u"\u2022" * 16
+MASK = "\u2022" * 16
 """What stands in place of the secret half, as in the dashboard."""
 
 FINGERPRINT_LENGTH = 16
@@ -33,7 +30,7 @@ class NotAKey(ValueError):
     """The text is not shaped like ``PREFIX.SECRET``. The message never repeats the text."""
 
 
-class ApiKey(object):
+class ApiKey:
     """One API key, ``PREFIX.SECRET``; printing or formatting it shows only the mask.
 
     :raises NotAKey: when the text is anything else than a key, surrounding white space included.
@@ -41,7 +38,7 @@ class ApiKey(object):
 
     __slots__ = ("_value",)
 
-    def __init__(self, text):
+    def __init__(self, text: Any) -> None:
         value = str(text)
         if len(value) > MAX_LENGTH or not _SHAPE.match(value):
             raise NotAKey(
@@ -50,26 +47,26 @@ class ApiKey(object):
             )
         self._value = value
 
-    def reveal(self):
+    def reveal(self) -> str:
         """Return the whole key. The only way to get it, so that every use can be found by name."""
         return self._value
 
     @property
-    def prefix(self):
+    def prefix(self) -> str:
         """The public half, before the first dot."""
         return self._value.partition(".")[0]
 
     @property
-    def masked(self):
+    def masked(self) -> str:
         """The key as the dashboard shows it: the prefix, a dot and sixteen bullets."""
-        return u"{0}.{1}".format(self.prefix, MASK)
+        return "{0}.{1}".format(self.prefix, MASK)
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """The first 16 hexadecimal digits of SHA-256: ``printf %s KEY | sha256sum | cut -c1-16``."""
         return hashlib.sha256(self._value.encode("ascii")).hexdigest()[:FINGERPRINT_LENGTH]
 
-    def describe(self, before=""):
+    def describe(self, before: str = "") -> Dict[str, str]:
         """Return ``{before}key_prefix``, ``…_masked`` and ``…_fingerprint``, all safe to show."""
         return {
             before + "key_prefix": self.prefix,
@@ -77,22 +74,19 @@ class ApiKey(object):
             before + "key_fingerprint": self.fingerprint,
         }
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, ApiKey) and self._value == other._value
 
-    def __ne__(self, other):
-        return not self == other
-
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(self._value)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "<ApiKey {0}>".format(self.fingerprint)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.masked
 
 
-def is_fingerprint(text):
+def is_fingerprint(text: object) -> bool:
     """Tell whether the text has the shape of a fingerprint: 16 lower-case hexadecimal digits."""
     return isinstance(text, str) and _FINGERPRINT.match(text) is not None

@@ -1,0 +1,73 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rotate the account's key in the controller's process; the documentation is with the module of the same name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, options_of, this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, unexpected
+from ansible_collections.multicart.keys.plugins.plugin_utils.operations import rotate_key
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import ROTATE
+from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, Request, Result
+
+
+class ActionModule(ActionBase):
+    """The action of M(multicart.keys.multicart_key_rotate)."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
+        try:
+            options = options_of(ROTATE, self._task.args, task_vars or {}, self._templar)
+            wanted = dict(options.given)
+            reveal = wanted.pop("reveal")
+            request = Request(check_mode=bool(self._task.check_mode), **wanted)
+            result.update(_shown(rotate_key(options.connection, this_run(), request), reveal))
+        except MulticartError as error:
+            result.update(failure(error), outcome=Outcome.UNCHANGED.value)
+        except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
+            result.update(failure(unexpected(error)), outcome=Outcome.UNKNOWN.value)
+        return result
+
+
+def _shown(rotation: Result, reveal: bool) -> dict[str, Any]:
+    """Return the task's result: masked, unless the key was asked for."""
+    shown: dict[str, Any] = {
+        "changed": rotation.changed,
+        "outcome": rotation.outcome.value,
+        "recovered": rotation.recovered,
+        "verified": rotation.verified,
+        "old_key_rejected": rotation.old_key_rejected,
+        "rotated_at": rotation.rotated_at,
+    }
+    if rotation.previous is not None:
+        shown.update(rotation.previous.describe("previous_"))
+    if rotation.live is not None:
+        shown.update(rotation.live.describe())
+        if reveal:
+            shown.update(api_key=rotation.live.reveal(), _ansible_no_log=True)
+    if rotation.changed and rotation.previous is not None:
+        shown["diff"] = _diff(rotation)
+    if rotation.error is not None:
+        shown.update(failure(rotation.error))
+    return shown
+
+
+def _diff(rotation: Result) -> dict[str, str]:
+    def line(key: Any) -> str:
+        return f"{key.masked} {key.fingerprint}\n" if key is not None else "(a new key, chosen by the service)\n"
+
+    header = "the account's API key"
+    return {
+        "before": line(rotation.previous),
+        "after": line(rotation.live),
+        "before_header": header,
+        "after_header": header,
+    }

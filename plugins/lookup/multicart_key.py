@@ -1,0 +1,95 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: multicart_key
+author: multicart.keys contributors
+short_description: Read the API key of a MultiCartAPI account
+version_added: 1.0.0
+description:
+  - Returns the live API key of the account, or its prefix, mask or fingerprint.
+  - Never changes anything at the service, so that it is safe in check mode. Logging in makes a session.
+  - The service is read at most once in one run of Ansible, whatever the number of hosts, tasks and forks.
+    After M(multicart.keys.multicart_key_rotate) it returns the new key without another read.
+  - Works in the controller's process with the controller's environment.
+extends_documentation_fragment:
+  - multicart.keys.connection
+  - multicart.keys.connection.plugins
+options:
+  _terms:
+    description:
+      - What to return, one value for each term. No term means V(api_key).
+    type: list
+    elements: str
+    choices: [api_key, key_prefix, key_masked, key_fingerprint]
+  cache:
+    description:
+      - V(false) reads the service although this run has read the key before.
+    type: bool
+    default: true
+seealso:
+  - module: multicart.keys.multicart_key_info
+"""
+
+EXAMPLES = r"""
+- name: Write the key into the environment file of the application
+  multicart.keys.multicart_env_file:
+    path: /etc/myapp/env
+    value: "{{ lookup('multicart.keys.multicart_key') }}"
+
+- name: Show which key is live
+  ansible.builtin.debug:
+    msg: "{{ lookup('multicart.keys.multicart_key', 'key_masked', 'key_fingerprint') }}"
+"""
+
+RETURN = r"""
+_raw:
+  description:
+    - The key, or the fields that the terms name.
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.multicart.keys.plugins.plugin_utils.edge import options_of, this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
+from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, read_account
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import LOOKUP
+
+_FIELDS = ("api_key", "key_prefix", "key_masked", "key_fingerprint")
+
+
+class LookupModule(LookupBase):
+    """The lookup P(multicart.keys.multicart_key#lookup)."""
+
+    def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
+        try:
+            fields = [_field(term) for term in terms] or ["api_key"]
+            options = options_of(LOOKUP, kwargs, variables or {}, self._templar)
+            if options.given["cache"]:
+                key = live_key(options.connection, this_run())
+            else:
+                key = read_account(options.connection, this_run()).key
+        except MulticartError as error:
+            failure = error
+        except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
+            failure = unexpected(error)
+        else:
+            values = {**key.describe(), "api_key": key.reveal()}
+            return [values[field] for field in fields]
+        # Outside the except blocks: ansible-core prints the whole chain of exceptions.
+        raise AnsibleLookupError(f"multicart_key ({failure.reason.value}): {failure}")
+
+
+def _field(term: Any) -> str:
+    if term not in _FIELDS:
+        raise MulticartError(
+            Reason.INVALID_OPTION, f"Unknown term. A term is one of {', '.join(_FIELDS)}.", "No term means api_key."
+        )
+    return str(term)

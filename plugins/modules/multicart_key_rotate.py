@@ -1,0 +1,161 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: multicart_key_rotate
+author: multicart.keys contributors
+short_description: Replace the API key of a MultiCartAPI account, once for one intent
+version_added: 1.0.0
+description:
+  - Replaces the account's API key and reads the new one back. The old key dies at once, so every consumer fails until it
+    holds the new one; the playbook P(multicart.keys.rotate#playbook) prepares and updates them.
+  - The request is authenticated by the key that it replaces, so the service itself refuses a repeat. An answer that
+    was lost is made good by reading, and by sending the same request once more.
+  - An API key alone is refused before any request, because it cannot read the key that replaces it.
+  - One rotation for an account in one run, whatever C(serial), C(strategy), loops, C(until) or a forgotten C(run_once) do.
+  - At most five requests when nothing fails, and one more to log in.
+  - Runs in the controller's process, whatever host the task is aimed at.
+extends_documentation_fragment:
+  - multicart.keys.connection
+  - multicart.keys.attributes
+  - multicart.keys.attributes.action_group
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Reads and decides as in a real run, and sends no rotation.
+  diff_mode:
+    support: full
+    details:
+      - Shows masks and fingerprints.
+  idempotent:
+    support: partial
+    details:
+      - Idempotent with O(if_fingerprint), and within one run.
+options:
+  if_fingerprint:
+    description:
+      - Fingerprint of the key to retire. Rotates only while that is the live key; otherwise RV(outcome=already_rotated).
+      - It names the intent, so the same task can be repeated at will.
+    type: str
+  settle_timeout:
+    description:
+      - Seconds in which the new key must become readable.
+    type: float
+    default: 30.0
+  verify:
+    description:
+      - Whether to prove, by one call each, that the new key works and the old one is refused.
+    type: bool
+    default: true
+  reveal:
+    description:
+      - Whether to return the new key in RV(api_key).
+      - The displayed result is censored then, even without C(no_log) on the task; the registered variable is whole.
+    type: bool
+    default: false
+  once_per_run:
+    description:
+      - Whether every later call in the same run of Ansible resumes the account's first rotation instead of starting
+        another one.
+    type: bool
+    default: true
+  read_back:
+    description:
+      - V(false) only revokes the key and does not read the new one, for an emergency without a session token. This is the
+        one case in which O(api_key) alone is accepted.
+    type: bool
+    default: true
+seealso:
+  - module: multicart.keys.multicart_key_info
+  - plugin: multicart.keys.multicart_key
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+- name: Look at the key
+  multicart.keys.multicart_key_info:
+  register: before
+
+- name: Replace exactly this key
+  multicart.keys.multicart_key_rotate:
+    if_fingerprint: "{{ before.key_fingerprint }}"
+  register: rotation
+
+- name: Write the new key
+  multicart.keys.multicart_env_file:
+    path: /etc/myapp/env
+    value: "{{ lookup('multicart.keys.multicart_key') }}"
+"""
+
+RETURN = r"""
+outcome:
+  description:
+    - V(rotated) means that this intent replaced the key; on a failure too, the old key is dead then.
+    - V(already_rotated) means that the key had been replaced before, by this run or somebody else.
+    - V(would_rotate) is the answer of check mode.
+    - V(unchanged) means that it failed and the old key is still the live one.
+    - V(unknown) means that it failed and it could not be learnt whether the key changed.
+  returned: always
+  type: str
+  sample: rotated
+reason:
+  description: Why it failed, from a closed list.
+  returned: failure
+  type: str
+  sample: unreachable
+recovered:
+  description: Whether an answer was lost and the truth was read back.
+  returned: when the options were valid
+  type: bool
+verified:
+  description: Whether the live key was proven to work, and the old one, where it is known, to be dead.
+  returned: when the options were valid
+  type: bool
+old_key_rejected:
+  description: Whether the service refused the old key; null where that was not tried.
+  returned: when the options were valid
+  type: bool
+rotated_at:
+  description: When this run replaced the key, UTC.
+  returned: when the options were valid
+  type: str
+  sample: "2026-06-20T03:00:00.123Z"
+key_prefix:
+  description: The public half of the live key.
+  returned: when the live key is known
+  type: str
+  sample: 173axcs
+key_masked:
+  description: The live key as the dashboard shows it.
+  returned: when the live key is known
+  type: str
+  sample: 173axcs.••••••••••••••••
+key_fingerprint:
+  description: The first 16 hexadecimal digits of the live key's SHA-256.
+  returned: when the live key is known
+  type: str
+  sample: 3f1c0a9be2d47788
+previous_key_prefix:
+  description: The public half of the key that was to be retired.
+  returned: when it is known
+  type: str
+  sample: 173axcs
+previous_key_masked:
+  description: The key that was to be retired, as the dashboard showed it.
+  returned: when it is known
+  type: str
+  sample: 173axcs.••••••••••••••••
+previous_key_fingerprint:
+  description: The first 16 hexadecimal digits of the SHA-256 of the key that was to be retired.
+  returned: when it is known
+  type: str
+  sample: 77aa0c9be2d43f1c
+api_key:
+  description: The live key itself.
+  returned: with O(reveal=true), when it is known
+  type: str
+"""

@@ -1,0 +1,378 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The HTTP client of MultiCartAPI: the only place that knows HTTP.
+
+Facts about the service are from its guide "Get or Regenerate Your API Key" and its public reference, both dated
+2026-06-20. Every answer in its envelope is HTTP 200; ``status`` in the body decides.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import queue
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils.hostile import clean_fields, clean_text
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
+from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account, RotationAnswer, Verdict
+
+try:
+    import requests
+    import requests.adapters
+    import requests.auth
+    import requests.utils
+except ImportError:  # not a dependency of ansible-core
+    requests = None  # type: ignore[assignment]
+
+VERSION = "1.0.0"
+"""Of the collection; a test holds it against galaxy.yml."""
+
+MAX_ANSWER = 256 * 1024
+"""Bytes of one answer; the real ones are below one KiB."""
+
+# The trailing slash differs from path to path, and a wrong one is answered with a redirect.
+LOGIN_PATH = "/users/login"
+ACCOUNT_PATH = "/users/account-details"
+ROTATE_PATH = "/users/api-key/update/"
+
+
+Answer = TypeVar("Answer")
+
+
+class TokenStore(Protocol):
+    """Keeps the token of this run's login, so that one run logs in once."""
+
+    def token(self) -> str | None: ...
+
+    def keep_token(self, token: str) -> None: ...
+
+
+class _Rejected(MulticartError):
+    """The service refused the credential."""
+
+
+class _NoAnswer(MulticartError):
+    """No usable answer came; ``sent`` tells whether the request may have reached the service."""
+
+    def __init__(self, reason: Reason, what: str, sent: bool = True) -> None:
+        super().__init__(reason, what)
+        self.sent = sent
+
+
+class Client:
+    """One conversation with the service over one kept connection; close it, or use it in a ``with`` block.
+
+    :param connection: address, TLS options and credentials.
+    :param tokens: where the token of this run's login is kept.
+    :raises MulticartError: ``requests_missing``, ``invalid_option`` (ca_path).
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        tokens: TokenStore,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if requests is None:
+            raise MulticartError(Reason.REQUESTS_MISSING, "The Python library requests is missing.")
+        self._connection = connection
+        self._tokens = tokens
+        self._sleep = sleep
+        self._clock = clock
+        self._secrets: set[str] = set(connection.secrets)
+        self._given_token = connection.session_token
+        self._logged_in = False
+        self._session = _session(connection)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def read(self) -> Account:
+        """Read the account and its live key with the best credential at hand: token, login, API key.
+
+        A token that turned out dead is replaced by a login, where there is one.
+
+        :raises MulticartError: ``no_credentials``, ``credentials_rejected``, ``malformed_key``, or why no usable
+            answer came within the timeout.
+        """
+        if not self._connection.can_read_back:
+            if self._connection.api_key is None:
+                raise MulticartError(Reason.NO_CREDENTIALS, "There is no credential to read the account with.")
+            return self._account(_key_header(self._connection.api_key))
+        token = self._given_token or self._tokens.token()
+        if token is not None:
+            self._secrets.add(token)
+            try:
+                return self._account(_token_header(token))
+            except _Rejected:
+                if self._connection.login is None or self._logged_in:
+                    raise
+        return self._account(_token_header(self._log_in()))
+
+    def rotate(self, key: ApiKey) -> RotationAnswer:
+        """Ask once, authenticated by the key that is to be replaced; never tries again by itself.
+
+        The service accepts it only while that key is alive, so that a repeat of the same request is harmless.
+        """
+        self._secrets.add(key.reveal())
+        try:
+            self._post(ROTATE_PATH, _key_header(key), {})
+        except _Rejected as error:
+            return RotationAnswer(Verdict.REJECTED, error)
+        except _NoAnswer as error:
+            return RotationAnswer(Verdict.UNCLEAR if error.sent else Verdict.NOT_SENT, error)
+        except MulticartError as error:
+            return RotationAnswer(Verdict.REFUSED, error)
+        return RotationAnswer(Verdict.ACCEPTED)
+
+    def accepts(self, key: ApiKey) -> bool:
+        """Tell whether the service lets this key in.
+
+        Nobody documents with which ``code`` a dead key is answered, so every definite failure counts as a no.
+
+        :raises MulticartError: when no usable answer came within the timeout.
+        """
+        try:
+            self._patiently(lambda: self._post(ACCOUNT_PATH, _key_header(key), {}))
+        except _NoAnswer:
+            raise
+        except MulticartError as error:
+            if error.reason in (Reason.CREDENTIALS_REJECTED, Reason.REFUSED):
+                return False
+            raise
+        return True
+
+    def _log_in(self) -> str:
+        login = self._connection.login
+        assert login is not None
+        data = self._patiently(lambda: self._post(LOGIN_PATH, {}, {"email": login.email, "password": login.password}))
+        token = data.get("token") if isinstance(data, dict) else None
+        if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]{1,4096}", token):
+            raise MulticartError(Reason.NOT_AN_ENVELOPE, "The answer to the login holds no usable session token.")
+        self._secrets.add(token)
+        self._given_token = token
+        self._logged_in = True
+        self._tokens.keep_token(token)
+        return token
+
+    def _account(self, credential: Mapping[str, str]) -> Account:
+        return self._patiently(lambda: self._to_account(self._post(ACCOUNT_PATH, credential, {})))
+
+    def _to_account(self, data: Any) -> Account:
+        account_id = data.get("id") if isinstance(data, dict) else None
+        if type(account_id) not in (int, str) or not re.fullmatch(r"[A-Za-z0-9-]{1,64}", str(account_id)):
+            raise _NoAnswer(Reason.NOT_AN_ENVELOPE, "The answer to account-details is not an account.")
+        text = data.get("api_key")
+        try:
+            key = ApiKey(text if isinstance(text, str) else "")
+        except NotAKey as error:
+            raise MulticartError(Reason.MALFORMED_KEY, f"The service's answer holds no usable key: {error}.") from None
+        self._secrets.add(key.reveal())
+        return Account(str(account_id), key, clean_fields(data, self._secrets))
+
+    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask again with growing pauses until a usable answer comes or the timeout has passed. Only for reads."""
+        pause, deadline = 0.2, self._clock() + self._connection.timeout
+        while True:
+            try:
+                return ask()
+            except _NoAnswer as error:
+                final = error.reason in (Reason.CERTIFICATE_INVALID, Reason.REDIRECT_REFUSED, Reason.ANSWER_TOO_LARGE)
+                if final or self._clock() + pause >= deadline:
+                    raise
+            self._sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+    def _post(self, path: str, credential: Mapping[str, str], body: Mapping[str, str]) -> Any:
+        """Send one request and return ``data`` of a successful envelope.
+
+        :raises MulticartError: ``_Rejected``, ``_NoAnswer``, or plain with ``refused`` for a definite no.
+        """
+        endpoint = f"POST {path}"
+        status, body_text = self._exchange(endpoint, path, credential, body)
+        if 300 <= status < 400:
+            raise _NoAnswer(Reason.REDIRECT_REFUSED, f"{endpoint} was answered with a redirect (HTTP {status}).")
+        if status in (401, 403):
+            raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the service refused the credential (HTTP {status}).")
+        if status != 200:
+            raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered with HTTP {status} instead of an envelope.")
+        return self._open_envelope(endpoint, body_text)
+
+    def _open_envelope(self, endpoint: str, body: bytes) -> Any:
+        try:
+            envelope = json.loads(body)
+        except (ValueError, RecursionError):
+            raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered with something else than JSON.") from None
+        if not isinstance(envelope, dict) or type(envelope.get("status")) is not int or "data" not in envelope:
+            raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered without an envelope (code, data, status).")
+        if envelope["status"] == 1:
+            return envelope["data"]
+        code = envelope.get("code")
+        if envelope["status"] != 0 or type(code) is not int or code >= 500:
+            # An inner failure does not tell whether the change was made.
+            raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint}: the service reported a failure of its own.")
+        said = clean_text(envelope["data"], self._secrets) if isinstance(envelope["data"], str) else ""
+        quoted = f' Its message: "{said}"' if said else " Its message repeats a credential." if said is None else ""
+        if code in (401, 403):
+            raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the service refused the credential.{quoted}")
+        if endpoint.endswith(LOGIN_PATH):
+            raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the service refused email and password.{quoted}")
+        raise MulticartError(Reason.REFUSED, f"{endpoint}: the service refused (code {code}).{quoted}")
+
+    def _exchange(
+        self, endpoint: str, path: str, credential: Mapping[str, str], body: Mapping[str, str]
+    ) -> tuple[int, bytes]:
+        """Do one HTTP exchange within the timeout, name resolution and a slow body included.
+
+        It runs in a thread of its own because nothing in an HTTP library bounds the whole of an exchange.
+        """
+        done: queue.SimpleQueue[tuple[int, bytes] | BaseException] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                done.put(self._send(path, credential, body))
+            except BaseException as error:  # pylint: disable=broad-except  # handed to the caller
+                done.put(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        try:
+            outcome = done.get(timeout=self._connection.timeout)
+        except queue.Empty:
+            self._session.close()
+            self._session = _session(self._connection)
+            seconds = f"{self._connection.timeout:g} s"
+            raise _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: no complete answer within {seconds}.") from None
+        if isinstance(outcome, MulticartError):
+            raise outcome
+        if isinstance(outcome, BaseException):
+            raise _transport_error(endpoint, outcome) from None
+        return outcome
+
+    def _send(self, path: str, credential: Mapping[str, str], body: Mapping[str, str]) -> tuple[int, bytes]:
+        url = self._connection.api_url + path
+        with self._session.post(
+            url,
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", **credential},
+            timeout=self._connection.timeout,
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"POST {path} was answered in an encoding nobody asked for.")
+            if response.status_code != 200:
+                return response.status_code, b""
+            text = response.raw.read(MAX_ANSWER + 1, decode_content=False)
+            if len(text) > MAX_ANSWER:
+                raise _NoAnswer(Reason.ANSWER_TOO_LARGE, f"POST {path} was answered with more than {MAX_ANSWER} bytes.")
+            length = response.headers.get("Content-Length", "")
+            if length.isdecimal() and int(length) != len(text):
+                raise _NoAnswer(Reason.UNREACHABLE, f"POST {path}: the answer ended too early.")
+            return response.status_code, text
+
+
+def _key_header(key: ApiKey) -> dict[str, str]:
+    return {"x-api-key": key.reveal()}
+
+
+def _token_header(token: str) -> dict[str, str]:
+    return {"Authorization": f"Token {token}"}
+
+
+def _session(connection: Connection) -> requests.Session:
+    """A session that takes proxies from the environment, and nothing else: no .netrc, no cookies, no CA bundle."""
+    session = requests.Session()
+    session.trust_env = False
+    session.auth = _leave_alone
+    if connection.api_url.startswith("https:"):
+        # Plain http is for loopback only, and a proxy is somewhere else.
+        session.proxies = requests.utils.get_environ_proxies(connection.api_url)
+    session.verify = _trust(connection)
+    session.cookies.set_policy(_NoCookies())
+    session.headers = requests.structures.CaseInsensitiveDict(
+        {
+            "User-Agent": f"multicart.keys/{VERSION} (Ansible collection; Python {platform.python_version()})",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
+    )
+    return session
+
+
+def _leave_alone(request: Any) -> Any:
+    """An explicit auth object, which .netrc cannot replace."""
+    return request
+
+
+def _trust(connection: Connection) -> str | bool:
+    """Return what certificates are checked against: ``ca_path``, else the system's store, else certifi's."""
+    if not connection.validate_certs:
+        return False
+    if connection.ca_path is not None:
+        path = os.path.expanduser(connection.ca_path)
+        if not os.path.exists(path):
+            raise MulticartError(
+                Reason.INVALID_OPTION,
+                "The option ca_path names no existing file or directory.",
+                "Give the path on the controller of a file with PEM certificates; nothing was changed.",
+            )
+        return path
+    store = ssl.get_default_verify_paths()
+    return store.cafile or store.capath or True
+
+
+def _transport_error(endpoint: str, error: BaseException) -> MulticartError:
+    """Name what went wrong below HTTP; the library's own text may hold addresses and more, so it is not quoted."""
+    if isinstance(error, requests.exceptions.SSLError):
+        causes = _causes(error)
+        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+            return _NoAnswer(
+                Reason.CERTIFICATE_INVALID, f"{endpoint}: the service's certificate is not valid here.", sent=False
+            )
+    if isinstance(error, requests.exceptions.ProxyError):
+        return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: the proxy gave no connection.", sent=False)
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: no connection in time.", sent=False)
+    if isinstance(error, requests.exceptions.ConnectionError):
+        refused = any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error))
+        unnamed = any(type(cause).__name__ == "NameResolutionError" for cause in _causes(error))
+        what = "the connection was refused" if refused else "the host name is unknown" if unnamed else "the connection broke"
+        return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: {what}.", sent=not (refused or unnamed))
+    if isinstance(error, (OSError, ValueError)) or type(error).__module__.split(".")[0] in ("urllib3", "http"):
+        return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: the exchange broke ({type(error).__name__}).")
+    return MulticartError(Reason.INTERNAL_ERROR, f"{endpoint}: unexpected {type(error).__name__}.")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """All exceptions behind one, over ``args``, ``reason``, cause and context, each once."""
+    found: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        cause = waiting.pop()
+        if isinstance(cause, BaseException) and not any(cause is known for known in found):
+            found.append(cause)
+            waiting += [*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__]
+    return found
+
+
+if requests is not None:
+    from http.cookiejar import DefaultCookiePolicy
+
+    class _NoCookies(DefaultCookiePolicy):
+        def set_ok(self, cookie: Any, request: Any) -> bool:
+            return False

@@ -1,0 +1,102 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one error of the controller side, and the closed list of reasons a failure can have."""
+
+from __future__ import annotations
+
+import enum
+import sys
+
+
+class Reason(str, enum.Enum):
+    """Why something failed: stable, machine-readable, the value of ``reason`` in every failed result."""
+
+    INVALID_OPTION = "invalid_option"
+    NO_CREDENTIALS = "no_credentials"
+    READBACK_IMPOSSIBLE = "readback_impossible"
+    INSECURE_URL = "insecure_url"
+    URL_NOT_BOUND = "url_not_bound"
+    REQUESTS_MISSING = "requests_missing"
+    UNREACHABLE = "unreachable"
+    CERTIFICATE_INVALID = "certificate_invalid"
+    REDIRECT_REFUSED = "redirect_refused"
+    NOT_AN_ENVELOPE = "not_an_envelope"
+    ANSWER_TOO_LARGE = "answer_too_large"
+    CREDENTIALS_REJECTED = "credentials_rejected"
+    REFUSED = "refused"
+    MALFORMED_KEY = "malformed_key"
+    ACCOUNT_MISMATCH = "account_mismatch"
+    NEW_KEY_UNREADABLE = "new_key_unreadable"
+    KEY_DID_NOT_CHANGE = "key_did_not_change"
+    NEW_KEY_REJECTED = "new_key_rejected"
+    OLD_KEY_STILL_VALID = "old_key_still_valid"
+    RUN_CACHE_UNUSABLE = "run_cache_unusable"
+    INTERNAL_ERROR = "internal_error"
+
+
+ADVICE: dict[Reason, str] = {
+    Reason.INVALID_OPTION: "Nothing was changed; correct the option and run again.",
+    Reason.NO_CREDENTIALS: (
+        "Set session_token, or email and password (variables multicart_session_token, multicart_email, "
+        "multicart_password; environment MULTICART_SESSION_TOKEN, MULTICART_EMAIL, MULTICART_PASSWORD)."
+    ),
+    Reason.READBACK_IMPOSSIBLE: (
+        "An API key cannot read the key that replaces it, so this would lock you out. Add session_token, or email "
+        "and password. In an emergency, read_back=false revokes the key without reading the new one."
+    ),
+    Reason.INSECURE_URL: "Use an https:// URL; http:// is accepted for a loopback address only.",
+    Reason.URL_NOT_BOUND: (
+        "A credential from the environment goes only where the environment says: set MULTICART_API_URL, "
+        "MULTICART_VALIDATE_CERTS and MULTICART_CA_PATH there too, or give the credential as a variable or option."
+    ),
+    Reason.REQUESTS_MISSING: f"Install it where Ansible runs: {sys.executable} -m pip install requests",
+    Reason.UNREACHABLE: "Check api_url, the network and any proxy of the controller, then run again.",
+    Reason.CERTIFICATE_INVALID: (
+        "Check that api_url names the right host; name a private certificate authority with ca_path."
+    ),
+    Reason.REDIRECT_REFUSED: "Credentials never follow a redirect. Set api_url to the address of the API itself.",
+    Reason.NOT_AN_ENVELOPE: "Check that api_url ends in /api/v1 and that no proxy answers in its place.",
+    Reason.ANSWER_TOO_LARGE: "Check that api_url is the address of the API.",
+    Reason.CREDENTIALS_REJECTED: (
+        "Check the credentials; a session token can be renewed by logging in, so give email and password as well."
+    ),
+    Reason.REFUSED: "Read the service's message, if there is one, and the account's state in the dashboard.",
+    Reason.MALFORMED_KEY: "Nothing was written. Look at the key in the dashboard.",
+    Reason.ACCOUNT_MISMATCH: "Make sure that session_token, email and api_key belong to the same account.",
+    Reason.NEW_KEY_UNREADABLE: (
+        "The old key is dead. Run again with working credentials: the live key is read back and rolled out without "
+        "another rotation. The dashboard shows it too."
+    ),
+    Reason.KEY_DID_NOT_CHANGE: "Read the key later with multicart_key_info and compare fingerprints, then run again.",
+    Reason.NEW_KEY_REJECTED: "Run again: the live key is read afresh and rolled out.",
+    Reason.OLD_KEY_STILL_VALID: "Treat the old key as alive; ask the service's support, and run again later.",
+    Reason.RUN_CACHE_UNUSABLE: "Check that Ansible's local temporary directory (local_tmp) is private and has space.",
+    Reason.INTERNAL_ERROR: "This is a defect of multicart.keys: please report it with this sentence.",
+}
+"""What to do next, a sentence or two for each reason."""
+
+
+class MulticartError(Exception):
+    """Something failed for a known reason. Its text is safe to show: it never holds a secret.
+
+    :param reason: one of the closed list.
+    :param what: what happened, a sentence; text from the service must have been cleaned before.
+    :param advice: what to do next, where the reason's own advice does not fit.
+    """
+
+    def __init__(self, reason: Reason, what: str, advice: str | None = None) -> None:
+        self.reason = reason
+        self.what = what
+        self.advice = ADVICE[reason] if advice is None else advice
+        super().__init__(f"{self.what} {self.advice}".strip())
+
+
+def unexpected(error: BaseException) -> MulticartError:
+    """Describe a defect by type and place only: the text of a foreign exception may hold anything."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" at {place.tb_frame.f_code.co_name}:{place.tb_lineno}" if place is not None else ""
+    return MulticartError(Reason.INTERNAL_ERROR, f"Unexpected {type(error).__name__}{where}.")

@@ -1,0 +1,55 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Text from the service is hostile until it was cleaned here."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+MAX_TEXT = 200
+"""Characters of the service's text that are ever shown."""
+
+_PIECE = 8
+"""Characters of a secret that count as a leak of it."""
+
+_SUSPECT_NAME = re.compile(r"key|secret|token|passw|credential", re.IGNORECASE)
+
+
+def clean_text(text: str, secrets: Iterable[str]) -> str | None:
+    """Return the text printable and short, or None if it repeats a secret or a piece of one in any usual form."""
+    flat = re.sub(r"[^\x20-\x7e]+", " ", text).strip()
+    if any(piece in form for form in (text, flat) for secret in secrets for piece in _pieces(secret)):
+        return None
+    return flat[:MAX_TEXT]
+
+
+def clean_fields(fields: Any, secrets: Iterable[str]) -> dict[str, Any]:
+    """Return the scalar fields of an account, texts cleaned; what looks like a credential is left out."""
+    held = tuple(secrets)
+    cleaned: dict[str, Any] = {}
+    for name, value in fields.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or _SUSPECT_NAME.search(name):
+            continue
+        if isinstance(value, str):
+            cleaned[name] = clean_text(value, held)
+        elif value is None or isinstance(value, (bool, int, float)):
+            cleaned[name] = value
+    return cleaned
+
+
+def _pieces(secret: str) -> set[str]:
+    forms = {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], secret[::-1], secret.encode().hex()}
+    for shift in range(3):
+        # Base64 has three alignments; the outer characters depend on the neighbours.
+        encoded = base64.b64encode(b"\0" * shift + secret.encode()).decode().rstrip("=")
+        forms.add(encoded[4 if shift else 0 : -1])
+    return {
+        form[start : start + _PIECE] for form in forms if form for start in range(max(1, len(form) - _PIECE + 1))
+    }

@@ -1,0 +1,65 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The operations of the key plugins: each holds the run cache and one connection to the service while it works."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils.client import Client
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
+from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, Request, Result, rotate
+from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import RunCache
+from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account
+
+
+def read_account(connection: Connection, cache: RunCache) -> Account:
+    """Read the account and its live key afresh.
+
+    :raises MulticartError: why it could not be read.
+    """
+    _need_credential(connection)
+    with cache.held_for(connection) as ledger, Client(connection, ledger) as client:
+        account = client.read()
+        ledger.learn(account)
+        return account
+
+
+def live_key(connection: Connection, cache: RunCache, newer_than: float = 0.0) -> ApiKey:
+    """Return the account's live key, read at most once in a run.
+
+    :param newer_than: what was read before this moment of ``time.monotonic()`` does not count.
+    :raises MulticartError: why it could not be read.
+    """
+    _need_credential(connection)
+    with cache.held_for(connection) as ledger:
+        known = ledger.live(newer_than)
+        if known is not None:
+            return known
+        with Client(connection, ledger) as client:
+            account = client.read()
+            ledger.learn(account)
+            return account.key
+
+
+def rotate_key(connection: Connection, cache: RunCache, request: Request) -> Result:
+    """Replace the account's key once for one intent. A failure is in the result, never raised."""
+    try:
+        _need_credential(connection)
+        if request.read_back and not connection.can_read_back:
+            raise MulticartError(Reason.READBACK_IMPOSSIBLE, "There is only an API key to rotate with.")
+        if not request.read_back:
+            request = replace(request, only_key=connection.api_key)
+        with cache.held_for(connection) as ledger, Client(connection, ledger) as client:
+            return rotate(client, ledger, request)
+    except MulticartError as error:
+        return Result(Outcome.UNCHANGED, error=error)
+
+
+def _need_credential(connection: Connection) -> None:
+    if not connection.can_read_back and connection.api_key is None:
+        raise MulticartError(Reason.NO_CREDENTIALS, "There is no credential at all.")

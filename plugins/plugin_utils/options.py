@@ -1,0 +1,332 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of the key plugins: the only list, and the one way from task, variables and environment to values."""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey, is_fingerprint
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
+
+DEFAULT_URL = "https://multicartapi.com/api/v1"
+
+
+class Source(enum.Enum):
+    """Where a value came from."""
+
+    TASK = "task"
+    VARIABLE = "variable"
+    ENVIRONMENT = "environment"
+    DEFAULT = "default"
+
+
+class Kind(enum.Enum):
+    """How a raw value is read."""
+
+    TEXT = "text"
+    SECRET = "secret"
+    BOOL = "bool"
+    SECONDS = "seconds"
+    PATH = "path"
+    FINGERPRINT = "fingerprint"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a task or lookup.
+
+    ``shared`` options may also come from the variable ``multicart_NAME`` and the environment ``MULTICART_NAME``.
+    """
+
+    name: str
+    kind: Kind
+    default: Any = None
+    shared: bool = False
+
+    @property
+    def variable(self) -> str:
+        return f"multicart_{self.name}"
+
+    @property
+    def environment(self) -> str:
+        return self.variable.upper()
+
+
+CONNECTION: tuple[Option, ...] = (
+    Option("api_url", Kind.TEXT, DEFAULT_URL, shared=True),
+    Option("session_token", Kind.SECRET, shared=True),
+    Option("email", Kind.TEXT, shared=True),
+    Option("password", Kind.SECRET, shared=True),
+    Option("api_key", Kind.SECRET, shared=True),
+    Option("validate_certs", Kind.BOOL, True, shared=True),
+    Option("ca_path", Kind.PATH, shared=True),
+    Option("timeout", Kind.SECONDS, 10.0, shared=True),
+)
+REVEAL = Option("reveal", Kind.BOOL, False)
+INFO: tuple[Option, ...] = (*CONNECTION, REVEAL)
+ROTATE: tuple[Option, ...] = (
+    *INFO,
+    Option("if_fingerprint", Kind.FINGERPRINT),
+    Option("settle_timeout", Kind.SECONDS, 30.0),
+    Option("verify", Kind.BOOL, True),
+    Option("once_per_run", Kind.BOOL, True),
+    Option("read_back", Kind.BOOL, True),
+)
+LOOKUP: tuple[Option, ...] = (*CONNECTION, Option("cache", Kind.BOOL, True))
+
+
+@dataclass(frozen=True)
+class Login:
+    """An account's email address and password."""
+
+    email: str
+    password: str
+
+    def __repr__(self) -> str:
+        return "<Login>"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach the service and with which credentials; every value is checked.
+
+    :ivar api_url: base URL without a trailing slash.
+    :ivar timeout: seconds one request may take, and within which a failing read is tried again.
+    """
+
+    api_url: str = DEFAULT_URL
+    session_token: str | None = None
+    login: Login | None = None
+    api_key: ApiKey | None = None
+    validate_certs: bool = True
+    ca_path: str | None = None
+    timeout: float = 10.0
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.api_url}>"
+
+    @property
+    def can_read_back(self) -> bool:
+        """Whether a key that is not known yet can be read: by session token or login."""
+        return self.session_token is not None or self.login is not None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret at hand, for taking them out of the service's texts."""
+        held = [self.session_token, self.login.password if self.login else None]
+        held.append(self.api_key.reveal() if self.api_key else None)
+        return tuple(secret for secret in held if secret)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The connection, and what else the task or lookup was given by name."""
+
+    connection: Connection
+    given: Mapping[str, Any]
+
+
+def resolve(
+    known: Iterable[Option],
+    task: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    template: Callable[[Any], Any],
+    environ: Mapping[str, str],
+) -> Options:
+    """Find every option's value: task option, then variable, then environment, then default. Empty means unset.
+
+    :param known: the options this plugin has.
+    :param task: the task's or lookup's own options, templated already.
+    :param variables: the host's variables; a shared option's one is templated here.
+    :param template: how a variable is templated.
+    :param environ: the controller's environment, taken literally.
+    :raises MulticartError: ``invalid_option``, ``malformed_key``, ``insecure_url`` or ``url_not_bound``.
+    """
+    options = {option.name: option for option in known}
+    _refuse_unknown(task, options)
+    values: dict[str, Any] = {}
+    sources: dict[str, Source] = {}
+    for option in options.values():
+        raw, sources[option.name] = _find(option, task, variables, template, environ)
+        given = sources[option.name] is not Source.DEFAULT
+        values[option.name] = _parse(option, raw, sources[option.name]) if given else raw
+    connection = _connection(values, sources)
+    shared = {option.name for option in CONNECTION}
+    return Options(connection, {name: value for name, value in values.items() if name not in shared})
+
+
+def _refuse_unknown(task: Mapping[str, Any], options: Mapping[str, Option]) -> None:
+    for name in task:
+        if name not in options:
+            near = difflib.get_close_matches(str(name), options, 1)
+            hint = f" Did you mean {near[0]}?" if near else f" Known options: {', '.join(sorted(options))}."
+            shown = name if re.fullmatch(r"\w{1,40}", str(name)) else "(not shown)"
+            raise MulticartError(Reason.INVALID_OPTION, f"Unknown option {shown}.{hint}")
+
+
+def _find(
+    option: Option,
+    task: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    template: Callable[[Any], Any],
+    environ: Mapping[str, str],
+) -> tuple[Any, Source]:
+    raw = task.get(option.name)
+    if not _unset(raw):
+        return raw, Source.TASK
+    if option.shared:
+        if not _unset(variables.get(option.variable)):
+            try:
+                raw = template(variables[option.variable])
+            except Exception as error:
+                # The text of a templating error may quote the expression or its parts.
+                raise MulticartError(
+                    Reason.INVALID_OPTION,
+                    f"The variable {option.variable} cannot be templated ({type(error).__name__}).",
+                ) from None
+            if not _unset(raw):
+                return raw, Source.VARIABLE
+        if environ.get(option.environment):
+            return environ[option.environment], Source.ENVIRONMENT
+    return option.default, Source.DEFAULT
+
+
+def _unset(raw: Any) -> bool:
+    return raw is None or (isinstance(raw, str) and raw == "")
+
+
+def _invalid(option: Option, source: Source, must: str, reason: Reason = Reason.INVALID_OPTION) -> MulticartError:
+    place = {
+        Source.VARIABLE: f" (from the variable {option.variable})",
+        Source.ENVIRONMENT: f" (from the environment variable {option.environment})",
+    }.get(source, "")
+    return MulticartError(
+        reason, f"The option {option.name}{place} {must}.", "Nothing was changed; correct it and run again."
+    )
+
+
+def _parse(option: Option, raw: Any, source: Source) -> Any:
+    """Read a raw value strictly; the error names the option and where it came from, never the value."""
+    if isinstance(raw, (dict, list, tuple, set)):
+        raise _invalid(option, source, "must be a single value, not a list or a mapping")
+    if option.kind is Kind.BOOL:
+        return _parse_bool(option, raw, source)
+    if option.kind is Kind.SECONDS:
+        return _parse_seconds(option, raw, source)
+    text = str(raw)
+    if option.kind is Kind.FINGERPRINT and not is_fingerprint(text):
+        raise _invalid(option, source, "must be a fingerprint: 16 lower-case hexadecimal digits")
+    if option.kind is Kind.SECRET and option.name != "password" and not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise _invalid(option, source, "must be printable ASCII without white space")
+    return text
+
+
+def _parse_bool(option: Option, raw: Any, source: Source) -> bool:
+    word = str(raw).strip().lower()
+    if word in ("true", "yes", "on", "1"):
+        return True
+    if word in ("false", "no", "off", "0"):
+        return False
+    raise _invalid(option, source, "must be true or false")
+
+
+def _parse_seconds(option: Option, raw: Any, source: Source) -> float:
+    try:
+        seconds = float(raw)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if isinstance(raw, bool) or not 0 < seconds <= 3600:
+        raise _invalid(option, source, "must be a number of seconds above 0 and up to 3600")
+    return seconds
+
+
+def _connection(values: Mapping[str, Any], sources: Mapping[str, Source]) -> Connection:
+    login = None
+    if values["email"] and values["password"]:
+        login = Login(values["email"], values["password"])
+    elif values["email"] or values["password"]:
+        missing = "password" if values["email"] else "email"
+        raise MulticartError(
+            Reason.INVALID_OPTION,
+            f"The option {missing} is missing: a login needs both email and password.",
+            f"Set {missing} too, or neither of them.",
+        )
+    if values["session_token"] and login and not sources["session_token"] is sources["email"] is sources["password"]:
+        # A token and a login from different places may belong to different accounts; the token wins.
+        login = None
+    api_key = None
+    if values["api_key"]:
+        try:
+            api_key = ApiKey(values["api_key"])
+        except NotAKey as error:
+            option = next(option for option in CONNECTION if option.name == "api_key")
+            raise _invalid(option, sources["api_key"], f"is wrong: {error}", Reason.MALFORMED_KEY) from None
+    connection = Connection(
+        api_url=_checked_url(values["api_url"]),
+        session_token=values["session_token"],
+        login=login,
+        api_key=api_key,
+        validate_certs=values["validate_certs"],
+        ca_path=values["ca_path"],
+        timeout=values["timeout"],
+    )
+    _refuse_unbound(connection, sources)
+    return connection
+
+
+def _checked_url(url: str) -> str:
+    """Return the base URL without its trailing slash, or say what is wrong with it."""
+    wrong = None
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        parts = None
+    if parts is None or not host or parts.scheme not in ("http", "https") or not re.fullmatch(r"[\x21-\x7e]+", url):
+        wrong = "must be an absolute http:// or https:// URL"
+    elif parts.username is not None or parts.password is not None:
+        wrong = "must not hold a user name or password"
+    elif parts.query or parts.fragment:
+        wrong = "must not hold a query or fragment"
+    if wrong or parts is None or not host:
+        raise MulticartError(Reason.INVALID_OPTION, f"The option api_url {wrong}.", f"The default is {DEFAULT_URL}.")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise MulticartError(Reason.INSECURE_URL, "The option api_url would send credentials unencrypted.")
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_unbound(connection: Connection, sources: Mapping[str, Source]) -> None:
+    """A launch-time variable must not be able to send a credential of the environment elsewhere."""
+    in_use = [
+        *(["session_token"] if connection.session_token else []),
+        *(["email", "password"] if connection.login else []),
+        *(["api_key"] if connection.api_key else []),
+    ]
+    from_environment = [name for name in in_use if sources[name] is Source.ENVIRONMENT]
+    elsewhere = [
+        name for name in ("api_url", "validate_certs", "ca_path") if sources[name] in (Source.TASK, Source.VARIABLE)
+    ]
+    if from_environment and elsewhere:
+        raise MulticartError(
+            Reason.URL_NOT_BOUND,
+            f"The credential {from_environment[0]} comes from the environment, but {elsewhere[0]} does not.",
+        )

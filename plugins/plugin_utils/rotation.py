@@ -1,0 +1,335 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The rotation: the order of things and every decision, over a service and a ledger. No HTTP, no Ansible, no I/O.
+
+An *intent* is to retire one key. The request to rotate is authenticated by that very key, so the service itself
+refuses whatever comes second: the same request may be sent again after a lost answer, and a lost race ends with the
+live key in hand.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Protocol
+
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account, RotationAnswer, Service, Verdict
+
+
+class Outcome(str, enum.Enum):
+    """How a rotation ended."""
+
+    ROTATED = "rotated"
+    ALREADY_ROTATED = "already_rotated"
+    WOULD_ROTATE = "would_rotate"
+    UNCHANGED = "unchanged"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller wants.
+
+    :ivar if_fingerprint: the key to retire, by fingerprint; None: whichever is live.
+    :ivar settle_timeout: seconds in which a replaced key must become readable, and the old one dead.
+    :ivar verify: prove that the new key works and the old one does not.
+    :ivar once_per_run: resume the intent that this run already has, if any.
+    :ivar check_mode: read and decide, but do not rotate.
+    :ivar read_back: read the new key; False only revokes, for an emergency.
+    :ivar only_key: with ``read_back`` off, the key to revoke; None: the one that a read tells.
+    """
+
+    if_fingerprint: str | None = None
+    settle_timeout: float = 30.0
+    verify: bool = True
+    once_per_run: bool = True
+    check_mode: bool = False
+    read_back: bool = True
+    only_key: ApiKey | None = None
+
+
+@dataclass
+class Result:
+    """How it ended, and everything worth telling; holds keys, so it is shown only through its fields' masks.
+
+    :ivar live: the live key, where it is known.
+    :ivar previous: the key that was to be retired, where it is known.
+    :ivar recovered: an answer was lost and the truth was read back.
+    :ivar verified: the live key was proven to work, and the previous one, if known, to be dead.
+    :ivar old_key_rejected: the service refused the previous key; None where that was not tried.
+    :ivar rotated_at: when this run replaced the key, UTC, ISO 8601.
+    :ivar error: why it failed; None: it did not.
+    """
+
+    outcome: Outcome
+    live: ApiKey | None = None
+    previous: ApiKey | None = None
+    recovered: bool = False
+    verified: bool = False
+    old_key_rejected: bool | None = None
+    rotated_at: str | None = None
+    error: MulticartError | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether this call replaced the key, or would."""
+        return self.outcome in (Outcome.ROTATED, Outcome.WOULD_ROTATE)
+
+
+@dataclass
+class Intent:
+    """The intent of one account in this run.
+
+    :ivar retire: the key to retire.
+    :ivar sent: a request left and was not definitely refused.
+    :ivar done: the service has another key by now.
+    :ivar rotated_at: when this run replaced it, UTC, ISO 8601.
+    :ivar verified: the proofs succeeded.
+    """
+
+    retire: ApiKey
+    sent: bool = False
+    done: bool = False
+    rotated_at: str | None = None
+    verified: bool = False
+
+
+class Ledger(Protocol):
+    """What this run knows of the account; it outlives the call but not the run."""
+
+    def live(self) -> ApiKey | None:
+        """Return the live key as it was last learnt."""
+
+    def learn(self, account: Account) -> None:
+        """Keep an account that was just read."""
+
+    def intent(self) -> Intent | None:
+        """Return the intent of this run."""
+
+    def record(self, intent: Intent) -> None:
+        """Keep the intent; it must last before this returns."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time, replaceable in tests."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    utc: Callable[[], str] = lambda: datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def rotate(service: Service, ledger: Ledger, request: Request, clock: Clock | None = None) -> Result:
+    """Replace the key once for one intent, or say truthfully what is the case instead. Never raises for a failure."""
+    return _Rotation(service, ledger, request, clock or Clock()).run()
+
+
+class _Rotation:
+    def __init__(self, service: Service, ledger: Ledger, request: Request, clock: Clock) -> None:
+        self._service = service
+        self._ledger = ledger
+        self._request = request
+        self._clock = clock
+        self._account_id: str | None = None
+        self._read_error: MulticartError | None = None
+
+    def run(self) -> Result:
+        try:
+            result = self._before_anything_is_sent()
+        except MulticartError as error:
+            return Result(Outcome.UNCHANGED, error=error)
+        if isinstance(result, Intent):
+            result = self._carry_out(result)
+        return self._proven(result) if self._request.verify and result.error is None else result
+
+    def _before_anything_is_sent(self) -> Result | Intent:
+        """Return the intent that is to be carried out, or the result where there is nothing to send."""
+        if not self._request.read_back:
+            return self._intent_to_revoke()
+        intent = self._ledger.intent() if self._request.once_per_run else None
+        if intent is not None and intent.done:
+            return Result(Outcome.ALREADY_ROTATED, self._ledger.live(), intent.retire, rotated_at=intent.rotated_at)
+        live = self._read()
+        # Another credential of the same account may have recorded the intent; the account is known only now.
+        intent = self._ledger.intent() if self._request.once_per_run else None
+        if intent is not None and intent.retire != live:
+            return self._replaced(intent, live, ours=intent.sent, recovered=intent.sent)
+        if intent is None and self._request.if_fingerprint not in (None, live.fingerprint):
+            return Result(Outcome.ALREADY_ROTATED, live)
+        if self._request.check_mode:
+            return Result(Outcome.WOULD_ROTATE, previous=live)
+        return intent or Intent(live)
+
+    def _intent_to_revoke(self) -> Result | Intent:
+        key = self._request.only_key or self._read()
+        if self._request.if_fingerprint not in (None, key.fingerprint):
+            if self._request.only_key is None:
+                return Result(Outcome.ALREADY_ROTATED, key)
+            raise MulticartError(Reason.INVALID_OPTION, "The option api_key is not the key that if_fingerprint names.")
+        return Result(Outcome.WOULD_ROTATE, previous=key) if self._request.check_mode else Intent(key)
+
+    def _carry_out(self, intent: Intent) -> Result:
+        """Send the request, once more if its answer was lost, and find out what became of the key."""
+        answers = [self._send(intent)]
+        new = None
+        if answers[0].verdict in (Verdict.UNCLEAR, Verdict.NOT_SENT):
+            new = self._look(intent.retire)
+            if new is None:
+                answers.append(self._send(intent))
+        verdicts = {answer.verdict for answer in answers}
+        ours = not verdicts.isdisjoint({Verdict.ACCEPTED, Verdict.UNCLEAR})
+        old_alive = None
+        if new is None and verdicts != {Verdict.NOT_SENT}:
+            new = self._settled(intent.retire) if ours else self._look(intent.retire)
+            if new is None:
+                old_alive = self._alive(intent.retire)
+                if old_alive is False and Verdict.ACCEPTED not in verdicts and self._is_locked_out():
+                    # The service lets nothing in at all, so that this says nothing of the old key.
+                    old_alive = None
+                if old_alive is False and not ours:
+                    new = self._settled(intent.retire)
+        recovered = ours and answers[0].verdict is not Verdict.ACCEPTED
+        if new is not None:
+            return self._replaced(intent, new, ours, recovered)
+        if old_alive is False:
+            return self._replaced(intent, None, ours, recovered)
+        intent.sent = ours
+        self._remember(intent)
+        error = answers[-1].error
+        if not ours and (old_alive or verdicts == {Verdict.NOT_SENT}):
+            return Result(Outcome.UNCHANGED, intent.retire, intent.retire, error=error)
+        if Verdict.ACCEPTED in verdicts and old_alive:
+            what = "The service accepted the rotation, but the old key still works and is still the one on record."
+            error = MulticartError(Reason.KEY_DID_NOT_CHANGE, what)
+        return Result(Outcome.UNKNOWN, None, intent.retire, error=_unknown(intent.retire, self._read_error or error))
+
+    def _is_locked_out(self) -> bool:
+        return self._read_error is not None and self._read_error.reason is Reason.CREDENTIALS_REJECTED
+
+    def _send(self, intent: Intent) -> RotationAnswer:
+        intent.sent = True
+        self._remember(intent)
+        return self._service.rotate(intent.retire)
+
+    def _replaced(self, intent: Intent, new: ApiKey | None, ours: bool, recovered: bool) -> Result:
+        """The key to retire is not the account's any more; say by whom it was replaced and with what."""
+        intent.done = new is not None
+        intent.sent = False
+        if ours:
+            intent.rotated_at = self._clock.utc()
+        self._remember(intent)
+        outcome = Outcome.ROTATED if ours else Outcome.ALREADY_ROTATED
+        result = Result(outcome, new, intent.retire, recovered, rotated_at=intent.rotated_at)
+        if new is None:
+            result.old_key_rejected = True
+            if self._request.read_back:
+                result.error = self._unreadable()
+        return result
+
+    def _unreadable(self) -> MulticartError:
+        cause = f" {self._read_error.what}" if self._read_error else ""
+        return MulticartError(Reason.NEW_KEY_UNREADABLE, f"The key was replaced; the new one cannot be read.{cause}")
+
+    def _remember(self, intent: Intent) -> None:
+        if self._request.read_back:
+            self._ledger.record(intent)
+
+    def _read(self) -> ApiKey:
+        account = self._service.read()
+        if self._account_id not in (None, account.id):
+            raise MulticartError(Reason.ACCOUNT_MISMATCH, "The credentials at hand read two different accounts.")
+        self._account_id = account.id
+        self._ledger.learn(account)
+        return account.key
+
+    def _look(self, old: ApiKey) -> ApiKey | None:
+        """Read once; return the account's key if it is another than the old one."""
+        if not self._request.read_back:
+            return None
+        try:
+            key = self._read()
+        except MulticartError as error:
+            self._read_error = error
+            return None
+        self._read_error = None
+        return key if key != old else None
+
+    def _settled(self, old: ApiKey) -> ApiKey | None:
+        """Read until the account's key is another than the old one, or ``settle_timeout`` has passed."""
+        pause, deadline = 0.1, self._clock.monotonic() + self._request.settle_timeout
+        while True:
+            new = self._look(old)
+            if new is not None or not self._request.read_back or self._is_locked_out():
+                return new
+            if self._clock.monotonic() + pause > deadline:
+                return None
+            self._clock.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+    def _alive(self, key: ApiKey) -> bool | None:
+        try:
+            return self._service.accepts(key)
+        except MulticartError as error:
+            self._read_error = self._read_error or error
+            return None
+
+    def _proven(self, result: Result) -> Result:
+        """Prove that the live key works and the previous one is dead."""
+        if result.outcome is Outcome.WOULD_ROTATE:
+            return result
+        intent = self._ledger.intent() if self._request.read_back else None
+        if intent is not None and intent.verified and intent.retire == result.previous:
+            result.verified = result.old_key_rejected = True
+            return result
+        try:
+            self._prove_live(result)
+            self._prove_dead(result)
+        except MulticartError as error:
+            result.error = error
+            return result
+        result.verified = True
+        if intent is not None and intent.retire == result.previous:
+            intent.verified = True
+            self._remember(intent)
+        return result
+
+    def _prove_live(self, result: Result) -> None:
+        for _attempt in range(3):
+            if result.live is None or self._service.accepts(result.live):
+                return
+            # Somebody may have replaced it meanwhile: what counts is the key that is live now.
+            newest = self._read()
+            if newest == result.live:
+                break
+            result.live = newest
+        raise MulticartError(Reason.NEW_KEY_REJECTED, "The service does not let in the key that it has on record.")
+
+    def _prove_dead(self, result: Result) -> None:
+        if result.previous is None or result.old_key_rejected:
+            return
+        pause, deadline = 0.1, self._clock.monotonic() + self._request.settle_timeout
+        while self._service.accepts(result.previous):
+            result.old_key_rejected = False
+            if self._clock.monotonic() + pause > deadline:
+                raise MulticartError(Reason.OLD_KEY_STILL_VALID, "The key was replaced, but the old one still works.")
+            self._clock.sleep(pause)
+            pause = min(pause * 2, 2.0)
+        result.old_key_rejected = True
+
+
+def _unknown(retire: ApiKey, cause: MulticartError | None) -> MulticartError:
+    reason = cause.reason if cause else Reason.KEY_DID_NOT_CHANGE
+    what = f"{cause.what} " if cause else ""
+    return MulticartError(
+        reason,
+        f"{what}Whether the key was replaced could not be learnt.",
+        f"Run again with if_fingerprint={retire.fingerprint}: that is the same intent and cannot rotate twice. "
+        "multicart_key_info tells the live fingerprint.",
+    )

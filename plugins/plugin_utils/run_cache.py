@@ -1,0 +1,159 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The run cache: what this run of Ansible knows about accounts, shared by all its forks and plays.
+
+One private file in Ansible's per-run temporary directory, locked while it is used and encrypted with a key that is
+never on disk: multiprocessing hands its ``authkey`` to every fork of a run. After a SIGKILL what is left is noise.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
+from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Intent
+from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account
+
+try:
+    from cryptography import fernet
+except ImportError:
+    fernet = None  # type: ignore[assignment]
+
+
+class RunCache:
+    """The cache of one run.
+
+    :param directory: a private directory that lives as long as the run.
+    :param secret: bytes shared by all processes of the run and nobody else.
+    """
+
+    def __init__(self, directory: str, secret: bytes) -> None:
+        self._path = os.path.join(directory, "multicart.keys.cache")
+        self._secret = secret
+
+    @contextmanager
+    def held_for(self, connection: Connection) -> Iterator[AccountLedger]:
+        """Hold the cache alone, every other fork waiting, and open it at one connection's account.
+
+        :raises MulticartError: ``run_cache_unusable``.
+        """
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unusable(f"cannot be opened ({error.strerror})") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield AccountLedger(_EncryptedFile(descriptor, self._secret), connection)
+        finally:
+            os.close(descriptor)
+
+
+class AccountLedger:
+    """The part of the cache that belongs to one connection; every change lasts before the method returns.
+
+    The account behind a credential is known once it was read; two credentials of one account share what is known.
+    """
+
+    def __init__(self, file: _EncryptedFile, connection: Connection) -> None:
+        self._file = file
+        self._contents: dict[str, Any] = file.load() or {"tokens": {}, "account_of": {}, "accounts": {}}
+        self._url = connection.api_url
+        self._credential = _credential_id(connection)
+
+    def token(self) -> str | None:
+        """Return the session token of this run's login."""
+        token = self._contents["tokens"].get(self._credential)
+        return str(token) if token else None
+
+    def keep_token(self, token: str) -> None:
+        """Keep the session token of this run's login."""
+        self._contents["tokens"][self._credential] = token
+        self._save()
+
+    def live(self, newer_than: float = 0.0) -> ApiKey | None:
+        """Return the live key as it was last learnt, if that was after a moment of ``time.monotonic()``."""
+        known = self._known()
+        return ApiKey(known["live"]) if known and known["read_at"] > newer_than else None
+
+    def learn(self, account: Account) -> None:
+        """Keep an account that was just read."""
+        name = f"{self._url} {account.id}"
+        known = self._contents["accounts"].setdefault(name, {"intent": None})
+        # The monotonic clock is the machine's, so it compares between the forks of a run.
+        known.update(live=account.key.reveal(), read_at=time.monotonic())
+        self._contents["account_of"][self._credential] = name
+        self._save()
+
+    def intent(self) -> Intent | None:
+        """Return the intent that this run has for the account."""
+        known = self._known()
+        if known is None or known["intent"] is None:
+            return None
+        return Intent(**{**known["intent"], "retire": ApiKey(known["intent"]["retire"])})
+
+    def record(self, intent: Intent) -> None:
+        """Keep the intent of the account, which must have been read before."""
+        known = self._known()
+        if known is not None:
+            known["intent"] = {**vars(intent), "retire": intent.retire.reveal()}
+            self._save()
+
+    def _known(self) -> dict[str, Any] | None:
+        name = self._contents["account_of"].get(self._credential)
+        known: dict[str, Any] | None = self._contents["accounts"].get(name)
+        return known
+
+    def _save(self) -> None:
+        self._file.save(self._contents)
+
+
+class _EncryptedFile:
+    """JSON in an open file, encrypted and authenticated."""
+
+    def __init__(self, descriptor: int, secret: bytes) -> None:
+        if fernet is None:
+            raise _unusable("needs the Python library cryptography, a dependency of ansible-core")
+        key = hashlib.blake2b(secret, digest_size=32, person=b"multicart.keys").digest()
+        self._descriptor = descriptor
+        self._cipher = fernet.Fernet(base64.urlsafe_b64encode(key))
+
+    def load(self) -> Any:
+        noise = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
+        try:
+            return json.loads(self._cipher.decrypt(noise)) if noise else None
+        except fernet.InvalidToken:
+            # Cut short by a full disk or a kill. Nothing is lost: the service is the source of truth.
+            return None
+
+    def save(self, contents: Any) -> None:
+        noise = self._cipher.encrypt(json.dumps(contents).encode())
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, noise, 0)
+        except OSError as error:
+            raise _unusable(f"cannot be written ({error.strerror})") from None
+
+
+def _unusable(how: str) -> MulticartError:
+    return MulticartError(Reason.RUN_CACHE_UNUSABLE, f"The run cache {how}.")
+
+
+def _credential_id(connection: Connection) -> str:
+    """A one-way name for the service and the credentials that read it."""
+    login = connection.login
+    parts = [connection.api_url, connection.session_token, login and login.email, login and login.password]
+    if not connection.can_read_back and connection.api_key is not None:
+        parts.append(connection.api_key.reveal())
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

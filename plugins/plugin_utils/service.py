@@ -1,0 +1,66 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The words in which the rotation and the service talk to each other; no HTTP, no Ansible."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account as the service tells it.
+
+    :ivar id: the service's id of the account.
+    :ivar key: its live key.
+    :ivar fields: its other fields, cleaned, safe to show.
+    """
+
+    id: str
+    key: ApiKey
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Verdict(enum.Enum):
+    """What the service made of one request to rotate."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"  # it did not let the credential in
+    REFUSED = "refused"  # a definite no for another cause
+    UNCLEAR = "unclear"  # no usable answer: accepted or not
+    NOT_SENT = "not_sent"  # the request cannot have reached it
+
+
+@dataclass(frozen=True)
+class RotationAnswer:
+    """The verdict on one request to rotate, with the error to report for all but ``ACCEPTED``."""
+
+    verdict: Verdict
+    error: MulticartError | None = None
+
+
+class Service(Protocol):
+    """What the rotation needs of the service."""
+
+    def read(self) -> Account:
+        """Read the account with a credential that outlives its key.
+
+        :raises MulticartError: why it could not be read.
+        """
+
+    def rotate(self, key: ApiKey) -> RotationAnswer:
+        """Ask once for a rotation, authenticated by the key that is to be replaced."""
+
+    def accepts(self, key: ApiKey) -> bool:
+        """Tell whether the service lets this key in.
+
+        :raises MulticartError: when that could not be learnt.
+        """
