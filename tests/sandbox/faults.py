@@ -5,8 +5,8 @@
 """The faults, one small function each, in one table.
 
 To add one: write a function that takes a :class:`Call` and returns an :class:`Answer`, decorate it, and add
-its line to README.md (a test compares). Calling ``call.judge()`` is what carries the request out: a fault that
-does not call it leaves everything unchanged; one that calls it and spoils the answer spoils it after the change.
+its line to README.md (a test compares). Calling ``call.judge()`` is what carries the request out: a fault
+that does not call it leaves everything unchanged, one that does spoils the answer to a change that was made.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ Standard library only; but the interpreter that holds it also runs it, and that 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import queue
@@ -17,15 +18,13 @@ import ssl
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
-from .shapes import DEFAULT_ACCOUNT, Account, JournalEntry, Settings
+from .shapes import CONTROL_PATH, DEFAULT_ACCOUNT, Account, JournalEntry, Settings
 
 _ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 30.0
@@ -150,6 +149,7 @@ class Sandbox:
         self.url = ready["url"]
         self.control = ready["control"]
         self.ca_path = ready["ca_path"]
+        self._trust = ssl.create_default_context(cafile=self.ca_path) if self.ca_path else None
 
     def _wait_for_line(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         assert process.stdout is not None
@@ -236,16 +236,18 @@ class Sandbox:
         return cast(Account, self._call("POST", "/rotate", {"email": email or self.account()["email"]}))
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
-        # An empty ProxyHandler: a proxy in the environment belongs to the code under test, not to its test.
-        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
-        if self.ca_path:
-            context = ssl.create_default_context(cafile=self.ca_path)
-            handlers.append(urllib.request.HTTPSHandler(context=context))
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        asked = urllib.request.Request(self.control + path, data, headers, method=method)
-        try:
-            with urllib.request.build_opener(*handlers).open(asked, timeout=_CALL_SECONDS) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise SandboxError(f"{method} {path}: {error.read().decode(errors='replace')}") from None
+        # http.client knows no proxies: those in the environment are for the code under test, not its test.
+        host, port = urlsplit(self.control).hostname or "", self.port
+        connection = (
+            http.client.HTTPSConnection(host, port, timeout=_CALL_SECONDS, context=self._trust)
+            if self._trust
+            else http.client.HTTPConnection(host, port, timeout=_CALL_SECONDS)
+        )
+        with contextlib.closing(connection):
+            data = None if body is None else json.dumps(body)
+            connection.request(method, CONTROL_PATH + path, data, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        if answer.status != http.HTTPStatus.OK:
+            raise SandboxError(f"{method} {path}: {text}")
+        return json.loads(text)
