@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -41,13 +42,9 @@ def _account(text: str) -> tuple[str, str]:
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.sandbox", description="A stand-in for MultiCartAPI."
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.sandbox", description="A stand-in for MultiCartAPI.")
     parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="where everything is kept")
-    parser.add_argument(
-        "--host", type=_loopback, default="127.0.0.1", help="loopback address (default: %(default)s)"
-    )
+    parser.add_argument("--host", type=_loopback, default="127.0.0.1", help="loopback address (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="0, the default, picks a free one")
     parser.add_argument("--tls", action="store_true", help="serve HTTPS; writes DIR/ca.pem")
     parser.add_argument(
@@ -112,10 +109,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.banner:
         banner = _banner(base + API_PATH, first["email"], first["password"], ca_path)
         print(banner, file=sys.stderr, flush=True)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
-    except KeyboardInterrupt:
-        pass
     return 0
 
 

@@ -85,9 +85,7 @@ def everything(db: sqlite3.Connection) -> list[Account]:
 def _everything(db: sqlite3.Connection, row: sqlite3.Row) -> Account:
     mine = (row["id"],)
     former = db.execute("SELECT api_key FROM former_keys WHERE account = ? ORDER BY seq", mine).fetchall()
-    sessions = db.execute(
-        "SELECT token, expired FROM sessions WHERE account = ? ORDER BY seq", mine
-    ).fetchall()
+    sessions = db.execute("SELECT token, expired FROM sessions WHERE account = ? ORDER BY seq", mine).fetchall()
     return {
         "id": row["id"],
         "user": row["id"] + _USER_OFFSET,
@@ -112,10 +110,7 @@ def owner(db: sqlite3.Connection, credential: Credential) -> int | None:
     if credential.kind == "token":
         query = "SELECT account FROM sessions WHERE token = ?"
     elif credential.kind == "key":
-        query = (
-            "SELECT id FROM accounts WHERE api_key = ?1"
-            " UNION SELECT account FROM former_keys WHERE api_key = ?1"
-        )
+        query = "SELECT id FROM accounts WHERE api_key = ?1 UNION SELECT account FROM former_keys WHERE api_key = ?1"
     else:
         return None
     row = db.execute(query, (credential.value,)).fetchone()
@@ -152,8 +147,7 @@ def open_session(db: sqlite3.Connection, account: int) -> str:
 def expire_sessions(db: sqlite3.Connection, account: int | None = None, token: str | None = None) -> int:
     """End all sessions, those of one account, or a single one; return how many ended."""
     cursor = db.execute(
-        "UPDATE sessions SET expired = 1"
-        " WHERE NOT expired AND coalesce(account = ?, 1) AND coalesce(token = ?, 1)",
+        "UPDATE sessions SET expired = 1 WHERE NOT expired AND coalesce(account = ?, 1) AND coalesce(token = ?, 1)",
         (account, token),
     )
     return cursor.rowcount

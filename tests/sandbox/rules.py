@@ -62,9 +62,7 @@ class Rule:
 
     def matches(self, endpoint: Endpoint, kind: CredentialKind, email: str | None) -> bool:
         """Say whether a request is one that this rule is about."""
-        return (
-            self.on in ("any", endpoint) and self.credential in (None, kind) and self.account in (None, email)
-        )
+        return self.on in ("any", endpoint) and self.credential in (None, kind) and self.account in (None, email)
 
 
 class Rules:

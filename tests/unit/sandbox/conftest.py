@@ -47,9 +47,7 @@ class Client:
         """The account as the sandbox knows it now."""
         return self.sandbox.account(self.email)
 
-    def post(
-        self, path: str, headers: dict[str, str] | None = None, body: Any = None, **more: Any
-    ) -> Response:
+    def post(self, path: str, headers: dict[str, str] | None = None, body: Any = None, **more: Any) -> Response:
         """Send one request as it is given."""
         self.session.trust_env = False
         more = {"timeout": 10, "allow_redirects": False, "json": {} if body is None else body, **more}

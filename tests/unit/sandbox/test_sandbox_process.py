@@ -25,14 +25,10 @@ from tests.sandbox.handle import Sandbox, SandboxError
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def _post(
-    url: str, body: dict[str, str], headers: dict[str, str], verify: str | bool = True
-) -> dict[str, object]:
+def _post(url: str, body: dict[str, str], headers: dict[str, str], verify: str | bool = True) -> dict[str, object]:
     with requests.Session() as session:
         session.trust_env = False
-        answer: dict[str, object] = session.post(
-            url, json=body, headers=headers, verify=verify, timeout=10
-        ).json()
+        answer: dict[str, object] = session.post(url, json=body, headers=headers, verify=verify, timeout=10).json()
         return answer
 
 
@@ -42,9 +38,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_everything_but_the_faults_survives_a_crash(tmp_path: Path) -> None:
-    with Sandbox.start(
-        tmp_path, accounts=[("a@example.com", "one:two"), ("b@example.com", "three")]
-    ) as sandbox:
+    with Sandbox.start(tmp_path, accounts=[("a@example.com", "one:two"), ("b@example.com", "three")]) as sandbox:
         token = sandbox.token("a@example.com")
         headers = {"x-api-key": sandbox.account("a@example.com")["api_key"]}
         _post(f"{sandbox.url}/users/api-key/update/", {}, headers)
@@ -100,9 +94,7 @@ def test_faults_of_the_connection_work_under_tls(tmp_path: Path) -> None:
         key = {"x-api-key": sandbox.account()["api_key"]}
         for fault in ("answer_lost_after_commit", "reset_after", "truncated"):
             sandbox.faults([{"on": "read", "fault": fault}])
-            with pytest.raises(
-                (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)
-            ):
+            with pytest.raises((requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)):
                 _post(f"{sandbox.url}/users/account-details", {}, key, verify=str(sandbox.ca_path))
         assert _post(f"{sandbox.url}/users/account-details", {}, key, str(sandbox.ca_path))["status"] == 1
 
@@ -125,9 +117,7 @@ def test_an_account_that_is_none_is_refused_without_repeating_it(tmp_path: Path)
 
 def test_by_hand_it_says_how_to_use_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.sandbox", "--state", str(tmp_path), "--banner", "--tls"]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
         context = ssl.create_default_context(cafile=ready["ca_path"])
@@ -161,9 +151,7 @@ def test_no_password_is_shown_by_ps(tmp_path: Path) -> None:
         assert "hunter2" not in command_line.read_text()
 
 
-def test_a_proxy_in_the_environment_is_not_used_for_control(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_in_the_environment_is_not_used_for_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     with Sandbox.start(tmp_path) as sandbox:
@@ -190,9 +178,7 @@ else:
     start()
 time.sleep(60)
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", source], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as parent:
+    with subprocess.Popen([sys.executable, "-c", source], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         server = int(parent.stdout.readline())
         time.sleep(0.7)

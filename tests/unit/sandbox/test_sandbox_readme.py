@@ -58,8 +58,7 @@ def test_the_journal() -> None:
 def test_the_control_paths() -> None:
     source = inspect.getsource(control)
     routes = {
-        f"{method.upper()} {path}"
-        for method, path in re.findall(r'@control\.(get|post|delete)\("(/\w+)"\)', source)
+        f"{method.upper()} {path}" for method, path in re.findall(r'@control\.(get|post|delete)\("(/\w+)"\)', source)
     }
     section = README.split("## The control interface\n", 1)[1].split("### Settings", 1)[0]
     assert routes == set(re.findall(r"^\| `([A-Z]+ /\w+)`", section, re.MULTILINE))

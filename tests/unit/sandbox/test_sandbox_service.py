@@ -155,9 +155,7 @@ def test_another_method_is_refused_outside_the_envelope(client: Client, method: 
     assert client.account["rotations"] == 0
 
 
-@pytest.mark.parametrize(
-    ("kind", "body", "http"), [("text/plain", "{}", 415), ("application/json", "{", 400)]
-)
+@pytest.mark.parametrize(("kind", "body", "http"), [("text/plain", "{}", 415), ("application/json", "{", 400)])
 def test_a_body_that_is_not_json_is_refused(client: Client, kind: str, body: str, http: int) -> None:
     headers = {**client.as_key(), "Content-Type": kind}
     assert client.rotate(headers, json=None, data=body).status_code == http
