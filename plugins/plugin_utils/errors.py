@@ -34,6 +34,19 @@ class Reason(str, enum.Enum):
     OLD_KEY_STILL_VALID = "old_key_still_valid"
     RUN_CACHE_UNUSABLE = "run_cache_unusable"
     INTERNAL_ERROR = "internal_error"
+    # Of the fleet: why a playbook or role refused, or did not end green.
+    NO_CONSUMERS = "no_consumers"
+    HOSTS_DIFFER = "hosts_differ"
+    LEFT_OUT = "left_out"
+    TOO_FEW_HOSTS = "too_few_hosts"
+    NOT_CONFIRMED = "not_confirmed"
+    NOT_READY = "not_ready"
+    RETIRE_UNKNOWN = "retire_unknown"
+    OVER_BUDGET = "over_budget"
+    NOT_PREPARED = "not_prepared"
+    CAUGHT_UP = "caught_up"
+    NOT_CURRENT = "not_current"
+    KEY_KEEPS_CHANGING = "key_keeps_changing"
 
 
 ADVICE: dict[Reason, str] = {
@@ -74,6 +87,42 @@ ADVICE: dict[Reason, str] = {
     Reason.OLD_KEY_STILL_VALID: "Treat the old key as alive; ask the service's support, and run again later.",
     Reason.RUN_CACHE_UNUSABLE: "Check that Ansible's local temporary directory (local_tmp) is private and has space.",
     Reason.INTERNAL_ERROR: "This is a defect of multicart.keys: please report it with this sentence.",
+    Reason.NO_CONSUMERS: (
+        "Nothing was changed. Put the hosts into the group multicart_consumers, or name them with "
+        "-e multicart_hosts=PATTERN, and give each its multicart_deploy_files."
+    ),
+    Reason.HOSTS_DIFFER: (
+        "Nothing was changed. Plays cannot see an inventory variable in hosts:, so multicart_hosts works as an extra "
+        "variable only: -e multicart_hosts=PATTERN. Remove it from the inventory."
+    ),
+    Reason.LEFT_OUT: (
+        "A consumer that is left out is locked out by a rotation. Nothing was changed; drop --limit, or exclude hosts "
+        "on purpose with -e 'multicart_hosts=multicart_consumers:!HOST'."
+    ),
+    Reason.TOO_FEW_HOSTS: "Nothing was changed. Check the inventory, or lower multicart_rotate_expect_hosts.",
+    Reason.NOT_CONFIRMED: (
+        "The old key dies at once, and every consumer fails until it has the new one. Nothing was changed; confirm "
+        "with -e multicart_rotate_confirm=true, or look first with --check."
+    ),
+    Reason.NOT_READY: (
+        "Nothing was rotated. Make them ready; or leave out a dead one with "
+        "-e 'multicart_hosts=multicart_consumers:!HOST'."
+    ),
+    Reason.RETIRE_UNKNOWN: (
+        "Nothing was changed. It is neither the live key nor in any consumer's file or record, so it may be a slip of "
+        "the hand: check multicart_rotate_retire against audit.yml."
+    ),
+    Reason.OVER_BUDGET: "Nothing was changed. Raise the forks (-f), or multicart_rotate_budget.",
+    Reason.NOT_PREPARED: (
+        "Nothing was rotated. Run the whole of multicart.keys.rotate on all consumers, with no serial batches and no "
+        "other strategy than linear."
+    ),
+    Reason.CAUGHT_UP: (
+        "Consumers were behind and hold the live key now. Nothing was rotated; run again to rotate. "
+        "multicart_rotate_force=true rotates although the fleet is behind."
+    ),
+    Reason.NOT_CURRENT: "Mend what is named, then run multicart.keys.deploy: it finishes them without a rotation.",
+    Reason.KEY_KEEPS_CHANGING: "Somebody else is rotating this account at the same time. Agree on one, then run again.",
 }
 """What to do next, a sentence or two for each reason."""
 

@@ -60,6 +60,13 @@ def rotate_key(connection: Connection, cache: RunCache, request: Request) -> Res
         return Result(Outcome.UNCHANGED, error=error)
 
 
+def rotated_at(connection: Connection, cache: RunCache) -> str | None:
+    """Return when this run replaced the account's key, UTC, ISO 8601; None: it did not."""
+    with cache.held_for(connection) as ledger:
+        intent = ledger.intent()
+        return intent.rotated_at if intent and intent.done else None
+
+
 def _need_credential(connection: Connection) -> None:
     if not connection.can_read_back and connection.api_key is None:
         raise MulticartError(Reason.NO_CREDENTIALS, "There is no credential at all.")

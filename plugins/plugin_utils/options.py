@@ -12,6 +12,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,6 +40,8 @@ class Kind(enum.Enum):
     SECONDS = "seconds"
     PATH = "path"
     FINGERPRINT = "fingerprint"
+    COUNT = "count"
+    AGE = "age"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,17 @@ ROTATE: tuple[Option, ...] = (
     Option("read_back", Kind.BOOL, True),
 )
 LOOKUP: tuple[Option, ...] = (*CONNECTION, Option("cache", Kind.BOOL, True))
+FLEET: tuple[Option, ...] = (
+    *CONNECTION,
+    Option("phase", Kind.TEXT),
+    Option("need_all", Kind.BOOL, False),
+    Option("confirm", Kind.BOOL),
+    Option("expect_hosts", Kind.COUNT, 1),
+    Option("retire", Kind.FINGERPRINT),
+    Option("max_age", Kind.AGE),
+    Option("force", Kind.BOOL, False),
+    Option("budget", Kind.SECONDS),
+)
 
 
 @dataclass(frozen=True)
@@ -224,6 +238,12 @@ def _parse(option: Option, raw: Any, source: Source) -> Any:
     if option.kind is Kind.SECONDS:
         return _parse_seconds(option, raw, source)
     text = str(raw)
+    if option.kind is Kind.COUNT:
+        if not re.fullmatch(r"[0-9]{1,6}", text) or isinstance(raw, bool):
+            raise _invalid(option, source, "must be a whole number")
+        return int(text)
+    if option.kind is Kind.AGE:
+        return _parse_age(option, text, source)
     if option.kind is Kind.FINGERPRINT and not is_fingerprint(text):
         raise _invalid(option, source, "must be a fingerprint: 16 lower-case hexadecimal digits")
     if option.kind is Kind.SECRET and option.name != "password" and not re.fullmatch(r"[\x21-\x7e]+", text):
@@ -238,6 +258,14 @@ def _parse_bool(option: Option, raw: Any, source: Source) -> bool:
     if word in ("false", "no", "off", "0"):
         return False
     raise _invalid(option, source, "must be true or false")
+
+
+def _parse_age(option: Option, text: str, source: Source) -> timedelta:
+    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
+    if match is None:
+        raise _invalid(option, source, "must be an age: a whole number followed by s, m, h, d or w, such as 30d")
+    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[match[2]]
+    return timedelta(**{unit: int(match[1])})
 
 
 def _parse_seconds(option: Option, raw: Any, source: Source) -> float:

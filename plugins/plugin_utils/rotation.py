@@ -117,13 +117,18 @@ class Ledger(Protocol):
         """Keep the intent; it must last before this returns."""
 
 
+def utc_now() -> str:
+    """Return the time as results and records show it: UTC, ISO 8601, milliseconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 @dataclass(frozen=True)
 class Clock:
     """Time, replaceable in tests."""
 
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    utc: Callable[[], str] = lambda: datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    utc: Callable[[], str] = utc_now
 
 
 def rotate(service: Service, ledger: Ledger, request: Request, clock: Clock | None = None) -> Result:

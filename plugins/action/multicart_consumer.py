@@ -1,0 +1,98 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One phase for all files of one host; the documentation is with the module of the same name."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.module_utils.record import digest_of
+from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import STATE_DIR, FileSpec, files_of
+from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, options_of, this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
+from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, rotated_at
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import CONNECTION, Connection
+from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import PipelinedAction
+from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import utc_now
+from ansible.errors import AnsibleError
+
+
+class ActionModule(PipelinedAction, ActionBase):
+    """The action of M(multicart.keys.multicart_consumer)."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
+        variables = task_vars or {}
+        try:
+            connection = options_of(CONNECTION, {}, variables, self._templar).connection
+            if self._task.args.get("phase") == "confirm":
+                return {**result, **self._confirm(connection)}
+            return {**result, **self._on_host(connection, variables)}
+        except AnsibleError:
+            raise  # an unreachable host, for example; its text is Ansible's own
+        except MulticartError as error:
+            return {**result, **failure(error)}
+        except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
+            return {**result, **failure(unexpected(error))}
+
+    def _confirm(self, connection: Connection) -> dict[str, Any]:
+        live = live_key(connection, this_run(), newer_than=float(self._task.args["clock"]))
+        return {"current": live.fingerprint == self._task.args["fingerprint"], **live.describe()}
+
+    def _on_host(self, connection: Connection, variables: dict[str, Any]) -> dict[str, Any]:
+        phase = self._task.args.get("phase")
+        files = files_of(variables, self._templar.template)
+        arguments = dict(self._task.args, files=[spec.arguments() for spec in files])
+        state_dir = self._templar.template(variables.get(STATE_DIR))
+        if state_dir:
+            arguments["state_dir"] = state_dir
+        live = None
+        if files and not arguments.get("replaced") and (phase == "write" or any(spec.template for spec in files)):
+            live = live_key(connection, this_run())
+            self._add_contents(arguments, files, live, variables)
+        if live is not None and phase == "write":
+            arguments.update(value=live.reveal(), since=rotated_at(connection, this_run()) or utc_now())
+        started = time.monotonic()
+        result = self._execute_module("multicart.keys.multicart_consumer", arguments, task_vars=variables)
+        result.update(seconds=round(time.monotonic() - started, 3), clock=time.monotonic())
+        if phase == "write" and live is not None:
+            result.update(live.describe())
+        return dict(result)
+
+    def _add_contents(
+        self, arguments: dict[str, Any], files: list[FileSpec], live: ApiKey, variables: dict[str, Any]
+    ) -> None:
+        for spec, argument in zip(files, arguments["files"]):
+            if spec.template:
+                content = self._render(spec.template, live, variables)
+                argument["digest"] = digest_of(content.encode())
+                if arguments["phase"] == "write":
+                    argument["content"] = content
+        arguments["fingerprint"] = live.fingerprint
+
+    def _render(self, source: str, live: ApiKey, variables: dict[str, Any]) -> str:
+        """Render the user's template as P(ansible.builtin.template#lookup) does; no file is left anywhere."""
+        folders = [*self._task.get_search_path(), variables.get("inventory_dir"), os.getcwd()]
+        scope = {**variables, "ansible_search_path": [folder for folder in folders if folder]}
+        lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
+        try:
+            return str(lookup.run([source], variables=scope, template_vars={"multicart_key": live.reveal()})[0])
+        except Exception as error:  # pylint: disable=broad-except
+            # The text of a templating error may quote values; the name of an undefined variable is safe.
+            name = re.search(r"'([A-Za-z_][A-Za-z0-9_]*)' is undefined", str(error))
+            cause = f"{name[1]} is undefined" if name else type(error).__name__
+            raise MulticartError(
+                Reason.INVALID_OPTION,
+                f"The template {source} cannot be rendered ({cause}).",
+                "It is looked for beside the playbook and the inventory, and may be an absolute path.",
+            ) from None

@@ -1,0 +1,224 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Decide about the whole fleet; the documentation is with the module of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils import fleet
+from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, options_of, this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
+from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import FLEET
+
+# What the roles register on every host.
+SEEN = "__multicart_deploy_seen"
+OPENED = "__multicart_rotate_opened"
+WRITTEN = "__multicart_deploy_written"
+CLOSED = "__multicart_deploy_closed"
+PLAN = "__multicart_rotate_plan"
+ROTATION = "__multicart_rotate_rotation"
+PROOF = "__multicart_rotate_proof"
+STEPS = {
+    WRITTEN: "its files could not be written",
+    "__multicart_deploy_services": "a service could not be restarted",
+    "__multicart_deploy_commands": "a command failed",
+    "__multicart_deploy_health": "its health check failed",
+    CLOSED: "its record could not be closed",
+}
+
+
+class ActionModule(ActionBase):
+    """The action of M(multicart.keys.multicart_fleet)."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
+        self._variables: dict[str, Any] = task_vars or {}
+        try:
+            options = options_of(FLEET, self._task.args, self._variables, self._templar)
+            self._options = options.given
+            self._connection_options = options.connection
+            phase = {
+                "check": self._check,
+                "plan": self._plan,
+                "interlock": self._interlock,
+                "judge": self._judge,
+                "audit": self._audit,
+            }[self._options["phase"]]
+            # Shown at any verbosity, as a debug task is.
+            return {**result, "_ansible_verbose_always": True, **phase()}
+        except MulticartError as error:
+            return {**result, **failure(error)}
+        except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
+            return {**result, **failure(unexpected(error))}
+
+    def _check(self) -> dict[str, Any]:
+        consumers = self._matching()
+        pattern = self._variables.get("multicart_hosts")
+        hostvars = self._variables["hostvars"]
+        for host in hostvars:
+            # Play variables are not among hostvars: what differs here comes from the inventory.
+            if hostvars[host].get("multicart_hosts", pattern) != pattern:
+                raise MulticartError(
+                    Reason.HOSTS_DIFFER, f"The inventory sets another multicart_hosts for {host} than this run uses."
+                )
+        if not consumers:
+            raise MulticartError(Reason.NO_CONSUMERS, f"No host matches {pattern}.")
+        here = set(self._variables["ansible_play_hosts_all"])
+        left_out = [host for host in consumers if host not in here]
+        if left_out and (self._options["need_all"] or len(left_out) == len(consumers)):
+            raise MulticartError(Reason.LEFT_OUT, f"--limit leaves out: {', '.join(left_out)}.")
+        if len(consumers) < self._options["expect_hosts"]:
+            raise MulticartError(
+                Reason.TOO_FEW_HOSTS,
+                f"{len(consumers)} consumers are fewer than the expected {self._options['expect_hosts']:g}.",
+            )
+        if self._options["confirm"] is False and not self._task.check_mode:
+            raise MulticartError(Reason.NOT_CONFIRMED, "The rotation is not confirmed.")
+        return {"msg": [f"Consumers: {len(consumers) - len(left_out)}"]}
+
+    def _plan(self) -> dict[str, Any]:
+        seen = self._fleet(SEEN)
+        wanted = fleet.Wanted(
+            self._options["retire"], self._options["force"], self._options["max_age"], self._options["budget"]
+        )
+        live = live_key(self._connection_options, this_run())
+        forks = int(self._variables.get("ansible_forks") or 1)
+        plan = fleet.make_plan(seen, live.fingerprint, wanted, forks)
+        says = {
+            fleet.Step.ROTATE: f"Will retire {live.masked} {plan.retire}: {plan.why}.",
+            fleet.Step.DEPLOY: f"Nothing to rotate: {plan.why}. Bringing every consumer to the live key.",
+            fleet.Step.CATCH_UP: f"Will not rotate: {plan.why}. Bringing every consumer to the live key first.",
+        }[plan.step]
+        outage = fleet.expected_outage(seen, forks)
+        lines = [f"{len(seen)} consumers are ready.", says]
+        if plan.step is fleet.Step.ROTATE:
+            lines.append(f"Expected outage of the last consumer: {outage:.1f} s with {forks} forks.")
+        return {
+            "msg": lines,
+            "step": plan.step.value,
+            "retire": plan.retire,
+            "live": live.fingerprint,
+            "expected_outage": round(outage, 1),
+        }
+
+    def _interlock(self) -> dict[str, Any]:
+        retire = self._options["retire"]
+        fleet.refuse_unprepared(self._fleet(OPENED), retire)
+        return {"msg": ["Every consumer is prepared."], "retire": retire}
+
+    def _judge(self) -> dict[str, Any]:
+        plan = self._registered(self._variables["inventory_hostname"], PLAN)
+        rotation = self._registered(self._variables["inventory_hostname"], ROTATION)
+        proof = self._registered(self._variables["inventory_hostname"], PROOF)
+        if rotation.get("outcome") == "would_rotate":
+            return self._prediction(rotation)
+        for step in (rotation, proof):
+            if step.get("failed"):
+                raise MulticartError(
+                    Reason(step.get("reason") or Reason.INTERNAL_ERROR), str(step.get("msg", "")), self._how_to_finish()
+                )
+        key = live_key(self._connection_options, this_run())
+        live = key.fingerprint
+        states = self._states(live)
+        short = {name: state for name, state in states.items() if state != fleet.State.CURRENT.value}
+        told = {"live": live, "consumers": states}
+        if short:
+            listed = "; ".join(f"{name} is {state}" for name, state in short.items())
+            error = MulticartError(
+                Reason.NOT_CURRENT, f"{len(short)} of {len(states)} consumers are not done: {listed}."
+            )
+            return {**failure(error), **told}
+        if plan.get("step") == fleet.Step.CATCH_UP.value:
+            return {**failure(MulticartError(Reason.CAUGHT_UP, "The fleet was behind.")), **told}
+        return {**told, "msg": self._success(states, key, rotation, proof)}
+
+    def _success(
+        self, states: Mapping[str, str], live: ApiKey, rotation: Mapping[str, Any], proof: Mapping[str, Any]
+    ) -> list[str]:
+        lines = [f"All {len(states)} consumers hold the live key {live.masked} {live.fingerprint} and are healthy."]
+        if rotation.get("outcome") == "rotated":
+            old = f"{rotation.get('previous_key_masked')} {rotation.get('previous_key_fingerprint')}"
+            dead = " and is dead" if proof.get("old_key_rejected") else ""
+            lines.insert(0, f"Rotated at {rotation.get('rotated_at')}: {old} was retired{dead}.")
+        elif rotation.get("outcome") == "already_rotated":
+            lines.insert(0, "The key had been rotated before.")
+        return lines
+
+    def _prediction(self, rotation: Mapping[str, Any]) -> dict[str, Any]:
+        consumers = {name: "would change" for name in self._consumers()}
+        old = f"{rotation.get('previous_key_masked')} {rotation.get('previous_key_fingerprint')}"
+        lines = [f"Would retire {old} and bring the new key to {len(consumers)} consumers. Nothing was changed."]
+        return {"msg": lines, "consumers": consumers}
+
+    def _audit(self) -> dict[str, Any]:
+        live = live_key(self._connection_options, this_run())
+        seen = self._fleet(SEEN)
+        states = {consumer.name: consumer.state(live.fingerprint).value for consumer in seen}
+        short = fleet.shortfalls(seen, live.fingerprint)
+        told = {"live": live.fingerprint, "consumers": {**states, **short}}
+        lines = [f"Live key: {live.masked} {live.fingerprint}"]
+        lines += [f"{name}: {state}" for name, state in told["consumers"].items()]
+        if not short:
+            return {**told, "msg": lines}
+        listed = "; ".join(f"{name} is {state}" for name, state in short.items())
+        return {**failure(MulticartError(Reason.NOT_CURRENT, f"Drift: {listed}.")), **told}
+
+    def _states(self, live: str) -> dict[str, str]:
+        """Return how each consumer stands after this run, and at which step it got stuck."""
+        states = {}
+        for name in self._consumers():
+            if self._task.check_mode:
+                states[name] = self._predicted(name, live)
+                continue
+            final = fleet.consumer_from(name, self._registered(name, CLOSED))
+            state = final.state(live)
+            stuck = [why for step, why in STEPS.items() if self._is_stuck(name, step)]
+            if state is fleet.State.CURRENT and not stuck:
+                states[name] = state.value
+            elif self._registered(name, WRITTEN).get("unreachable") or not final.reached:
+                states[name] = "unreachable"
+            else:
+                told = self._registered(name, WRITTEN).get("msg") if self._is_stuck(name, WRITTEN) else None
+                states[name] = f"stale: {told or (stuck[0] if stuck else final.failure or state.value)}"
+        return states
+
+    def _predicted(self, name: str, live: str) -> str:
+        written = self._registered(name, WRITTEN)
+        if written.get("failed") or written.get("unreachable") or not written:
+            return f"stale: {written.get('msg') or 'it was not looked at in this run'}"
+        return fleet.State.CURRENT.value
+
+    def _is_stuck(self, name: str, step: str) -> bool:
+        registered = self._registered(name, step)
+        return bool(registered.get("failed") or registered.get("unreachable"))
+
+    def _how_to_finish(self) -> str:
+        return "Run the same command again: the intent is on record, and it cannot rotate twice."
+
+    def _fleet(self, registered: str) -> list[fleet.Consumer]:
+        return [fleet.consumer_from(name, self._registered(name, registered)) for name in self._consumers()]
+
+    def _registered(self, host: str, name: str) -> dict[str, Any]:
+        return self._variables["hostvars"][host].get(name) or {}
+
+    def _consumers(self) -> list[str]:
+        here = set(self._variables["ansible_play_hosts_all"])
+        return [name for name in self._matching() if self._options["need_all"] or name in here]
+
+    def _matching(self) -> list[str]:
+        pattern = self._variables.get("multicart_hosts")
+        if not pattern:
+            return list(self._variables["ansible_play_hosts_all"])
+        lookup = lookup_loader.get("ansible.builtin.inventory_hostnames", loader=self._loader, templar=self._templar)
+        return [str(name) for name in lookup.run([self._templar.template(pattern)], variables=self._variables)]

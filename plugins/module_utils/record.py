@@ -1,0 +1,79 @@
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The record beside a file that holds a key: what is under way, what was written and since when. Never a secret.
+
+Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
+"""
+
+import hashlib
+import json
+import os
+from typing import Any, Dict, Optional
+
+Record = Dict[str, Any]
+"""``open`` (bool), ``retire``, ``held`` (fingerprints or None), ``since`` (UTC, ISO 8601, or None) and ``digest``."""
+
+FIELDS = ("open", "retire", "held", "since", "digest")
+
+
+def path_of(path: str, variable: Optional[str], state_dir: Optional[str]) -> str:
+    """Return where the record of a file, and of one variable in it, is kept.
+
+    Beside the file it is hidden, so that nothing which includes a whole directory takes it for a part.
+    """
+    folder, name = os.path.split(path)
+    entry = name if variable is None else "{0}.{1}".format(name, variable)
+    if state_dir is None:
+        return os.path.join(folder, ".{0}.multicart.json".format(entry))
+    return os.path.join(state_dir, "{0}.{1}.json".format(digest_of(path.encode("utf-8", "surrogateescape")), entry))
+
+
+def digest_of(content: bytes) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of a content, to tell whether it was changed since."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def parse(content: bytes) -> Optional[Record]:
+    """Return the record, or None if it is not one: a record that is cut short or foreign is never trusted."""
+    try:
+        raw = json.loads(content.decode("utf-8"))
+    except ValueError:
+        return None
+    if not isinstance(raw, dict) or not isinstance(raw.get("open"), bool):
+        return None
+    texts = {name: raw.get(name) for name in FIELDS if name != "open"}
+    if any(value is not None and not (isinstance(value, str) and len(value) <= 64) for value in texts.values()):
+        return None
+    return dict(texts, open=raw["open"])
+
+
+def serialize(record: Record) -> bytes:
+    """Return the content of a record's file."""
+    return (json.dumps(record, sort_keys=True) + "\n").encode("utf-8")
+
+
+def opened(record: Optional[Record], retire: Optional[str]) -> Record:
+    """Return the record with something under way; what it knew stays."""
+    return dict(record or dict.fromkeys(FIELDS), open=True, retire=retire)
+
+
+def wrote(record: Record, held: str, digest: str, since: str) -> Record:
+    """Return the still open record of a file that holds this key now; a key that it held already keeps its date."""
+    known = record.get("since") if record.get("held") == held else None
+    return dict(record, held=held, digest=digest, since=known or since)
+
+
+def closed(record: Record) -> Record:
+    """Return the record with nothing under way."""
+    return dict(record, open=False)
+
+
+def restart_due(record: Optional[Record], held: str) -> bool:
+    """Tell whether whoever reads the file may still run with another key than the one it holds.
+
+    A record that is open for the very key that the file holds waits for a rotation, not for a restart.
+    """
+    return record is not None and record["open"] and record["retire"] != held

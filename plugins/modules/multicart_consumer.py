@@ -1,0 +1,172 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: multicart_consumer
+author: multicart.keys contributors
+short_description: Look at, prepare, write and close all key files of one host
+version_added: 1.0.0
+description:
+  - Internal to the roles P(multicart.keys.multicart_deploy#role) and P(multicart.keys.multicart_rotate#role); use
+    M(multicart.keys.multicart_env_file) in playbooks of your own.
+  - Does one phase for all files of a host in one round trip, so that a host costs one task while the key is dead.
+  - Takes the files and the connection from the role's variables and the live key from the run cache; no key is ever in
+    the task's arguments or result.
+  - Keeps a record without secrets beside each file, or in O(state_dir).
+extends_documentation_fragment:
+  - multicart.keys.attributes
+options:
+  phase:
+    description:
+      - V(look) changes nothing and tells what each file holds and whether it can be written.
+      - V(open) opens each file's record for the rotation of the key O(retire).
+      - V(write) writes the live key, and opens the record first where that changes a file.
+      - V(close) closes the record of each file that holds the live key.
+      - V(confirm) runs in the controller only, and tells whether the key O(fingerprint) is still the live one in a read
+        that began after O(clock).
+    type: str
+    required: true
+    choices: [look, open, write, close, confirm]
+  retire:
+    description: With O(phase=open), fingerprint of the key that is to be retired.
+    type: str
+  replaced:
+    description: In check mode with O(phase=write), whether the key would have been replaced by now.
+    type: bool
+    default: false
+  fingerprint:
+    description: Fingerprint of the key that is taken for live.
+    type: str
+  clock:
+    description: With O(phase=confirm), the controller's monotonic clock after the last write.
+    type: float
+  state_dir:
+    description: Directory on the host for the records, instead of beside the files.
+    type: path
+  files:
+    description: The files, from the role's variables; set by the action.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The file.
+        type: path
+        required: true
+      variable:
+        description: The variable that holds the key; unset for a template.
+        type: str
+      content:
+        description: The whole content, for a template.
+        type: str
+      digest:
+        description: What the digest of a template's content would be with the live key.
+        type: str
+      owner:
+        description: Owner of the file.
+        type: str
+      group:
+        description: Group of the file.
+        type: str
+      mode:
+        description: Mode of the file.
+        type: raw
+      unsafe_writes:
+        description: Whether to write in place where the file cannot be replaced.
+        type: bool
+        default: false
+  value:
+    description: The live key; set by the action.
+    type: str
+  since:
+    description: Since when the live key is known; set by the action.
+    type: str
+"""
+
+EXAMPLES = r"""
+- name: Look at the files
+  multicart.keys.multicart_consumer:
+    phase: look
+  register: seen
+"""
+
+RETURN = r"""
+files:
+  description: What each file holds after the task.
+  returned: when there was a connection
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The file.
+      type: str
+    variable:
+      description: The variable; null for a template.
+      type: str
+    holds:
+      description: Fingerprints of the keys in it.
+      type: list
+      elements: str
+    unknown:
+      description: Whether it may hold a key that cannot be told.
+      type: bool
+    why_not:
+      description: Why it cannot be written; null if it can.
+      type: str
+    record:
+      description: Its record; null if it has none.
+      type: dict
+restart_due:
+  description: Whether whoever reads the files may still run with another key.
+  returned: with O(phase=write)
+  type: bool
+reason:
+  description: Why it failed, from a closed list.
+  returned: failure
+  type: str
+"""
+
+from typing import Any, Dict, List, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            phase=dict(type="str", required=True, choices=["look", "open", "write", "close", "confirm"]),
+            retire=dict(type="str"),
+            replaced=dict(type="bool", default=False),
+            fingerprint=dict(type="str"),
+            clock=dict(type="float"),
+            state_dir=dict(type="path"),
+            value=dict(type="str", no_log=True),
+            since=dict(type="str"),
+            files=dict(
+                type="list",
+                elements="dict",
+                default=[],
+                options=dict(
+                    path=dict(type="path", required=True),
+                    variable=dict(type="str"),
+                    content=dict(type="str", no_log=True),
+                    digest=dict(type="str"),
+                    owner=dict(type="str"),
+                    group=dict(type="str"),
+                    mode=dict(type="raw"),
+                    unsafe_writes=dict(type="bool", default=False),
+                ),
+            ),
+        ),
+        supports_check_mode=True,
+    )
+    # (to be continued)
+
+
+if __name__ == "__main__":
+    main()
