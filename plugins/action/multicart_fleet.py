@@ -210,7 +210,7 @@ class ActionModule(ActionBase):
         return [fleet.consumer_from(name, self._registered(name, registered)) for name in self._consumers()]
 
     def _registered(self, host: str, name: str) -> dict[str, Any]:
-        return self._variables["hostvars"][host].get(name) or {}
+        return self._variables["hostvars"].raw_get(host).get(name) or {}
 
     def _consumers(self) -> list[str]:
         here = set(self._variables["ansible_play_hosts_all"])

@@ -129,43 +129,89 @@ reason:
   type: str
 """
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
+from ansible_collections.multicart.keys.plugins.module_utils.consumer import KeyFile
+from ansible_collections.multicart.keys.plugins.module_utils.env_file import EnvFileError
+from ansible_collections.multicart.keys.plugins.module_utils.host_file import HostFileError
+
+
+def argument_spec() -> Dict[str, Any]:
+    """Return the module's arguments."""
+    return dict(
+        phase=dict(type="str", required=True, choices=["look", "open", "write", "close", "confirm"]),
+        retire=dict(type="str"),
+        replaced=dict(type="bool", default=False),
+        fingerprint=dict(type="str"),
+        clock=dict(type="float"),
+        state_dir=dict(type="path"),
+        value=dict(type="str", no_log=True),
+        since=dict(type="str"),
+        files=dict(
+            type="list",
+            elements="dict",
+            default=[],
+            options=dict(
+                path=dict(type="path", required=True),
+                variable=dict(type="str"),
+                content=dict(type="str", no_log=True),
+                digest=dict(type="str"),
+                owner=dict(type="str"),
+                group=dict(type="str"),
+                mode=dict(type="raw"),
+                unsafe_writes=dict(type="bool", default=False),
+            ),
+        ),
+    )
+
+
+def do_phase(module: AnsibleModule, file: KeyFile, entry: Dict[str, Any]) -> None:
+    """Do the phase for one file."""
+    phase = module.params["phase"]
+    if phase == "open":
+        file.open(module.params["retire"])
+    elif phase == "write" and module.params["replaced"]:
+        file.predict_replaced()
+    elif phase == "write":
+
+        def give_attributes(path: str) -> bool:
+            wanted = module.load_file_common_arguments(dict(entry, path=path), path=path)
+            return bool(module.set_fs_attributes_if_different(wanted, False))
+
+        file.write(ApiKey(module.params["value"]), module.params["since"], give_attributes)
+    elif phase == "close":
+        file.close()
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=dict(
-            phase=dict(type="str", required=True, choices=["look", "open", "write", "close", "confirm"]),
-            retire=dict(type="str"),
-            replaced=dict(type="bool", default=False),
-            fingerprint=dict(type="str"),
-            clock=dict(type="float"),
-            state_dir=dict(type="path"),
-            value=dict(type="str", no_log=True),
-            since=dict(type="str"),
-            files=dict(
-                type="list",
-                elements="dict",
-                default=[],
-                options=dict(
-                    path=dict(type="path", required=True),
-                    variable=dict(type="str"),
-                    content=dict(type="str", no_log=True),
-                    digest=dict(type="str"),
-                    owner=dict(type="str"),
-                    group=dict(type="str"),
-                    mode=dict(type="raw"),
-                    unsafe_writes=dict(type="bool", default=False),
-                ),
-            ),
-        ),
-        supports_check_mode=True,
-    )
-    # (to be continued)
+    """Do one phase for all files; a file that fails does not keep the others from theirs."""
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    params = module.params
+    files = []  # type: List[KeyFile]
+    problems = []
+    try:
+        for entry in params["files"]:
+            file = KeyFile(entry, params["state_dir"], params["fingerprint"], module.check_mode)
+            files.append(file)
+            try:
+                do_phase(module, file, entry)
+            except (HostFileError, EnvFileError) as error:
+                problems.append((getattr(error, "reason", "ambiguous"), "{0}: {1}".format(file.path, error)))
+            except NotAKey as error:
+                problems.append(("malformed_key", "{0}: {1}".format(file.path, error)))
+        result = {
+            "changed": any(file.changed for file in files),
+            "files": [file.describe() for file in files],
+        }  # type: Dict[str, Any]
+    except Exception as error:  # its text could hold anything
+        module.fail_json(msg="Unexpected {0}; please report it.".format(type(error).__name__), reason="internal_error")
+    if params["phase"] == "write":
+        result["restart_due"] = params["replaced"] or any(file.restart_due for file in files)
+    if problems:
+        module.fail_json(msg="; ".join(text for _reason, text in problems), reason=problems[0][0], **result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

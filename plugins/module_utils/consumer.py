@@ -1,0 +1,143 @@
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One file of a consumer, with its record: look at it, open the record, write, close the record.
+
+Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
+"""
+
+from typing import Any, Callable, Dict, List, Optional
+
+from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
+
+Attributes = Callable[[str], bool]
+"""Gives a path the owner, group and mode that are wanted; tells whether that changed (in check mode: would change)."""
+
+
+class KeyFile:
+    """A file that holds the account's key: as a variable of an environment file, or in the user's own template.
+
+    :param entry: ``path``; ``variable``, or ``digest`` and ``content`` of a template; ``unsafe_writes``.
+    :param state_dir: where records are kept instead of beside the files.
+    :param live: fingerprint of the live key, where it is known.
+    :param check_mode: change nothing, and tell what would be.
+    """
+
+    def __init__(self, entry: Dict[str, Any], state_dir: Optional[str], live: Optional[str], check_mode: bool) -> None:
+        self.path = entry["path"]
+        self.variable = entry["variable"]
+        self.holds = []  # type: List[str]
+        self.unknown = False
+        self.record = None  # type: Optional[record.Record]
+        self.problem = None  # type: Optional[Exception]
+        self.changed = False
+        self._entry = entry
+        self._live = live
+        self._check_mode = check_mode
+        self._record_path = record.path_of(self.path, self.variable, state_dir)
+        try:
+            self._look()
+        except (host_file.HostFileError, env_file.EnvFileError) as error:
+            self.problem = error
+
+    def _look(self) -> None:
+        self._kept = host_file.read(self._record_path)
+        self.record = record.parse(self._kept.data) if self._kept.data else None
+        self._content = host_file.read(self.path)
+        self.holds = self._keys()
+        host_file.check(self._kept, record.serialize(record.opened(self.record, None)))
+        host_file.check(self._content, self._content.data or b"", self._entry["unsafe_writes"])
+
+    def _keys(self) -> List[str]:
+        if self._content.data is None:
+            return []
+        if self.variable is None:
+            return self._key_of_template(self._content.data)
+        found = []
+        for assignment in env_file.assignments(self._content.data, self.variable):
+            try:
+                found.append(ApiKey(assignment.value.decode("ascii", "replace")).fingerprint)
+            except NotAKey:
+                pass  # "changeme" counts as missing
+        return found
+
+    def _key_of_template(self, data: bytes) -> List[str]:
+        digest = record.digest_of(data)
+        if self._live and self._entry["digest"] == digest:
+            return [self._live]
+        if self.record and self.record["held"] and self.record["digest"] == digest:
+            return [self.record["held"]]
+        self.unknown = True
+        return []
+
+    def open(self, retire: Optional[str]) -> None:
+        """Note that the key is about to be retired."""
+        self._keep(record.opened(self.record, retire))
+
+    def write(self, key: ApiKey, since: str, attributes: Attributes) -> None:
+        """Make the file hold the key. Before its bytes change, the record is opened: a restart is due from then on."""
+        self._raise_problem()
+        old, new = self._content.data, self._new_content(key)
+        if old != new:
+            if self.record is None or not self.record["open"]:
+                self.open(self.holds[0] if self.holds else None)
+            host_file.check(self._content, new, self._entry["unsafe_writes"])
+            if not self._check_mode:
+                host_file.replace(self._content, new, self._entry["unsafe_writes"], attributes)
+            self.changed = True
+        else:
+            host_file.sweep(self._content)
+            self.changed = attributes(self._content.target)
+        self.holds, self.unknown = [key.fingerprint], False
+        if old != new or self.record is None or self.record["held"] != key.fingerprint:
+            known = self.record or record.closed(record.opened(None, None))
+            self._keep(record.wrote(known, key.fingerprint, record.digest_of(new), since))
+
+    def _new_content(self, key: ApiKey) -> bytes:
+        if self.variable is None:
+            return self._entry["content"].encode("utf-8")
+        return env_file.with_value(self._content.data or b"", self.variable, key.reveal().encode("ascii"))
+
+    def predict_replaced(self) -> None:
+        """Note what a write would do once the key is another one, which nobody can know yet."""
+        self._raise_problem()
+        self.changed = True
+
+    def close(self) -> None:
+        """Note that nothing is under way, unless a rotation of the very key that the file holds is."""
+        self._raise_problem()
+        if self.record and self.record["open"] and self.restart_due:
+            self._keep(record.closed(self.record))
+
+    @property
+    def restart_due(self) -> bool:
+        """Whether whoever reads the file may still run with another key than the one in it."""
+        return bool(self.holds) and record.restart_due(self.record, self.holds[0])
+
+    def describe(self) -> Dict[str, Any]:
+        """Return what the file holds, without secrets."""
+        return {
+            "path": self.path,
+            "variable": self.variable,
+            "holds": self.holds,
+            "unknown": self.unknown,
+            "why_not": None if self.problem is None else str(self.problem),
+            "record": self.record,
+        }
+
+    def _keep(self, kept: record.Record) -> None:
+        self._raise_problem()
+        if kept == self.record:
+            return
+        if not self._check_mode:
+            host_file.replace(self._kept, record.serialize(kept))
+            self._kept = host_file.read(self._record_path)
+        self.record = kept
+        self.changed = True
+
+    def _raise_problem(self) -> None:
+        if self.problem is not None:
+            raise self.problem
