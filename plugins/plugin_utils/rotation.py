@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Protocol
 
@@ -89,13 +89,15 @@ class Intent:
 
     :ivar retire: the key to retire.
     :ivar sent: a request left and was not definitely refused.
-    :ivar done: the service has another key by now.
+    :ivar dead: the service lets the key in no more.
+    :ivar done: the key that replaced it is known.
     :ivar rotated_at: when this run replaced it, UTC, ISO 8601.
     :ivar verified: the proofs succeeded.
     """
 
     retire: ApiKey
     sent: bool = False
+    dead: bool = False
     done: bool = False
     rotated_at: str | None = None
     verified: bool = False
@@ -144,26 +146,48 @@ class _Rotation:
         self._clock = clock
         self._account_id: str | None = None
         self._read_error: MulticartError | None = None
+        self._intent: Intent | None = None
+        self._accepted = False
+        self._let_in: ApiKey | None = None
 
     def run(self) -> Result:
         try:
             result = self._before_anything_is_sent()
+            if isinstance(result, Intent):
+                result = self._carry_out(result)
         except MulticartError as error:
-            return Result(Outcome.UNCHANGED, error=error)
-        if isinstance(result, Intent):
-            result = self._carry_out(result)
+            return self._cut_short(error)
         return self._proven(result) if self._request.verify and result.error is None else result
+
+    def _cut_short(self, error: MulticartError) -> Result:
+        """Nothing more can be learnt now; say what this or an earlier call has left of the intent."""
+        intent = self._intent
+        if intent is None or not (intent.sent or intent.dead):
+            return Result(Outcome.UNCHANGED, error=error)
+        if not intent.dead:
+            return Result(Outcome.UNKNOWN, None, intent.retire, error=_unknown(intent.retire, error))
+        self._read_error = error
+        return Result(
+            Outcome.ALREADY_ROTATED,
+            None,
+            intent.retire,
+            old_key_rejected=True,
+            rotated_at=intent.rotated_at,
+            error=self._unreadable(),
+        )
 
     def _before_anything_is_sent(self) -> Result | Intent:
         """Return the intent that is to be carried out, or the result where there is nothing to send."""
         if not self._request.read_back:
             return self._intent_to_revoke()
-        intent = self._ledger.intent() if self._request.once_per_run else None
+        intent = self._intent_of_run()
         if intent is not None and intent.done:
             return Result(Outcome.ALREADY_ROTATED, self._ledger.live(), intent.retire, rotated_at=intent.rotated_at)
         live = self._read()
         # Another credential of the same account may have recorded the intent; the account is known only now.
-        intent = self._ledger.intent() if self._request.once_per_run else None
+        intent = self._intent_of_run()
+        if not self._is_to_be_retired(live, intent):
+            live = self._confirmed(live, intent)
         if intent is not None and intent.retire != live:
             return self._replaced(intent, live, ours=intent.sent, recovered=intent.sent)
         if intent is None and self._request.if_fingerprint not in (None, live.fingerprint):
@@ -172,8 +196,30 @@ class _Rotation:
             return Result(Outcome.WOULD_ROTATE, previous=live)
         return intent or Intent(live)
 
+    def _intent_of_run(self) -> Intent | None:
+        self._intent = self._ledger.intent() if self._request.once_per_run else None
+        return self._intent
+
+    def _is_to_be_retired(self, key: ApiKey, intent: Intent | None) -> bool:
+        return intent.retire == key if intent else self._request.if_fingerprint in (None, key.fingerprint)
+
+    def _confirmed(self, key: ApiKey, intent: Intent | None) -> ApiKey:
+        """Read until the key is the one to retire, or the service lets it in: a read may be older than that one."""
+        pauses = self._pauses()
+        while not self._is_to_be_retired(key, intent) and not self._service.accepts(key):
+            if not next(pauses, False):
+                raise _rejected()
+            key = self._read()
+        self._let_in = key
+        return key
+
     def _intent_to_revoke(self) -> Result | Intent:
-        key = self._request.only_key or self._read()
+        key = self._request.only_key
+        if key is None:
+            key = self._read()
+            intent = self._intent_of_run()
+            if intent is not None and intent.retire != key:
+                return Result(Outcome.ALREADY_ROTATED, key, intent.retire, rotated_at=intent.rotated_at)
         if self._request.if_fingerprint not in (None, key.fingerprint):
             if self._request.only_key is None:
                 return Result(Outcome.ALREADY_ROTATED, key)
@@ -182,6 +228,8 @@ class _Rotation:
 
     def _carry_out(self, intent: Intent) -> Result:
         """Send the request, once more if its answer was lost, and find out what became of the key."""
+        self._intent = intent
+        sent_before = intent.sent
         answers = [self._send(intent)]
         new = None
         if answers[0].verdict in (Verdict.UNCLEAR, Verdict.NOT_SENT):
@@ -189,62 +237,64 @@ class _Rotation:
             if new is None:
                 answers.append(self._send(intent))
         verdicts = {answer.verdict for answer in answers}
-        ours = not verdicts.isdisjoint({Verdict.ACCEPTED, Verdict.UNCLEAR})
+        ours = sent_before or not verdicts.isdisjoint({Verdict.ACCEPTED, Verdict.UNCLEAR})
         old_alive = None
         if new is None and verdicts != {Verdict.NOT_SENT}:
             new = self._settled(intent.retire) if ours else self._look(intent.retire)
             if new is None:
                 old_alive = self._alive(intent.retire)
-                if old_alive is False and Verdict.ACCEPTED not in verdicts and self._is_locked_out():
-                    # The service lets nothing in at all, so that this says nothing of the old key.
-                    old_alive = None
-                if old_alive is False and not ours:
-                    new = self._settled(intent.retire)
+                if old_alive is False and not self._accepted and self._request.read_back:
+                    new = self._look(intent.retire) if ours else self._settled(intent.retire)
+                    if self._read_error is not None:
+                        # The service may let nothing in at all, so that this says nothing of the old key.
+                        old_alive = None
         recovered = ours and answers[0].verdict is not Verdict.ACCEPTED
         if new is not None:
             return self._replaced(intent, new, ours, recovered)
         if old_alive is False:
             return self._replaced(intent, None, ours, recovered)
         intent.sent = ours
-        self._remember(intent)
         error = answers[-1].error
         if not ours and (old_alive or verdicts == {Verdict.NOT_SENT}):
-            return Result(Outcome.UNCHANGED, intent.retire, intent.retire, error=error)
-        if Verdict.ACCEPTED in verdicts and old_alive:
+            return self._remembered(intent, Result(Outcome.UNCHANGED, intent.retire, intent.retire, error=error))
+        if self._accepted and old_alive:
             what = "The service accepted the rotation, but the old key still works and is still the one on record."
             error = MulticartError(Reason.KEY_DID_NOT_CHANGE, what)
-        return Result(Outcome.UNKNOWN, None, intent.retire, error=_unknown(intent.retire, self._read_error or error))
-
-    def _is_locked_out(self) -> bool:
-        return self._read_error is not None and self._read_error.reason is Reason.CREDENTIALS_REJECTED
+        error = _unknown(intent.retire, self._read_error or error)
+        return self._remembered(intent, Result(Outcome.UNKNOWN, None, intent.retire, error=error))
 
     def _send(self, intent: Intent) -> RotationAnswer:
+        self._ledger.record(replace(intent, sent=True))
         intent.sent = True
-        self._remember(intent)
-        return self._service.rotate(intent.retire)
+        answer = self._service.rotate(intent.retire)
+        self._accepted |= answer.verdict is Verdict.ACCEPTED
+        return answer
 
     def _replaced(self, intent: Intent, new: ApiKey | None, ours: bool, recovered: bool) -> Result:
         """The key to retire is not the account's any more; say by whom it was replaced and with what."""
-        intent.done = new is not None
+        intent.dead, intent.done = True, new is not None
         intent.sent = False
         if ours:
             intent.rotated_at = self._clock.utc()
-        self._remember(intent)
         outcome = Outcome.ROTATED if ours else Outcome.ALREADY_ROTATED
         result = Result(outcome, new, intent.retire, recovered, rotated_at=intent.rotated_at)
         if new is None:
             result.old_key_rejected = True
             if self._request.read_back:
                 result.error = self._unreadable()
-        return result
+        return self._remembered(intent, result)
 
     def _unreadable(self) -> MulticartError:
         cause = f" {self._read_error.what}" if self._read_error else ""
         return MulticartError(Reason.NEW_KEY_UNREADABLE, f"The key was replaced; the new one cannot be read.{cause}")
 
-    def _remember(self, intent: Intent) -> None:
-        if self._request.read_back:
+    def _remembered(self, intent: Intent, result: Result) -> Result:
+        """Keep the intent; a result that is true stays so, should that fail."""
+        try:
             self._ledger.record(intent)
+        except MulticartError as error:
+            result.error = result.error or error
+        return result
 
     def _read(self) -> ApiKey:
         account = self._service.read()
@@ -255,7 +305,10 @@ class _Rotation:
         return account.key
 
     def _look(self, old: ApiKey) -> ApiKey | None:
-        """Read once; return the account's key if it is another than the old one."""
+        """Read once; return the account's key if it is another than the old one.
+
+        Unless the service has accepted the rotation, that key must be let in: a read may be older than the old one.
+        """
         if not self._request.read_back:
             return None
         try:
@@ -264,18 +317,28 @@ class _Rotation:
             self._read_error = error
             return None
         self._read_error = None
-        return key if key != old else None
+        if key == old or not (self._accepted or self._alive(key)):
+            return None
+        self._let_in = None if self._accepted else key
+        return key
 
     def _settled(self, old: ApiKey) -> ApiKey | None:
         """Read until the account's key is another than the old one, or ``settle_timeout`` has passed."""
-        pause, deadline = 0.1, self._clock.monotonic() + self._request.settle_timeout
+        pauses = self._pauses()
         while True:
             new = self._look(old)
-            if new is not None or not self._request.read_back or self._is_locked_out():
+            if new is not None or not self._request.read_back or self._is_locked_out() or not next(pauses, False):
                 return new
-            if self._clock.monotonic() + pause > deadline:
-                return None
+
+    def _is_locked_out(self) -> bool:
+        return self._read_error is not None and self._read_error.reason is Reason.CREDENTIALS_REJECTED
+
+    def _pauses(self) -> Iterator[bool]:
+        """Sleep longer and longer at each step, until ``settle_timeout`` has passed."""
+        pause, deadline = 0.1, self._clock.monotonic() + self._request.settle_timeout
+        while self._clock.monotonic() + pause <= deadline:
             self._clock.sleep(pause)
+            yield True
             pause = min(pause * 2, 2.0)
 
     def _alive(self, key: ApiKey) -> bool | None:
@@ -301,32 +364,33 @@ class _Rotation:
             return result
         result.verified = True
         if intent is not None and intent.retire == result.previous:
-            intent.verified = True
-            self._remember(intent)
+            return self._remembered(replace(intent, verified=True), result)
         return result
 
     def _prove_live(self, result: Result) -> None:
         for _attempt in range(3):
-            if result.live is None or self._service.accepts(result.live):
+            if result.live is None or result.live == self._let_in or self._service.accepts(result.live):
                 return
             # Somebody may have replaced it meanwhile: what counts is the key that is live now.
             newest = self._read()
             if newest == result.live:
                 break
             result.live = newest
-        raise MulticartError(Reason.NEW_KEY_REJECTED, "The service does not let in the key that it has on record.")
+        raise _rejected()
 
     def _prove_dead(self, result: Result) -> None:
         if result.previous is None or result.old_key_rejected:
             return
-        pause, deadline = 0.1, self._clock.monotonic() + self._request.settle_timeout
+        pauses = self._pauses()
         while self._service.accepts(result.previous):
             result.old_key_rejected = False
-            if self._clock.monotonic() + pause > deadline:
+            if not next(pauses, False):
                 raise MulticartError(Reason.OLD_KEY_STILL_VALID, "The key was replaced, but the old one still works.")
-            self._clock.sleep(pause)
-            pause = min(pause * 2, 2.0)
         result.old_key_rejected = True
+
+
+def _rejected() -> MulticartError:
+    return MulticartError(Reason.NEW_KEY_REJECTED, "The service does not let in the key that it has on record.")
 
 
 def _unknown(retire: ApiKey, cause: MulticartError | None) -> MulticartError:

@@ -1,0 +1,577 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The rotation: every branch by example, and what must hold under any script of faults."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pytest
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Intent, Outcome, Request, Result, rotate
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from rotation_model import Fault, MemoryLedger, Model, Step, key
+
+
+def run(model: Model, ledger: MemoryLedger | None = None, **request: Any) -> Result:
+    return rotate(model, ledger or MemoryLedger(), Request(**request), model.time.clock)
+
+
+def reason(result: Result) -> Reason | None:
+    return result.error.reason if result.error else None
+
+
+# --- nothing fails --------------------------------------------------------------------------------
+
+
+def test_it_takes_five_calls_when_nothing_fails() -> None:
+    model = Model()
+    result = run(model)
+    assert model.calls == ["read", "rotate", "read", "accepts", "accepts"]
+    assert (result.outcome, result.error) == (Outcome.ROTATED, None)
+    assert (result.previous, result.live) == (key(0), key(1))
+    assert result.changed and result.verified and result.old_key_rejected and not result.recovered
+    assert result.rotated_at and result.rotated_at.endswith("Z")
+
+
+def test_without_verify_it_takes_three_calls_and_claims_no_proof() -> None:
+    model = Model()
+    result = run(model, verify=False)
+    assert model.calls == ["read", "rotate", "read"]
+    assert (result.outcome, result.live) == (Outcome.ROTATED, key(1))
+    assert not result.verified and result.old_key_rejected is None
+
+
+def test_check_mode_reads_and_sends_nothing() -> None:
+    model = Model()
+    result = run(model, check_mode=True)
+    assert model.calls == ["read"]
+    assert (result.outcome, result.changed, result.previous, result.live) == (
+        Outcome.WOULD_ROTATE,
+        True,
+        key(0),
+        None,
+    )
+
+
+def test_check_mode_meets_the_same_error_as_the_real_run() -> None:
+    real, check = Model().will(Fault.LOST_BEFORE), Model().will(Fault.LOST_BEFORE)
+    assert reason(run(real)) is reason(run(check, check_mode=True)) is Reason.UNREACHABLE
+
+
+# --- which key ------------------------------------------------------------------------------------
+
+
+def test_if_fingerprint_of_the_live_key_rotates() -> None:
+    model = Model()
+    assert run(model, if_fingerprint=key(0).fingerprint).outcome is Outcome.ROTATED
+    assert model.commits == [key(0)]
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_if_fingerprint_of_another_key_changes_nothing_and_gives_the_live_key(check_mode: bool) -> None:
+    model = Model()
+    model.rotate_behind()
+    result = run(model, if_fingerprint=key(0).fingerprint, check_mode=check_mode)
+    assert (result.outcome, result.changed, result.live) == (Outcome.ALREADY_ROTATED, False, key(1))
+    assert not model.commits and result.verified and result.error is None
+
+
+def test_a_stale_first_read_is_not_taken_for_a_replaced_key() -> None:
+    model = Model(keys=[key(0), key(1)]).will(Fault.STALE)
+    result = run(model, if_fingerprint=key(1).fingerprint)
+    assert model.live != key(1) or result.outcome not in (Outcome.ROTATED, Outcome.ALREADY_ROTATED)
+    assert len(model.commits) <= 1
+
+
+def test_two_accounts_behind_one_set_of_credentials_are_refused() -> None:
+    model = Model().will(
+        Fault.NONE, Fault.LOST_BEFORE, Fault.OTHER_ACCOUNT, Fault.LOST_BEFORE, for_ever=Fault.OTHER_ACCOUNT
+    )
+    result = run(model)
+    assert result.outcome is Outcome.UNKNOWN
+    assert reason(result) is Reason.ACCOUNT_MISMATCH
+    assert result.live is None
+
+
+# --- before anything is sent ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (Fault.LOST_BEFORE, Reason.UNREACHABLE),
+        (Fault.SERVER_ERROR, Reason.NOT_AN_ENVELOPE),
+        (Fault.TOKEN_REJECTED, Reason.CREDENTIALS_REJECTED),
+        (Fault.REFUSED, Reason.REFUSED),
+        (Fault.MALFORMED, Reason.MALFORMED_KEY),
+    ],
+)
+def test_a_failing_first_read_leaves_the_key_unchanged(fault: Fault, expected: Reason) -> None:
+    model = Model().will(fault)
+    result = run(model)
+    assert (result.outcome, reason(result), result.changed) == (Outcome.UNCHANGED, expected, False)
+    assert model.calls == ["read"]
+
+
+def test_the_intent_is_kept_before_the_request_leaves() -> None:
+    ledger = MemoryLedger()
+
+    class Watching(Model):
+        def rotate(self, key: Any) -> Any:
+            assert ledger.kept == Intent(key, sent=True)
+            return super().rotate(key)
+
+    assert run(Watching(), ledger).outcome is Outcome.ROTATED
+
+
+def test_nothing_is_sent_when_the_intent_cannot_be_kept() -> None:
+    model, ledger = Model(), MemoryLedger(full_after=1)
+    result = run(model, ledger)
+    assert (result.outcome, reason(result)) == (Outcome.UNCHANGED, Reason.RUN_CACHE_UNUSABLE)
+    assert model.calls == ["read"]
+
+
+@pytest.mark.parametrize("saves", range(2, 8))
+@pytest.mark.parametrize("fault", [Fault.NONE, Fault.LOST_BEFORE, Fault.LOST_AFTER])
+def test_a_disk_that_fills_up_after_sending_is_never_reported_as_unchanged(saves: int, fault: Fault) -> None:
+    model = Model().will(Fault.NONE, fault)
+    result = run(model, MemoryLedger(full_after=saves))
+    assert model.commits == [key(0)] or result.outcome is not Outcome.ROTATED
+    if "rotate" in model.calls:
+        assert result.outcome is not Outcome.UNCHANGED
+
+
+# --- the answer is lost ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST_AFTER, Fault.SERVER_ERROR_AFTER])
+def test_an_answer_lost_after_the_change_is_made_good_by_reading(fault: Fault) -> None:
+    model = Model().will(Fault.NONE, fault)
+    result = run(model)
+    assert (result.outcome, result.live, result.recovered, result.error) == (Outcome.ROTATED, key(1), True, None)
+    assert model.calls.count("rotate") == 1
+    assert result.verified
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST_BEFORE, Fault.SERVER_ERROR])
+def test_an_answer_lost_before_the_change_is_made_good_by_sending_once_more(fault: Fault) -> None:
+    model = Model().will(Fault.NONE, fault)
+    result = run(model)
+    assert (result.outcome, result.live, result.recovered, result.error) == (Outcome.ROTATED, key(1), True, None)
+    assert model.calls.count("rotate") == 2
+    assert model.commits == [key(0)]
+
+
+def test_a_request_that_never_left_is_sent_once_more() -> None:
+    model = Model().will(Fault.NONE, Fault.NOT_SENT)
+    result = run(model)
+    assert (result.outcome, result.live, result.error) == (Outcome.ROTATED, key(1), None)
+    assert model.commits == [key(0)]
+
+
+def test_requests_that_never_left_leave_the_key_unchanged() -> None:
+    model = Model().will(Fault.NONE, Fault.NOT_SENT, Fault.NONE, Fault.NOT_SENT)
+    result = run(model)
+    assert (result.outcome, reason(result)) == (Outcome.UNCHANGED, Reason.UNREACHABLE)
+    assert (result.live, result.previous) == (key(0), key(0))
+    assert not model.commits
+
+
+def test_two_lost_answers_with_the_old_key_alive_end_unknown_and_name_the_intent() -> None:
+    model = Model().will(Fault.NONE, Fault.LOST_BEFORE, Fault.NONE, Fault.LOST_BEFORE)
+    result = run(model)
+    assert (result.outcome, result.live, result.previous) == (Outcome.UNKNOWN, None, key(0))
+    assert result.error and f"if_fingerprint={key(0).fingerprint}" in str(result.error)
+
+
+def test_a_lost_answer_and_stale_reads_are_settled_by_sending_once_more() -> None:
+    model = Model().will(Fault.NONE, Fault.LOST_AFTER, Fault.STALE, Fault.NONE, Fault.STALE, Fault.STALE)
+    result = run(model)
+    assert (result.outcome, result.live, result.recovered) == (Outcome.ROTATED, key(1), True)
+    assert model.calls.count("rotate") == 2 and model.commits == [key(0)]
+
+
+def test_a_request_that_is_carried_out_late_is_not_carried_out_twice() -> None:
+    model = Model().will(Fault.NONE, Fault.LATE)
+    result = run(model)
+    assert (result.outcome, result.live) == (Outcome.ROTATED, key(1))
+    assert model.commits == [key(0)]
+
+
+# --- the answer came ------------------------------------------------------------------------------
+
+
+def test_a_definite_refusal_leaves_the_key_unchanged() -> None:
+    model = Model().will(Fault.NONE, Fault.REFUSED)
+    result = run(model)
+    assert (result.outcome, reason(result)) == (Outcome.UNCHANGED, Reason.REFUSED)
+    assert (result.live, result.previous, result.changed) == (key(0), key(0), False)
+    assert model.calls.count("rotate") == 1
+
+
+def test_stale_reads_for_a_while_are_waited_for() -> None:
+    model = Model().will(Fault.NONE, Fault.NONE, *[Fault.STALE] * 5)
+    result = run(model)
+    assert (result.outcome, result.live, result.recovered) == (Outcome.ROTATED, key(1), False)
+
+
+@pytest.mark.parametrize("settle_timeout", [0.5, 30.0, 600.0])
+def test_stale_reads_for_ever_end_after_the_settle_timeout_with_the_old_key_dead(settle_timeout: float) -> None:
+    model = Model().will(Fault.NONE, Fault.NONE, for_ever=Fault.STALE)
+    start = model.time.now
+    result = run(model, settle_timeout=settle_timeout)
+    assert (result.outcome, result.changed, reason(result)) == (Outcome.ROTATED, True, Reason.NEW_KEY_UNREADABLE)
+    assert result.old_key_rejected and result.live is None and result.rotated_at
+    assert settle_timeout - 2 <= model.time.now - start <= settle_timeout + 15
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST_BEFORE, Fault.SERVER_ERROR, Fault.MALFORMED, Fault.REFUSED])
+def test_failing_reads_after_an_accepted_rotation_report_it_and_the_cause(fault: Fault) -> None:
+    model = Model().will(Fault.NONE, Fault.NONE, *[fault] * 3)
+    result = run(model)
+    assert (result.outcome, result.error, result.live) == (Outcome.ROTATED, None, key(1))
+
+
+def test_a_token_that_dies_with_the_rotation_is_reported_at_once() -> None:
+    model = Model().will(Fault.NONE, Fault.NONE, Fault.TOKEN_REJECTED)
+    start = model.time.now
+    result = run(model)
+    assert (result.outcome, reason(result)) == (Outcome.ROTATED, Reason.NEW_KEY_UNREADABLE)
+    assert result.old_key_rejected
+    assert model.time.now - start < 1
+
+
+def test_a_claimed_rotation_without_a_change_is_no_rotation() -> None:
+    model = Model().will(Fault.NONE, Fault.CLAIMED)
+    result = run(model)
+    assert (result.outcome, reason(result), result.changed) == (Outcome.UNKNOWN, Reason.KEY_DID_NOT_CHANGE, False)
+    assert not model.commits
+
+
+def test_a_claimed_rotation_with_unreadable_account_and_live_old_key_is_unknown() -> None:
+    model = Model().will(Fault.NONE, Fault.CLAIMED, Fault.TOKEN_REJECTED)
+    result = run(model)
+    assert result.outcome is Outcome.UNKNOWN
+
+
+# --- somebody else --------------------------------------------------------------------------------
+
+
+def test_somebody_faster_ends_as_already_rotated_with_the_live_key() -> None:
+    model = Model().will(Fault.NONE, Step(outsider=True))
+    result = run(model)
+    assert (result.outcome, result.changed, result.error) == (Outcome.ALREADY_ROTATED, False, None)
+    assert (result.live, result.previous, result.rotated_at) == (key(1), key(0), None)
+    assert not model.commits and result.verified
+
+
+def test_somebody_faster_and_stale_reads_end_as_already_rotated() -> None:
+    model = Model().will(Fault.NONE, Step(outsider=True), Fault.STALE, Fault.NONE, Fault.STALE)
+    result = run(model)
+    assert (result.outcome, result.live) == (Outcome.ALREADY_ROTATED, key(1))
+
+
+def test_somebody_faster_while_the_request_never_left() -> None:
+    model = Model().will(Fault.NONE, Fault.NOT_SENT, Step(outsider=True))
+    result = run(model)
+    assert (result.outcome, result.live, result.changed) == (Outcome.ALREADY_ROTATED, key(1), False)
+
+
+def test_somebody_who_rotates_before_the_proof_makes_the_newest_key_the_result() -> None:
+    model = Model().will(Fault.NONE, Fault.NONE, Fault.NONE, Step(outsider=True))
+    result = run(model)
+    assert (result.outcome, result.live, result.verified) == (Outcome.ROTATED, key(2), True)
+
+
+# --- the proofs -----------------------------------------------------------------------------------
+
+
+class Lenient(Model):
+    """A service that lets the wrong keys in or the right one not."""
+
+    lets_old_in = 0
+    refuses_new = False
+
+    def accepts(self, key: Any) -> bool:
+        if key != self.live and self.lets_old_in:
+            self.calls.append("accepts")
+            self.lets_old_in -= 1
+            return True
+        return super().accepts(key) and not self.refuses_new
+
+
+def test_an_old_key_that_lives_on_for_a_while_is_waited_for() -> None:
+    model = Lenient()
+    model.lets_old_in = 3
+    result = run(model)
+    assert (result.outcome, result.error, result.old_key_rejected) == (Outcome.ROTATED, None, True)
+
+
+def test_an_old_key_that_lives_on_is_a_failure() -> None:
+    model = Lenient()
+    model.lets_old_in = 10**6
+    result = run(model)
+    assert (result.outcome, reason(result)) == (Outcome.ROTATED, Reason.OLD_KEY_STILL_VALID)
+    assert result.old_key_rejected is False and not result.verified
+
+
+def test_a_new_key_that_is_not_let_in_is_a_failure() -> None:
+    model = Lenient()
+    model.refuses_new = True
+    result = run(model)
+    assert (result.outcome, reason(result), result.verified) == (Outcome.ROTATED, Reason.NEW_KEY_REJECTED, False)
+
+
+def test_a_proof_that_could_not_be_made_is_a_failure_after_the_change() -> None:
+    model = Model().will(Fault.NONE, Fault.NONE, Fault.NONE, Fault.LOST_BEFORE)
+    result = run(model)
+    assert (result.outcome, reason(result), result.changed) == (Outcome.ROTATED, Reason.UNREACHABLE, True)
+
+
+# --- once per run ---------------------------------------------------------------------------------
+
+
+def test_a_second_call_of_the_run_makes_no_call_at_all() -> None:
+    model, ledger = Model(), MemoryLedger()
+    first = run(model, ledger)
+    model.calls.clear()
+    second = run(model, ledger)
+    assert model.calls == []
+    assert (second.outcome, second.changed, second.live) == (Outcome.ALREADY_ROTATED, False, key(1))
+    assert (second.previous, second.rotated_at) == (key(0), first.rotated_at)
+    assert second.verified and second.old_key_rejected
+
+
+def test_a_second_call_of_the_run_makes_up_for_proofs_that_the_first_did_not_ask_for() -> None:
+    model, ledger = Model(), MemoryLedger()
+    run(model, ledger, verify=False)
+    model.calls.clear()
+    assert run(model, ledger).verified
+    assert model.calls == ["accepts", "accepts"]
+    model.calls.clear()
+    assert run(model, ledger).verified
+    assert model.calls == []
+
+
+def test_without_once_per_run_a_second_call_rotates_again() -> None:
+    model, ledger = Model(), MemoryLedger()
+    run(model, ledger)
+    assert run(model, ledger, once_per_run=False).live == key(2)
+    assert model.commits == [key(0), key(1)]
+
+
+def test_a_refused_intent_is_taken_up_again_by_the_next_call() -> None:
+    model, ledger = Model().will(Fault.NONE, Fault.REFUSED), MemoryLedger()
+    assert run(model, ledger).outcome is Outcome.UNCHANGED
+    result = run(model, ledger)
+    assert (result.outcome, result.live, result.error) == (Outcome.ROTATED, key(1), None)
+    assert model.commits == [key(0)]
+
+
+def test_an_unknown_intent_is_settled_by_the_next_call() -> None:
+    model, ledger = Model().will(Fault.NONE, Fault.LOST_AFTER, for_ever=Fault.LOST_BEFORE), MemoryLedger()
+    assert run(model, ledger).outcome is Outcome.UNKNOWN
+    model.will()
+    result = run(model, ledger)
+    assert (result.outcome, result.live, result.recovered) == (Outcome.ROTATED, key(1), True)
+    assert model.commits == [key(0)]
+
+
+def test_a_next_call_that_cannot_read_does_not_call_an_unknown_intent_unchanged() -> None:
+    model, ledger = Model().will(Fault.NONE, Fault.LOST_AFTER, for_ever=Fault.LOST_BEFORE), MemoryLedger()
+    run(model, ledger)
+    result = run(model, ledger)
+    assert (result.outcome, reason(result)) == (Outcome.UNKNOWN, Reason.UNREACHABLE)
+    assert result.error and f"if_fingerprint={key(0).fingerprint}" in str(result.error)
+
+
+def test_a_next_call_that_cannot_send_does_not_call_an_unknown_intent_unchanged() -> None:
+    model, ledger = Model().will(Fault.NONE, Fault.LOST_AFTER, for_ever=Fault.LOST_BEFORE), MemoryLedger()
+    run(model, ledger)
+    model.will(Fault.STALE, Fault.NOT_SENT, Fault.STALE, Fault.NOT_SENT, for_ever=Fault.LOST_BEFORE)
+    assert run(model, ledger).outcome is not Outcome.UNCHANGED
+
+
+def test_a_next_call_that_cannot_read_does_not_call_a_dead_key_unchanged() -> None:
+    model, ledger = Model().will(Fault.NONE, Fault.NONE, for_ever=Fault.STALE), MemoryLedger()
+    assert run(model, ledger).outcome is Outcome.ROTATED
+    model.will(for_ever=Fault.LOST_BEFORE)
+    result = run(model, ledger)
+    assert (result.outcome, reason(result)) == (Outcome.ALREADY_ROTATED, Reason.NEW_KEY_UNREADABLE)
+    assert result.old_key_rejected and result.rotated_at
+    model.will()
+    result = run(model, ledger)
+    assert (result.outcome, result.live, result.error) == (Outcome.ALREADY_ROTATED, key(1), None)
+    assert model.commits == [key(0)]
+
+
+def test_check_mode_leaves_no_intent_for_the_run() -> None:
+    model, ledger = Model(), MemoryLedger()
+    run(model, ledger, check_mode=True)
+    assert ledger.kept is None
+    assert run(model, ledger).outcome is Outcome.ROTATED
+
+
+def test_another_run_with_the_fingerprint_takes_up_the_intent_of_a_dead_one() -> None:
+    model = Model().will(Fault.NONE, Fault.LOST_AFTER, for_ever=Fault.LOST_BEFORE)
+    run(model)
+    model.will()
+    result = run(model, if_fingerprint=key(0).fingerprint)
+    assert (result.outcome, result.live, result.error) == (Outcome.ALREADY_ROTATED, key(1), None)
+    assert model.commits == [key(0)]
+
+
+# --- only revoke ----------------------------------------------------------------------------------
+
+
+def test_only_revoking_needs_no_read() -> None:
+    model = Model()
+    result = run(model, read_back=False, only_key=key(0))
+    assert model.calls == ["rotate", "accepts"]
+    assert (result.outcome, result.live, result.previous) == (Outcome.ROTATED, None, key(0))
+    assert result.old_key_rejected and result.error is None
+
+
+def test_only_revoking_settles_a_lost_answer_by_sending_once_more() -> None:
+    for fault in (Fault.LOST_BEFORE, Fault.LOST_AFTER):
+        model = Model().will(fault)
+        result = run(model, read_back=False, only_key=key(0))
+        assert (result.outcome, result.error, result.old_key_rejected) == (Outcome.ROTATED, None, True)
+        assert model.commits == [key(0)]
+
+
+def test_only_revoking_a_dead_key_is_done_already() -> None:
+    model = Model(keys=[key(0), key(1)])
+    result = run(model, read_back=False, only_key=key(0))
+    assert (result.outcome, result.changed, result.error) == (Outcome.ALREADY_ROTATED, False, None)
+
+
+def test_only_revoking_in_check_mode_sends_nothing() -> None:
+    model = Model()
+    assert run(model, read_back=False, only_key=key(0), check_mode=True).outcome is Outcome.WOULD_ROTATE
+    assert model.calls == []
+
+
+def test_only_revoking_refuses_a_key_that_if_fingerprint_does_not_name() -> None:
+    model = Model()
+    result = run(model, read_back=False, only_key=key(0), if_fingerprint=key(5).fingerprint)
+    assert (result.outcome, reason(result)) == (Outcome.UNCHANGED, Reason.INVALID_OPTION)
+    assert model.calls == []
+
+
+def test_only_revoking_with_a_token_is_once_per_run_too() -> None:
+    model, ledger = Model(), MemoryLedger()
+    outcomes = [run(model, ledger, read_back=False).outcome for _host in range(3)]
+    assert outcomes == [Outcome.ROTATED, Outcome.ALREADY_ROTATED, Outcome.ALREADY_ROTATED]
+    assert model.commits == [key(0)]
+
+
+def test_only_revoking_is_unchanged_after_a_refusal() -> None:
+    model = Model().will(Fault.REFUSED)
+    result = run(model, read_back=False, only_key=key(0))
+    assert (result.outcome, reason(result)) == (Outcome.UNCHANGED, Reason.REFUSED)
+
+
+# --- a service that lets nothing in ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("why", [Reason.CREDENTIALS_REJECTED, Reason.REFUSED])
+@pytest.mark.parametrize("fault", [Fault.LOST_BEFORE, Fault.NOT_SENT, Fault.REFUSED])
+def test_a_service_that_lets_nothing_in_says_nothing_about_the_key(why: Reason, fault: Fault) -> None:
+    class Closing(Model):
+        def rotate(self, key: Any) -> Any:
+            answer = super().rotate(key)
+            self.locked_out = MulticartError(why, "The account is suspended.")
+            return answer
+
+    model = Closing().will(Fault.NONE, fault)
+    result = run(model)
+    assert result.outcome is Outcome.UNKNOWN
+    assert result.error is not None
+
+
+# --- whatever happens -----------------------------------------------------------------------------
+
+_FAULTS = st.sampled_from(sorted(Fault, key=lambda fault: fault.value))
+_STEP = st.builds(Step, st.one_of(st.just(Fault.NONE), _FAULTS), st.sampled_from([False] * 9 + [True]))
+
+
+@st.composite
+def _calls(draw: st.DrawFn) -> list[tuple[list[Step], Fault, dict[str, Any]]]:
+    """Several calls for one intent: by the same run, or by others that name the key."""
+    found = []
+    for _call in range(draw(st.integers(1, 4))):
+        script = draw(st.lists(_STEP, max_size=8))
+        after = draw(st.sampled_from([Fault.NONE, Fault.NONE, Fault.STALE, Fault.LOST_BEFORE, Fault.TOKEN_REJECTED]))
+        options = {
+            "same_run": draw(st.booleans()),
+            "verify": draw(st.booleans()),
+            "settle_timeout": draw(st.sampled_from([0.2, 5.0])),
+            "locks_after": draw(st.one_of(st.none(), st.none(), st.none(), st.integers(0, 8))),
+        }
+        found.append((script, after, options))
+    return found
+
+
+def _lies_twice(model: Model, calls: list[tuple[list[Step], Fault, dict[str, Any]]]) -> bool:
+    """Claims without a change, and besides older reads or nothing let in: that cannot be seen through."""
+    claims = any(step.fault is Fault.CLAIMED for script, _, _ in calls for step in script)
+    return claims and (len(model.keys) > 1 or any(options["locks_after"] is not None for _, _, options in calls))
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(_calls(), st.booleans())
+def test_whatever_fails_the_result_is_true_and_the_key_is_replaced_at_most_once(
+    calls: list[tuple[list[Step], Fault, dict[str, Any]]], rotated_lately: bool
+) -> None:
+    model, ledger = Model(keys=[key(99), key(0)] if rotated_lately else [key(0)]), MemoryLedger()
+    assume(not _lies_twice(model, calls))
+    retire = model.live
+    by_this_run = 0
+    for script, after, options in calls:
+        same_run = options["same_run"]
+        model.script, model.for_ever = deque(script), Step(after)
+        if options["locks_after"] is not None:
+            model.lock_at = len(model.calls) + options["locks_after"]
+        outsiders, commits = model.outsiders, len(model.commits)
+        result = rotate(
+            model,
+            ledger if same_run else MemoryLedger(),
+            Request(retire.fingerprint, options["settle_timeout"], options["verify"]),
+            model.time.clock,
+        )
+        model.finish()
+        commits = len(model.commits) - commits
+        by_this_run += commits if same_run else 0
+        assert model.commits in ([], [retire])
+        assert result.error is not None or result.outcome in (Outcome.ROTATED, Outcome.ALREADY_ROTATED)
+        assert result.previous in (None, retire)
+        if result.outcome in (Outcome.ROTATED, Outcome.ALREADY_ROTATED):
+            assert model.live != retire
+        if result.outcome is Outcome.ROTATED:
+            assert model.commits or model.outsiders
+        if commits:
+            assert result.outcome in (Outcome.ROTATED, Outcome.UNKNOWN)
+        if result.outcome is Outcome.UNCHANGED:
+            assert not (by_this_run if same_run else commits)
+            assert model.outsiders or model.commits or model.live == retire
+        if result.error is None:
+            assert result.live is not None
+            assert result.live != retire
+            if options["verify"]:
+                assert result.verified and result.live in model.proven
+                assert result.old_key_rejected or result.previous is None
+                if model.outsiders == outsiders and not same_run:
+                    assert result.live == model.live
+    # Faults end: running it again is all that is ever needed.
+    model.for_ever = Step()
+    result = run(model, ledger, if_fingerprint=retire.fingerprint)
+    assert result.error is None
+    assert result.verified
+    assert model.commits in ([], [retire])
+    assert model.live != retire
