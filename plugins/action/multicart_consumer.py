@@ -11,6 +11,7 @@ import re
 import time
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
@@ -18,14 +19,14 @@ from ansible_collections.multicart.keys.plugins.module_utils.record import diges
 from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import STATE_DIR, FileSpec, files_of
 from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, options_of, this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
+from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import stuck_at
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, rotated_at
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import CONNECTION, Connection
-from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import PipelinedAction
+from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import prefer_pipelining
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import utc_now
-from ansible.errors import AnsibleError
 
 
-class ActionModule(PipelinedAction, ActionBase):
+class ActionModule(ActionBase):
     """The action of M(multicart.keys.multicart_consumer)."""
 
     _supports_check_mode = True
@@ -51,6 +52,9 @@ class ActionModule(PipelinedAction, ActionBase):
 
     def _on_host(self, connection: Connection, variables: dict[str, Any]) -> dict[str, Any]:
         phase = self._task.args.get("phase")
+        stuck = stuck_at(variables) if phase == "close" else None
+        if stuck:
+            raise MulticartError(Reason.NOT_CURRENT, f"The record stays open: {stuck}.")
         files = files_of(variables, self._templar.template)
         arguments = dict(self._task.args, files=[spec.arguments() for spec in files])
         state_dir = self._templar.template(variables.get(STATE_DIR))
@@ -62,6 +66,7 @@ class ActionModule(PipelinedAction, ActionBase):
             self._add_contents(arguments, files, live, variables)
         if live is not None and phase == "write":
             arguments.update(value=live.reveal(), since=rotated_at(connection, this_run()) or utc_now())
+        prefer_pipelining(self, variables)
         started = time.monotonic()
         result = self._execute_module("multicart.keys.multicart_consumer", arguments, task_vars=variables)
         result.update(seconds=round(time.monotonic() - started, 3), clock=time.monotonic())
@@ -72,7 +77,7 @@ class ActionModule(PipelinedAction, ActionBase):
     def _add_contents(
         self, arguments: dict[str, Any], files: list[FileSpec], live: ApiKey, variables: dict[str, Any]
     ) -> None:
-        for spec, argument in zip(files, arguments["files"]):
+        for spec, argument in zip(files, arguments["files"], strict=True):
             if spec.template:
                 content = self._render(spec.template, live, variables)
                 argument["digest"] = digest_of(content.encode())

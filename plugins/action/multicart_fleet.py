@@ -26,13 +26,6 @@ CLOSED = "__multicart_deploy_closed"
 PLAN = "__multicart_rotate_plan"
 ROTATION = "__multicart_rotate_rotation"
 PROOF = "__multicart_rotate_proof"
-STEPS = {
-    WRITTEN: "its files could not be written",
-    "__multicart_deploy_services": "a service could not be restarted",
-    "__multicart_deploy_commands": "a command failed",
-    "__multicart_deploy_health": "its health check failed",
-    CLOSED: "its record could not be closed",
-}
 
 
 class ActionModule(ActionBase):
@@ -156,7 +149,7 @@ class ActionModule(ActionBase):
         return lines
 
     def _prediction(self, rotation: Mapping[str, Any]) -> dict[str, Any]:
-        consumers = {name: "would change" for name in self._consumers()}
+        consumers = dict.fromkeys(self._consumers(), "would change")
         old = f"{rotation.get('previous_key_masked')} {rotation.get('previous_key_fingerprint')}"
         lines = [f"Would retire {old} and bring the new key to {len(consumers)} consumers. Nothing was changed."]
         return {"msg": lines, "consumers": consumers}
@@ -164,44 +157,28 @@ class ActionModule(ActionBase):
     def _audit(self) -> dict[str, Any]:
         live = live_key(self._connection_options, this_run())
         seen = self._fleet(SEEN)
-        states = {consumer.name: consumer.state(live.fingerprint).value for consumer in seen}
-        short = fleet.shortfalls(seen, live.fingerprint)
-        told = {"live": live.fingerprint, "consumers": {**states, **short}}
+        states = {consumer.name: fleet.standing(consumer, live.fingerprint) for consumer in seen}
+        short = {name: state for name, state in states.items() if state != fleet.State.CURRENT.value}
+        told = {"live": live.fingerprint, "consumers": states}
         lines = [f"Live key: {live.masked} {live.fingerprint}"]
-        lines += [f"{name}: {state}" for name, state in told["consumers"].items()]
+        lines += [f"{name}: {state}" for name, state in states.items()]
         if not short:
             return {**told, "msg": lines}
         listed = "; ".join(f"{name} is {state}" for name, state in short.items())
         return {**failure(MulticartError(Reason.NOT_CURRENT, f"Drift: {listed}.")), **told}
 
     def _states(self, live: str) -> dict[str, str]:
-        """Return how each consumer stands after this run, and at which step it got stuck."""
+        """Return how each consumer stands after this run, and where it got stuck."""
         states = {}
         for name in self._consumers():
-            if self._task.check_mode:
-                states[name] = self._predicted(name, live)
-                continue
-            final = fleet.consumer_from(name, self._registered(name, CLOSED))
-            state = final.state(live)
-            stuck = [why for step, why in STEPS.items() if self._is_stuck(name, step)]
-            if state is fleet.State.CURRENT and not stuck:
-                states[name] = state.value
-            elif self._registered(name, WRITTEN).get("unreachable") or not final.reached:
-                states[name] = "unreachable"
+            stuck = fleet.stuck_at(self._hostvars(name))
+            if stuck:
+                states[name] = f"stale: {stuck}"
+            elif self._task.check_mode and self._registered(name, WRITTEN):
+                states[name] = fleet.State.CURRENT.value
             else:
-                told = self._registered(name, WRITTEN).get("msg") if self._is_stuck(name, WRITTEN) else None
-                states[name] = f"stale: {told or (stuck[0] if stuck else final.failure or state.value)}"
+                states[name] = fleet.standing(fleet.consumer_from(name, self._registered(name, CLOSED)), live)
         return states
-
-    def _predicted(self, name: str, live: str) -> str:
-        written = self._registered(name, WRITTEN)
-        if written.get("failed") or written.get("unreachable") or not written:
-            return f"stale: {written.get('msg') or 'it was not looked at in this run'}"
-        return fleet.State.CURRENT.value
-
-    def _is_stuck(self, name: str, step: str) -> bool:
-        registered = self._registered(name, step)
-        return bool(registered.get("failed") or registered.get("unreachable"))
 
     def _how_to_finish(self) -> str:
         return "Run the same command again: the intent is on record, and it cannot rotate twice."
@@ -210,7 +187,12 @@ class ActionModule(ActionBase):
         return [fleet.consumer_from(name, self._registered(name, registered)) for name in self._consumers()]
 
     def _registered(self, host: str, name: str) -> dict[str, Any]:
-        return self._variables["hostvars"].raw_get(host).get(name) or {}
+        return self._hostvars(host).get(name) or {}
+
+    def _hostvars(self, host: str) -> dict[str, Any]:
+        # Raw, because templating the result of a skipped task warns of what ansible-core itself has put there.
+        variables: dict[str, Any] = self._variables["hostvars"].raw_get(host)
+        return variables
 
     def _consumers(self) -> list[str]:
         here = set(self._variables["ansible_play_hosts_all"])

@@ -43,8 +43,8 @@ def whole_run(value: Any) -> Any:
     """Return the value, or refuse a run that would start half way or skip everything."""
     if context.CLIARGS.get("start_at_task"):
         raise AnsibleFilterError(
-            "This playbook cannot start half way; nothing was changed. Drop --start-at-task: running the whole again is "
-            "how a broken-off run is finished."
+            "This playbook cannot start half way; nothing was changed. Drop --start-at-task: running the whole again "
+            "is how a broken-off run is finished."
         )
     if "always" in (context.CLIARGS.get("skip_tags") or ()):
         raise AnsibleFilterError("This playbook is safe only as a whole; nothing was changed. Drop --skip-tags always.")

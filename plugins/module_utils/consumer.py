@@ -8,6 +8,7 @@
 Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
 """
 
+from contextlib import suppress
 from typing import Any, Callable, Dict, List, Optional
 
 from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record
@@ -58,10 +59,8 @@ class KeyFile:
             return self._key_of_template(self._content.data)
         found = []
         for assignment in env_file.assignments(self._content.data, self.variable):
-            try:
+            with suppress(NotAKey):  # "changeme" counts as missing
                 found.append(ApiKey(assignment.value.decode("ascii", "replace")).fingerprint)
-            except NotAKey:
-                pass  # "changeme" counts as missing
         return found
 
     def _key_of_template(self, data: bytes) -> List[str]:

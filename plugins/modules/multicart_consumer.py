@@ -129,7 +129,7 @@ reason:
   type: str
 """
 
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
@@ -189,7 +189,7 @@ def main() -> None:
     """Do one phase for all files; a file that fails does not keep the others from theirs."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
-    files = []  # type: List[KeyFile]
+    files = []
     problems = []
     try:
         for entry in params["files"]:

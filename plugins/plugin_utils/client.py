@@ -208,9 +208,13 @@ class Client:
         if 300 <= status < 400:
             raise _NoAnswer(Reason.REDIRECT_REFUSED, f"{endpoint} was answered with a redirect (HTTP {status}).")
         if status in (401, 403):
-            raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the service refused the credential (HTTP {status}).")
+            raise _Rejected(
+                Reason.CREDENTIALS_REJECTED, f"{endpoint}: the service refused the credential (HTTP {status})."
+            )
         if status != 200:
-            raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered with HTTP {status} instead of an envelope.")
+            raise _NoAnswer(
+                Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered with HTTP {status} instead of an envelope."
+            )
         return self._open_envelope(endpoint, body_text)
 
     def _open_envelope(self, endpoint: str, body: bytes) -> Any:
@@ -219,7 +223,9 @@ class Client:
         except (ValueError, RecursionError):
             raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered with something else than JSON.") from None
         if not isinstance(envelope, dict) or type(envelope.get("status")) is not int or "data" not in envelope:
-            raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered without an envelope (code, data, status).")
+            raise _NoAnswer(
+                Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered without an envelope (code, data, status)."
+            )
         if envelope["status"] == 1:
             return envelope["data"]
         code = envelope.get("code")
@@ -351,7 +357,13 @@ def _transport_error(endpoint: str, error: BaseException) -> MulticartError:
     if isinstance(error, requests.exceptions.ConnectionError):
         refused = any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error))
         unnamed = any(type(cause).__name__ == "NameResolutionError" for cause in _causes(error))
-        what = "the connection was refused" if refused else "the host name is unknown" if unnamed else "the connection broke"
+        what = (
+            "the connection was refused"
+            if refused
+            else "the host name is unknown"
+            if unnamed
+            else "the connection broke"
+        )
         return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: {what}.", sent=not (refused or unnamed))
     if isinstance(error, (OSError, ValueError)) or type(error).__module__.split(".")[0] in ("urllib3", "http"):
         return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: the exchange broke ({type(error).__name__}).")

@@ -17,7 +17,9 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.options import Opti
 from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import RunCache
 
 
-def options_of(known: Iterable[Option], given: Mapping[str, Any], variables: Mapping[str, Any], templar: Any) -> Options:
+def options_of(
+    known: Iterable[Option], given: Mapping[str, Any], variables: Mapping[str, Any], templar: Any
+) -> Options:
     """Resolve the options of a task or lookup against its variables and the controller's environment.
 
     :raises MulticartError: for whatever is wrong with them.

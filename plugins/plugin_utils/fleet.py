@@ -86,7 +86,7 @@ class Consumer:
         """Return how the consumer stands against the live key."""
         if not self.reached:
             return State.UNREACHABLE
-        if self.failure is not None:
+        if self.failure is not None or any(file.why_not and not file.holds for file in self.files):
             return State.UNREADABLE
         if any(file.unknown or set(file.holds) - {live} for file in self.files):
             return State.STALE
@@ -124,8 +124,7 @@ def _file_from(seen: Mapping[str, Any]) -> File:
         holds=tuple(seen["holds"]),
         unknown=bool(seen["unknown"]),
         why_not=seen["why_not"],
-        record=record
-        and Record(bool(record["open"]), record.get("retire"), record.get("held"), record.get("since")),
+        record=record and Record(bool(record["open"]), record.get("retire"), record.get("held"), record.get("since")),
     )
 
 
@@ -168,9 +167,7 @@ def expected_outage(fleet: Iterable[Consumer], forks: int) -> float:
     return sum(seconds) / max(1, min(forks, len(seconds)))
 
 
-def make_plan(
-    fleet: Sequence[Consumer], live: str, wanted: Wanted, forks: int, now: datetime | None = None
-) -> Plan:
+def make_plan(fleet: Sequence[Consumer], live: str, wanted: Wanted, forks: int, now: datetime | None = None) -> Plan:
     """Decide what to do from what every consumer holds and records.
 
     :param live: fingerprint of the account's live key.
@@ -249,17 +246,39 @@ def refuse_unprepared(fleet: Sequence[Consumer], retire: str | None) -> None:
     unprepared = [
         consumer.name
         for consumer in fleet
-        if consumer.problems or not all(f.record and f.record.open and f.record.retire == retire for f in consumer.files)
+        if consumer.problems or any(not _is_open_for(file.record, retire) for file in consumer.files)
     ]
     if unprepared or not fleet:
         raise MulticartError(Reason.NOT_PREPARED, f"Not made ready in this run: {', '.join(unprepared) or 'anybody'}.")
 
 
-def shortfalls(fleet: Iterable[Consumer], live: str) -> dict[str, str]:
-    """Return, for every consumer that is not current, its name and how it stands and why."""
-    found = {}
-    for consumer in fleet:
-        state = consumer.state(live)
-        if state is not State.CURRENT:
-            found[consumer.name] = ": ".join([state.value, *([consumer.failure] if consumer.failure else [])])
-    return found
+def _is_open_for(record: Record | None, retire: str) -> bool:
+    return record is not None and record.open and record.retire == retire
+
+
+def standing(consumer: Consumer, live: str) -> str:
+    """Return how a consumer stands against the live key, and why where that says more."""
+    state = consumer.state(live)
+    return f"{state.value}: {', '.join(consumer.problems)}" if state is State.UNREADABLE else str(state.value)
+
+
+STEPS = {
+    "__multicart_deploy_written": "its files could not be written",
+    "__multicart_deploy_services": "a service could not be restarted",
+    "__multicart_deploy_commands": "a command failed",
+    "__multicart_deploy_health": "its health check failed",
+}
+"""What the deploy role registers on a host, in order, and what it means when that failed."""
+
+
+def stuck_at(registered: Mapping[str, Any]) -> str | None:
+    """Return why a host's roll-out got stuck, from what its tasks registered; None: it did not."""
+    for name, meaning in STEPS.items():
+        result = registered.get(name) or {}
+        # Not every ansible-core tells at the top of a loop's result that an item was unreachable.
+        for part in [result, *(result.get("results") or [])]:
+            if part.get("unreachable"):
+                return "it is unreachable"
+            if part.get("failed"):
+                return str(part["msg"]) if "files" in part else meaning
+    return None

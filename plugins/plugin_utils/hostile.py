@@ -50,6 +50,4 @@ def _pieces(secret: str) -> set[str]:
         # Base64 has three alignments; the outer characters depend on the neighbours.
         encoded = base64.b64encode(b"\0" * shift + secret.encode()).decode().rstrip("=")
         forms.add(encoded[4 if shift else 0 : -1])
-    return {
-        form[start : start + _PIECE] for form in forms if form for start in range(max(1, len(form) - _PIECE + 1))
-    }
+    return {form[start : start + _PIECE] for form in forms if form for start in range(max(1, len(form) - _PIECE + 1))}

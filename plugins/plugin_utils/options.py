@@ -35,7 +35,7 @@ class Kind(enum.Enum):
     """How a raw value is read."""
 
     TEXT = "text"
-    SECRET = "secret"
+    CREDENTIAL = "credential"
     BOOL = "bool"
     SECONDS = "seconds"
     PATH = "path"
@@ -55,6 +55,12 @@ class Option:
     kind: Kind
     default: Any = None
     shared: bool = False
+    known_as: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What to call it in a message: the role's variable, where the option only passes that on."""
+        return f"variable {self.known_as}" if self.known_as else f"option {self.name}"
 
     @property
     def variable(self) -> str:
@@ -67,10 +73,10 @@ class Option:
 
 CONNECTION: tuple[Option, ...] = (
     Option("api_url", Kind.TEXT, DEFAULT_URL, shared=True),
-    Option("session_token", Kind.SECRET, shared=True),
+    Option("session_token", Kind.CREDENTIAL, shared=True),
     Option("email", Kind.TEXT, shared=True),
-    Option("password", Kind.SECRET, shared=True),
-    Option("api_key", Kind.SECRET, shared=True),
+    Option("password", Kind.CREDENTIAL, shared=True),
+    Option("api_key", Kind.CREDENTIAL, shared=True),
     Option("validate_certs", Kind.BOOL, True, shared=True),
     Option("ca_path", Kind.PATH, shared=True),
     Option("timeout", Kind.SECONDS, 10.0, shared=True),
@@ -90,12 +96,12 @@ FLEET: tuple[Option, ...] = (
     *CONNECTION,
     Option("phase", Kind.TEXT),
     Option("need_all", Kind.BOOL, False),
-    Option("confirm", Kind.BOOL),
-    Option("expect_hosts", Kind.COUNT, 1),
-    Option("retire", Kind.FINGERPRINT),
-    Option("max_age", Kind.AGE),
-    Option("force", Kind.BOOL, False),
-    Option("budget", Kind.SECONDS),
+    Option("confirm", Kind.BOOL, known_as="multicart_rotate_confirm"),
+    Option("expect_hosts", Kind.COUNT, 1, known_as="multicart_rotate_expect_hosts"),
+    Option("retire", Kind.FINGERPRINT, known_as="multicart_rotate_retire"),
+    Option("max_age", Kind.AGE, known_as="multicart_rotate_max_age"),
+    Option("force", Kind.BOOL, False, known_as="multicart_rotate_force"),
+    Option("budget", Kind.SECONDS, known_as="multicart_rotate_budget"),
 )
 
 
@@ -225,7 +231,7 @@ def _invalid(option: Option, source: Source, must: str, reason: Reason = Reason.
         Source.ENVIRONMENT: f" (from the environment variable {option.environment})",
     }.get(source, "")
     return MulticartError(
-        reason, f"The option {option.name}{place} {must}.", "Nothing was changed; correct it and run again."
+        reason, f"The {option.label}{place} {must}.", "Nothing was changed; correct it and run again."
     )
 
 
@@ -246,7 +252,7 @@ def _parse(option: Option, raw: Any, source: Source) -> Any:
         return _parse_age(option, text, source)
     if option.kind is Kind.FINGERPRINT and not is_fingerprint(text):
         raise _invalid(option, source, "must be a fingerprint: 16 lower-case hexadecimal digits")
-    if option.kind is Kind.SECRET and option.name != "password" and not re.fullmatch(r"[\x21-\x7e]+", text):
+    if option.kind is Kind.CREDENTIAL and option.name != "password" and not re.fullmatch(r"[\x21-\x7e]+", text):
         raise _invalid(option, source, "must be printable ASCII without white space")
     return text
 
