@@ -252,7 +252,7 @@ def _parse(option: Option, raw: Any, source: Source) -> Any:
         return _parse_age(option, text, source)
     if option.kind is Kind.FINGERPRINT and not is_fingerprint(text):
         raise _invalid(option, source, "must be a fingerprint: 16 lower-case hexadecimal digits")
-    if option.kind is Kind.CREDENTIAL and option.name != "password" and not re.fullmatch(r"[\x21-\x7e]+", text):
+    if option.name == "session_token" and not re.fullmatch(r"[\x21-\x7e]+", text):
         raise _invalid(option, source, "must be printable ASCII without white space")
     return text
 
@@ -330,8 +330,11 @@ def _checked_url(url: str) -> str:
         wrong = "must be an absolute http:// or https:// URL"
     elif parts.username is not None or parts.password is not None:
         wrong = "must not hold a user name or password"
-    elif parts.query or parts.fragment:
+    elif "?" in url or "#" in url:
         wrong = "must not hold a query or fragment"
+    elif not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]*)?", parts.netloc):
+        # What parsers read differently, such as a backslash or text behind a bracket.
+        wrong = "must name a host in the usual form"
     if wrong or parts is None or not host:
         raise MulticartError(Reason.INVALID_OPTION, f"The option api_url {wrong}.", f"The default is {DEFAULT_URL}.")
     if parts.scheme == "http" and not _is_loopback(host):
