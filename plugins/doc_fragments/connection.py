@@ -26,7 +26,8 @@ options:
   email:
     description:
       - Email address to log in with, once in a run; needs O(password).
-      - Also used when O(session_token) turns out to be dead, if both came from the same place, be it the task, variables
+      - Also used when O(session_token) turns out to be dead, if both came from the same place, be it the task,
+        variables
         or the environment.
       - Also read from the variable C(multicart_email) and the controller's E(MULTICART_EMAIL).
     type: str

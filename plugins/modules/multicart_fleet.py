@@ -11,13 +11,14 @@ short_description: Decide about the whole fleet from what every consumer holds
 version_added: 1.0.0
 description:
   - Internal to this collection's roles and playbooks.
-  - Runs in the controller's process and looks at the results that M(multicart.keys.multicart_consumer) registered on the
+  - Runs in the controller's process and looks at the results that M(multicart.keys.multicart_consumer) registered
+    on the
     hosts. It changes nothing.
   - The consumers are the hosts that the variable C(multicart_hosts) names, C(--limit) disregarded, or where that is
     not set the hosts of the play.
 extends_documentation_fragment:
   - multicart.keys.attributes
-  - multicart.keys.attributes.info_module
+  - multicart.keys.attributes.info
 options:
   phase:
     description:

@@ -17,7 +17,7 @@ description:
 extends_documentation_fragment:
   - multicart.keys.connection
   - multicart.keys.attributes
-  - multicart.keys.attributes.info_module
+  - multicart.keys.attributes.info
   - multicart.keys.attributes.action_group
 options:
   reveal:

@@ -10,12 +10,14 @@ author: multicart.keys contributors
 short_description: Replace the API key of a MultiCartAPI account, once for one intent
 version_added: 1.0.0
 description:
-  - Replaces the account's API key and reads the new one back. The old key dies at once, so every consumer fails until it
+  - Replaces the account's API key and reads the new one back. The old key dies at once, so every consumer fails
+    until it
     holds the new one; the playbook P(multicart.keys.rotate#playbook) prepares and updates them.
   - The request is authenticated by the key that it replaces, so the service itself refuses a repeat. An answer that
     was lost is made good by reading, and by sending the same request once more.
   - An API key alone is refused before any request, because it cannot read the key that replaces it.
-  - One rotation for an account in one run, whatever C(serial), C(strategy), loops, C(until) or a forgotten C(run_once) do.
+  - One rotation for an account in one run, whatever C(serial), C(strategy), loops, C(until) or a forgotten
+    C(run_once) do.
   - At most five requests when nothing fails, and one more to log in.
   - Runs in the controller's process, whatever host the task is aimed at.
 extends_documentation_fragment:
@@ -38,7 +40,8 @@ attributes:
 options:
   if_fingerprint:
     description:
-      - Fingerprint of the key to retire. Rotates only while that is the live key; otherwise RV(outcome=already_rotated).
+      - Fingerprint of the key to retire. Rotates only while that is the live key; otherwise
+        RV(outcome=already_rotated).
       - It names the intent, so the same task can be repeated at will.
     type: str
   settle_timeout:
@@ -65,7 +68,8 @@ options:
     default: true
   read_back:
     description:
-      - V(false) only revokes the key and does not read the new one, for an emergency without a session token. This is the
+      - V(false) only revokes the key and does not read the new one, for an emergency without a session token. This
+        is the
         one case in which O(api_key) alone is accepted.
     type: bool
     default: true
