@@ -1,0 +1,517 @@
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Change one variable of an environment file and nothing else: bytes in, bytes out, no I/O.
+
+There is no such thing as *the* format of an environment file. Shells, systemd, Docker, python-dotenv and Node.js
+each read the same bytes by rules of their own, and nobody tells us which of them will. So this module does not
+guess a dialect. It looks at the file through the eyes of every reader (the ``_read_as_*`` functions, each a small
+model of one real parser, held against the real ones by ``test_readers.py``), changes the value where they agree
+that there is one, looks again, and gives the result out only if every reader that could read the variable now
+reads the new value and every other variable reads as before. Otherwise it raises `Ambiguous` and changes nothing.
+
+Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import re
+from bisect import bisect_left
+from collections import namedtuple
+
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
+
+Assignment = namedtuple("Assignment", "start end value line")
+"""One active assignment: byte offsets of the value (between the quotes, if any), the value itself, the line."""
+
+_Reading = namedtuple("_Reading", "name line last_line raw value")
+"""What one reader saw: a variable (or, with no name, anything else that must stay as it is) and its raw text.
+
+`line` and `last_line` are where the value starts and ends. `value` is the unquoted value if it is a plain one.
+"""
+
+_View = namedtuple("_View", "readings broken")
+"""Everything one reader saw; `broken` if it gave up, so that nothing is known about what follows."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+class EnvFileError(ValueError):
+    """The content cannot be worked with; `reason` says why in one word. The message names lines, never content."""
+
+    reason = "not_text"
+
+
+class NotText(EnvFileError):
+    """The content is no text of bytes: it holds NUL bytes or starts like UTF-16."""
+
+
+class BadName(EnvFileError):
+    """No reader would take this for the name of a variable."""
+
+    reason = "invalid_option"
+
+
+class Ambiguous(EnvFileError):
+    """The readers disagree about the variable in a way that no single change can satisfy."""
+
+    reason = "ambiguous"
+
+    def __init__(self, line, why):
+        EnvFileError.__init__(self, "line {0}: {1}".format(line, why))
+        self.line = line
+
+
+def assignments(data, name):
+    """Return every active `Assignment` of the variable in the content, in order.
+
+    Active is what at least one reader takes for an assignment; not a comment, not a line of a quoted value.
+
+    :raises EnvFileError: `NotText`, `BadName`, or `Ambiguous` when readers disagree.
+    """
+    return _active(_views(data), data, name)
+
+
+def with_value(data, name, value):
+    """Return the content with every active assignment of the variable changed to the value.
+
+    Without any, a plain ``NAME=value`` line is appended. The value is of characters that need no quotes in any
+    dialect (an API key's).
+
+    :raises EnvFileError: as for `assignments`, or when the change would not read right.
+    """
+    before = _views(data)
+    found = _active(before, data, name)
+    changed = data
+    for assignment in reversed(found):
+        changed = changed[: assignment.start] + value + changed[assignment.end :]
+    if not found:
+        end_of_line = b"\r\n" if data and data.count(b"\n") == data.count(b"\r\n") > 0 else b"\n"
+        if data and not data.endswith(b"\n"):
+            changed += end_of_line
+        changed += name.encode("ascii") + b"=" + value + end_of_line
+    if changed != data:
+        _verify(before, _views(changed), name, value.decode("ascii"), [item.line for item in found], changed)
+    return changed
+
+
+def without(data, name):
+    """Return the content without the lines that assign the variable.
+
+    :raises EnvFileError: as for `with_value`.
+    """
+    before = _views(data)
+    found = _active(before, data, name)
+    lines = data.split(b"\n")
+    for assignment in reversed(found):
+        del lines[assignment.line - 1]
+    changed = b"\n".join(lines)
+    if changed != data:
+        _verify(before, _views(changed), name, None, [item.line for item in found], changed)
+    return changed
+
+
+def require_name(name):
+    """Raise `BadName` unless every reader would take this for the name of a variable."""
+    if not _NAME.match(name):
+        raise BadName("variable must be a name of letters, digits and underscores that starts with no digit")
+
+
+def key_in(assignment):
+    """Return the `ApiKey` that is assigned, or ``None``: a value of another shape (``changeme``) is no key."""
+    try:
+        return ApiKey(assignment.value.decode("ascii"))
+    except (NotAKey, UnicodeDecodeError):
+        return None
+
+
+# What the readers agree on
+
+
+def _active(views, data, name):
+    """Return the assignments that the readers see, provided that they mean the same lines."""
+    require_name(name)
+    form = _own_form(name)
+    lines = data.decode("latin-1").split("\n")
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line) + 1)
+    found = []
+    for number in sorted(_lines_seen(views, name)):
+        match = form.match(lines[number - 1])
+        if not match:
+            raise Ambiguous(
+                number,
+                "the variable is not assigned one plain value on a line of its own, so that it cannot be replaced "
+                "safely; write it as {0}=VALUE".format(name),
+            )
+        start, end = (starts[number - 1] + offset for offset in match.span(match.lastgroup))
+        found.append(Assignment(start, end, data[start:end], number))
+    return found
+
+
+def _own_form(name):
+    """Return the pattern of a line whose value can be replaced without touching anything else.
+
+    Nothing that a reader composes a value from (``$``, a backslash) is replaced: whoever wrote it keeps the value
+    somewhere else. Between backticks, which Node.js takes for quotes, a shell would run a command.
+    """
+    return re.compile(
+        r"""(?:\xef\xbb\xbf)?[ \t]*(?:export[ \t]+)?%s[ \t]*=
+        (?:
+            [ \t]*'(?P<single>[^'"`\\$\r]*)'
+          | [ \t]*"(?P<double>[^'"`\\$\r]*)"
+          | [ \t]*`(?P<backtick>(?:[A-Za-z0-9][A-Za-z0-9._~+/=-]*)?)`
+          | (?:[ \t]*(?=[^ \t\r\#]))?(?P<bare>(?:[^ \t\r\v\f'"`\\$()\#][^ \t\r\v\f'"`\\$()]*)?)
+        )
+        (?:[ \t]*|[ \t]+\#[^\r]*)\r?\Z"""
+        % re.escape(name),
+        re.VERBOSE,
+    )
+
+
+def _lines_seen(views, name):
+    """Return the lines on which the variable is assigned, as far as the readers mean the same ones."""
+    inside = set()
+    for view in views.values():
+        for item in view.readings:
+            inside.update(range(item.line + 1, item.last_line + 1))
+    seen = set()
+    for reader, view in views.items():
+        for item in view.readings:
+            if item.name == name and item.line not in inside:
+                seen.add(item.line)
+            elif item.name == name and reader != "docker":  # which knows no values of several lines: it misreads all
+                raise Ambiguous(
+                    item.line,
+                    "some readers take this line for a part of what is before it, others for an assignment; "
+                    "close the quotes or remove the backslash before it",
+                )
+    return seen
+
+
+def _verify(before, after, name, value, lines, data):
+    """Raise `Ambiguous` unless the change did what was asked for, whoever reads the file."""
+    added = data.rstrip(b"\n").count(b"\n") + 1 if value is not None and not lines else None
+    suspect = added or lines[0]
+    seen = _lines_seen(after, name)
+    if value is None and seen:
+        raise Ambiguous(min(seen), "the variable would still be assigned here after its lines were removed")
+    if added and added not in seen:
+        raise Ambiguous(added, "no reader gets as far as a line that is added here; repair what is before it")
+    for reader in before:
+        old, new = before[reader], after[reader]
+        others, others_after = _others(old, name, lines), _others(new, name, seen)
+        if old.broken:  # a reader that could not get past some point may get further now
+            others_after = others_after[: len(others)]
+        if others != others_after:
+            raise Ambiguous(suspect, "{0} would then read something else of the file differently".format(reader))
+        if value is None:
+            continue
+        mine = dict((item.line, item) for item in new.readings if item.name == name and item.line in seen)
+        if any(value not in item.raw for item in mine.values()):
+            raise Ambiguous(suspect, "{0} would still read another value".format(reader))
+        must_read = set(item.line for item in old.readings if item.name == name and item.value is not None) & set(lines)
+        if any(line not in mine or mine[line].value != value for line in must_read):
+            raise Ambiguous(suspect, "{0} would not read the new value".format(reader))
+        if added and not old.broken and added not in mine:
+            raise Ambiguous(suspect, "{0} would not read a line that is added here".format(reader))
+
+
+def _others(view, name, lines):
+    """Return what must not change: all but the variable itself and names that no program can ask for.
+
+    On the variable's own lines a shell may see a command with its name, as in ``NAME = value``.
+    """
+    own_command = re.compile(r"(?:\xef\xbb\xbf)?(?:export[ \t]+)?%s(?![A-Za-z0-9_])" % re.escape(name))
+    return [
+        (item.name, item.raw)
+        for item in view.readings
+        if (item.name is None and not (item.line in lines and own_command.match(item.raw)))
+        or (item.name is not None and item.name != name and _NAME.match(item.name))
+    ]
+
+
+# What each reader sees
+
+
+def _views(data):
+    """Return what every reader sees in the content."""
+    if b"\0" in data or data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise NotText("the content is no plain text (NUL bytes or UTF-16)")
+    text = data.decode("latin-1")  # one character for each byte
+    return {
+        "docker": _read_as_docker(data),
+        "systemd": _read_as_systemd(text, continued_comments=False),
+        "systemd before 254": _read_as_systemd(text, continued_comments=True),
+        "python-dotenv": _read_as_dotenv(data),
+        "node": _read_as_node(text, older=False),
+        "node 20": _read_as_node(text, older=True),
+        "a shell": _read_as_shell(text),
+    }
+
+
+class _Readings(list):
+    """The readings of one text, which know their line numbers."""
+
+    def __init__(self, text):
+        list.__init__(self)
+        self._text = text
+        self._ends = [match.start() for match in re.finditer("\n", text)]
+
+    def line(self, offset):
+        return bisect_left(self._ends, offset) + 1
+
+    def add(self, name, start, end, quotes=""):
+        """Note the raw text between the offsets, which reads as what is between those quotes, if it is plain."""
+        raw = self._text[start:end]
+        plain = re.match(r"""(['"`]?)([A-Za-z0-9._~+/=-]*)\1\Z""", raw)
+        value = plain.group(2) if plain and plain.group(1) in quotes else None
+        self.append(_Reading(name, self.line(start), self.line(end), raw, value))
+
+
+def _utf8(data):
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _read_as_docker(data):
+    """``docker --env-file``: line by line, everything after the ``=`` is the value, and one bad line spoils all."""
+    text = _utf8(data)
+    readings = _Readings(text or "")
+    if text is None:
+        return _View([], True)
+    for line in re.finditer(r"[^\n]+", text):
+        offset = line.start() + (1 if line.start() == 0 and text.startswith(u"\ufeff") else 0)
+        content = text[offset : line.end()]
+        if content.endswith("\r"):
+            content = content[:-1]
+        end = offset + len(content)
+        content = content.lstrip()
+        if not content or content.startswith("#"):
+            continue
+        name, equal, value = content.partition("=")
+        if not name or re.search(r"[ \t]", name):
+            return _View([], True)
+        if equal:
+            readings.add(name, end - len(value), end)
+    return _View(readings, False)
+
+
+_SYSTEMD_KEY = re.compile(r"[^\n\r][^=\n\r]*")
+_SYSTEMD_COMMENT = {
+    True: re.compile(r"(?:[^\\\n\r]|\\[\s\S]?)*"),  # a backslash continues the comment, too
+    False: re.compile(r"[^\n\r]*"),
+}
+_SYSTEMD_VALUE = re.compile(
+    r"""(?: [ \t] | '[^']*(?:'|\Z) | "(?:[^"\\]|\\[\s\S])*(?:"|\\?\Z) )*  # blanks and quoted pieces, then
+    (?: [^\\\n\r] | \\[\s\S] | \\\Z )*                                      # the rest, where quotes mean nothing""",
+    re.VERBOSE,
+)
+
+
+def _read_as_systemd(text, continued_comments):
+    """``EnvironmentFile=``: no ``export``, no comments after a value, backslashes continue lines."""
+    readings = _Readings(text)
+    at = 0
+    while at < len(text):
+        if text[at] in " \t\n\r":
+            at += 1
+        elif text[at] in "#;":
+            end = _SYSTEMD_COMMENT[continued_comments].match(text, at).end()
+            if "\n" in text[at:end]:
+                readings.add(None, at, end)
+            at = end
+        else:
+            key = _SYSTEMD_KEY.match(text, at)
+            at = key.end()
+            if text.startswith("=", at):
+                end = _SYSTEMD_VALUE.match(text, at + 1).end()
+                pair = text[key.start() : end]
+                if _utf8(pair.encode("latin-1")) is None:
+                    return _View([], True)
+                value = text[at + 1 : end]
+                start = at + 1 + len(value) - len(value.lstrip(" \t"))
+                readings.add(key.group().rstrip(" \t"), start, max(start, at + 1 + len(value.rstrip(" \t"))), "'\"")
+                at = end
+    return _View(readings, False)
+
+
+_DOTENV_NAME = re.compile(r"(?:'(?P<quoted>[^']+)'|(?P<plain>[^'=\#\s][^=\#\s]*))[^\S\r\n]*")
+_DOTENV_VALUE = re.compile(
+    r"""=[^\S\r\n]*
+    (?P<value> '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" | [^\s'"](?:[^\S\r\n]*[^\s\#]|\S)* | (?=[\r\n]|\Z) )
+    (?P<complete> [^\S\r\n]*(?:\#[^\r\n]*)?(?=[\r\n]|\Z) )?""",
+    re.VERBOSE | re.DOTALL,
+)
+_DOTENV_EXPORT = re.compile(r"(?:export[^\S\r\n]+)?")
+_DOTENV_REST = re.compile(r"[^\r\n]*")
+
+
+def _read_as_dotenv(data):
+    """python-dotenv: quoted values may span lines, CR ends a line, what is not understood is skipped."""
+    text = _utf8(data)
+    if text is None:
+        return _View([], True)
+    readings = _Readings(text)
+    at = 1 if text.startswith(u"\ufeff") else 0
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+            continue
+        at = _DOTENV_EXPORT.match(text, at).end()
+        name = _DOTENV_NAME.match(text, at)
+        value = _DOTENV_VALUE.match(text, name.end()) if name else None
+        if value and value.group("complete") is not None:
+            readings.add(name.group("quoted") or name.group("plain"), *value.span("value"), quotes="'\"")
+        at = _DOTENV_REST.match(text, (value or name).end() if name else at).end()
+    return _View(readings, False)
+
+
+def _read_as_node(text, older):
+    """``node --env-file``: quoted values (backticks, too) may span lines, nothing is ever escaped, CR is dropped.
+
+    Node 20 strips spaces only, and there a line without ``=`` becomes a part of the next name.
+    """
+    text = text.replace("\r", "")
+    readings = _Readings(text)
+    blanks = " " if older else " \t\n"
+    at = len(text) - len(text.lstrip(blanks))
+    while at < len(text):
+        newline = _end_of_line(text, at)
+        equal = text.find("=", at)
+        if text[at] in "\n#" or not (older or at <= equal < newline):
+            at = newline + 1
+            continue
+        name = text[at:equal].strip(blanks)
+        if equal < 0 or not name:
+            return _View(readings, True)
+        name = name[len("export ") :] if name.startswith("export ") else name
+        at = equal + 1
+        while at < len(text) and text[at] in blanks.replace("\n", ""):
+            at += 1
+        closing = text.find(text[at], at + 1) if at < len(text) and text[at] in "'\"`" else -1
+        if closing > 0:
+            end = closing + 1
+            readings.add(name, at, end, "'\"`")
+        else:
+            end = _end_of_line(text, at)
+            readings.add(name, at, at + len(text[at:end].partition("#")[0].rstrip(blanks)))
+        at = _end_of_line(text, end)
+    return _View(readings, False)
+
+
+_SHELL_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^\]]*\])?\+?=")
+_SHELL_PLAIN = re.compile(r"""[^ \t\n'"`\\$;&|()<>]+""")
+_SHELL_LEADING = ("then", "do", "else", "elif", "if", "while", "until", "{", "!", "time")
+_SHELL_DECLARING = ("export", "declare", "typeset", "readonly", "local")
+
+
+def _read_as_shell(text):
+    """bash and dash: words, quotes, comments and command separators; commands are kept apart, not understood."""
+    readings = _Readings(text)
+    words = []  # offsets of the words of the command at hand
+    at = 0
+    try:
+        while at < len(text):
+            if text[at] in " \t":
+                at += 1
+            elif text.startswith("\\\n", at):
+                at += 2
+            elif text[at] == "#":
+                at = _end_of_line(text, at)
+            elif text[at] in "\n;&|()":
+                _add_command(readings, text, words)
+                words = []
+                at += 1
+            elif text.startswith("<<", at) and not text.startswith("<<<", at):
+                raise Ambiguous(readings.line(at), "a here-document makes this a script, not an environment file")
+            elif text[at] in "<>":
+                words.append((at, at + 1))
+                at += 1
+            else:
+                end = _end_of_word(text, at)
+                words.append((at, end))
+                at = end
+    except (_Unterminated, RecursionError):
+        return _View(readings, True)
+    _add_command(readings, text, words)
+    return _View(readings, False)
+
+
+def _add_command(readings, text, words):
+    """Note the variables that a command assigns, and the rest of it as something that must stay."""
+    while words and text[words[0][0] : words[0][1]] in _SHELL_LEADING:
+        words = words[1:]
+    names = [_SHELL_ASSIGNMENT.match(text, start, end) for start, end in words]
+    declares = words and text[words[0][0] : words[0][1]] in _SHELL_DECLARING
+    if not words:
+        return
+    if not declares and not all(names):  # assignments before a command last only as long as it does
+        names = [None] * len(words)
+    rest = [word for word, name in zip(words, names) if not name]
+    if rest and not (len(rest) == 1 and text[rest[0][0] : rest[0][1]] == "export" and len(words) > 1):
+        readings.add(None, rest[0][0], rest[-1][1])
+    for (_start, end), name in zip(words, names):
+        if name:
+            readings.add(name.group(1), name.end(), end, "'\"")
+
+
+class _Unterminated(Exception):
+    """A quote or bracket is never closed: the shell gives up here."""
+
+
+def _end_of_line(text, at):
+    end = text.find("\n", at)
+    return len(text) if end < 0 else end
+
+
+def _end_of_word(text, at):
+    """Return the offset after the shell word that starts here."""
+    start = at
+    while at < len(text) and text[at] not in " \t\n;&|<>)":
+        if text[at] == "(":
+            if not (at > start and text[at - 1] == "="):
+                break
+            at = _end_of_group(text, at + 1, ")")  # an array
+        else:
+            plain = _SHELL_PLAIN.match(text, at)
+            at = plain.end() if plain else _end_of_piece(text, at)
+    return at
+
+
+def _end_of_piece(text, at):
+    """Return the offset after the quoted piece, expansion or escaped character that starts here."""
+    if text[at] == "\\":
+        return min(at + 2, len(text))
+    if text[at] == "'":
+        end = text.find("'", at + 1)
+        if end < 0:
+            raise _Unterminated()
+        return end + 1
+    if text[at] in '"`':
+        return _end_of_group(text, at + 1, text[at])
+    for opening, closing in (("$(", ")"), ("${", "}")):
+        if text.startswith(opening, at):
+            return _end_of_group(text, at + 2, closing)
+    return at + 1
+
+
+def _end_of_group(text, at, closing):
+    """Return the offset after the closing character, past everything nested."""
+    while at < len(text):
+        if text[at] == closing:
+            return at + 1
+        if text[at] == "(" and closing == ")":
+            at = _end_of_group(text, at + 1, closing)
+        elif text[at] == "'" and closing == '"':
+            at += 1
+        else:
+            at = _end_of_piece(text, at)
+    raise _Unterminated()

@@ -1,0 +1,181 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Asks the programs that really read environment files what they read.
+
+``READERS`` maps a name to a function from a file's bytes to the variables that this program would see. Each
+function raises `NotHere` when the program is not on this machine, so that a test can skip and say why.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import http.server
+import io
+import json
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+
+Variables = dict[str, str]
+
+
+class NotHere(Exception):
+    """The program is not installed on this machine."""
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise NotHere(f"{name} is not installed")
+    return path
+
+
+@contextmanager
+def _file(data: bytes) -> Iterator[str]:
+    with tempfile.NamedTemporaryFile(prefix="env-") as file:
+        file.write(data)
+        file.flush()
+        yield file.name
+
+
+def _run(*command: str, **environment: str) -> bytes:
+    return subprocess.run(command, env=environment, capture_output=True, timeout=30, check=False).stdout
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
+
+
+def _shell(name: str, data: bytes) -> Variables:
+    # An empty PATH: whatever a generated file says, no program runs. env -0 shows values of several lines intact.
+    with _file(data) as path:
+        out = _run(_program(name), "-c", f'PATH=; set -a; . "{path}" >/dev/null 2>&1; exec /usr/bin/env -0')
+    pairs = (_text(item).partition("=") for item in out.split(b"\0") if item)
+    return {key: value for key, _equal, value in pairs if key not in ("PATH", "PWD", "OLDPWD", "SHLVL", "_")}
+
+
+def bash(data: bytes) -> Variables:
+    """Source the file in bash with every assignment exported."""
+    return _shell("bash", data)
+
+
+def dash(data: bytes) -> Variables:
+    """Source the file in dash with every assignment exported."""
+    return _shell("dash", data)
+
+
+def node(data: bytes) -> Variables:
+    """Start Node.js with ``--env-file``."""
+    with _file(data) as path:
+        show = "process.stdout.write(JSON.stringify(process.env))"
+        result: Variables = json.loads(_run(_program("node"), f"--env-file={path}", "-e", show) or b"{}")
+    return result
+
+
+def dotenv(data: bytes) -> Variables:
+    """Read the file with python-dotenv."""
+    try:
+        import dotenv as library
+    except ImportError:
+        raise NotHere("python-dotenv is not installed") from None
+    try:
+        # What open() does to line endings is a part of what users of the library get.
+        stream = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")
+        return {key: value for key, value in library.dotenv_values(stream=stream).items() if value is not None}
+    except UnicodeDecodeError:
+        return {}
+
+
+@functools.cache
+def _libsystemd() -> ctypes.CDLL:
+    for path in sorted(path for folder in ("lib/systemd", "lib64/systemd", "lib/*/systemd") for path in Path("/usr").glob(f"{folder}/libsystemd-shared-*.so")):
+        library = ctypes.CDLL(str(path))
+        if hasattr(library, "load_env_file"):
+            return library
+    raise NotHere("systemd's shared library is not installed")
+
+
+def systemd(data: bytes) -> Variables:
+    """Call the function that systemd itself reads ``EnvironmentFile=`` with; no running systemd is needed."""
+    library = _libsystemd()
+    fopen = ctypes.CDLL(None).fopen
+    fopen.restype = ctypes.c_void_p
+    library.load_env_file.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(ctypes.c_char_p))]
+    found = ctypes.POINTER(ctypes.c_char_p)()
+    with _file(data) as path:
+        stream = fopen(path.encode(), b"r")
+        failed = library.load_env_file(stream, path.encode(), ctypes.byref(found))
+        ctypes.CDLL(None).fclose(ctypes.c_void_p(stream))
+    variables: Variables = {}
+    position = 0
+    while failed == 0 and found and found[position]:
+        key, _equal, value = _text(found[position]).partition("=")
+        if key.isidentifier() and key.isascii():  # systemd drops what is no name of a variable
+            variables[key] = value
+        position += 1
+    return variables
+
+
+class _Daemon(http.server.BaseHTTPRequestHandler):
+    """As much of a Docker daemon as ``docker create`` needs to hand over the environment it has read."""
+
+    protocol_version = "HTTP/1.1"
+    environment: list[str] | None = None
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Api-Version", "1.40")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(b"" if self.command == "HEAD" else body)
+
+    def do_HEAD(self) -> None:
+        """Answer the client's first call."""
+        self._answer(200, b"")
+
+    do_GET = do_HEAD
+
+    def do_POST(self) -> None:
+        """Take the request to create a container."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        _Daemon.environment = body["Env"] or []
+        self._answer(201, b'{"Id": "0", "Warnings": []}')
+
+
+@functools.cache
+def _daemon_port() -> int:
+    server = http.server.HTTPServer(("127.0.0.1", 0), _Daemon)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port
+
+
+def docker(data: bytes) -> Variables:
+    """Run the real ``docker create --env-file`` against a stand-in daemon and look at what it sends."""
+    program = _program("docker")
+    _Daemon.environment = None
+    with _file(data) as path:
+        host = f"tcp://127.0.0.1:{_daemon_port()}"
+        _run(program, "create", "--env-file", path, "image", DOCKER_HOST=host, HOME="/nonexistent")
+    pairs = (item.partition("=") for item in _Daemon.environment or [])
+    return {key: value for key, _equal, value in pairs}
+
+
+READERS: dict[str, Callable[[bytes], Variables]] = {
+    "bash": bash,
+    "dash": dash,
+    "systemd": systemd,
+    "docker": docker,
+    "python-dotenv": dotenv,
+    "node": node,
+}
