@@ -1,0 +1,407 @@
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one place where files on the managed host are read, inspected and replaced. It is about bytes only.
+
+`read` a file, `check` whether it could be replaced, `replace` it. `check` goes as far as `replace` does, short of the
+last step: it writes the new bytes into a file without a name (it vanishes with its descriptor) in the same directory
+and gives it the owner and mode it would need. What `check` accepts, `replace` can do, unless the host changes in
+between: that is how check mode and readiness tell the truth.
+
+A file is replaced by renaming a new one over it, so that nobody ever reads half of it and a run that is killed leaves
+the old one whole. The new one has a fixed name, which holds the secret if a run is killed: the next run removes it.
+
+Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import errno
+import fcntl
+import os
+import re
+import stat
+import struct
+import time
+from collections import namedtuple
+from contextlib import contextmanager
+
+MAX_BYTES = 1024 * 1024
+"""What is larger is no configuration file, and is not read into memory."""
+
+LOCK_SECONDS = 10
+"""How long to wait for another run that is writing in the same directory."""
+
+REASONS = {
+    "not_absolute": "path {path} is not absolute; give the whole path, starting with /",
+    "path_is_directory": "path {path} is a directory; give the path of the file in it",
+    "no_such_directory": "the directory of path {path} does not exist; create it first, or correct path",
+    "no_such_file": "path {path} does not exist and create is false; create the file, or set create to true",
+    "dangling_link": "path {path} is a symbolic link that leads nowhere; create what it points to, or remove the link",
+    "not_regular": "path {path} is no regular file; give the path of one",
+    "too_large": "path {path} is larger than 1 MiB, which is no file of settings; correct path",
+    "unreadable": "path {path} cannot be read; become a user who may read it",
+    "not_writable": "path {path} cannot be replaced in its directory; become a user who may, or set unsafe_writes "
+    "to write into the file itself",
+    "owner_kept": "path {path} belongs to another user or group, and its replacement could not be given back to them; "
+    "become root or its owner, or set unsafe_writes to write into the file itself",
+    "attributes_kept": "path {path} has extended attributes that its replacement cannot be given; become root, or "
+    "set unsafe_writes to write into the file itself",
+    "read_only_file_system": "path {path} is on a read-only file system; mount it writable, or correct path",
+    "immutable": "path {path} or its directory is immutable or append-only (chattr); clear that flag first",
+    "mount_point": "path {path} is mounted by itself (as into a container), so that it cannot be replaced; change the "
+    "file that is mounted, or set unsafe_writes to write into it in place",
+    "hard_linked": "path {path} has other names (hard links), which would keep the old content; remove them, or set "
+    "unsafe_writes to write into the file that they share",
+    "name_taken": "a directory stands where the replacement of path {path} is to be prepared ({temporary}); remove it",
+    "name_too_long": "the name of path {path} leaves no room for that of its replacement; choose a shorter one, or set "
+    "unsafe_writes to write into the file itself",
+    "no_space": "the file system of path {path} is full, or a quota is reached; free some space",
+    "changed_meanwhile": "path {path} was changed by somebody else at this moment and was left alone; run this again",
+    "busy": "another run is writing beside path {path}; run this again when it is done",
+    "io_error": "path {path} cannot be used ({detail}); repair that first",
+}
+"""Every way in which a file can be refused, and what to do about it."""
+
+_IN_PLACE_HELPS = (
+    "not_writable",
+    "owner_kept",
+    "attributes_kept",
+    "immutable",
+    "mount_point",
+    "hard_linked",
+    "name_too_long",
+)
+_ERRORS = {
+    errno.EACCES: "not_writable",
+    errno.EPERM: "not_writable",
+    errno.EROFS: "read_only_file_system",
+    errno.ENOSPC: "no_space",
+    errno.EDQUOT: "no_space",
+    errno.EBUSY: "mount_point",
+    errno.ENAMETOOLONG: "name_too_long",
+}
+
+Content = namedtuple("Content", "path target data status")
+"""A file as it was read: the path asked for, the real file, its bytes and ``os.stat`` (both ``None`` if missing)."""
+
+
+class HostFileError(Exception):
+    """A file cannot be used; `reason` is out of `REASONS`. The message never holds content."""
+
+    def __init__(self, reason, path, detail=""):
+        message = REASONS[reason].format(path=path, detail=detail, temporary=_temporary(path))
+        Exception.__init__(self, message)
+        self.reason = reason
+
+
+def read(path):
+    """Return the `Content` of the file that the path, or the symbolic link there, leads to.
+
+    :raises HostFileError: if there is something else, or nothing and no directory for it.
+    """
+    if not path.startswith("/") or "\0" in path:
+        raise HostFileError("not_absolute", path)
+    if path.endswith("/"):
+        raise HostFileError("path_is_directory", path)
+    with _translated(path, {errno.EACCES: "unreadable", errno.EPERM: "unreadable", errno.ELOOP: "dangling_link"}):
+        target = os.path.realpath(path)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise
+            if os.path.islink(path):
+                raise HostFileError("dangling_link", path)
+            if not os.path.isdir(os.path.dirname(target)):
+                raise HostFileError("no_such_directory", path)
+            return Content(path, target, None, None)
+        if stat.S_ISDIR(status.st_mode):
+            raise HostFileError("path_is_directory", path)
+        if not stat.S_ISREG(status.st_mode):
+            raise HostFileError("not_regular", path)
+        data, status = _slurp(target)
+    if len(data) > MAX_BYTES:
+        raise HostFileError("too_large", path)
+    return Content(path, target, data, status)
+
+
+def check(content, data, unsafe_writes=False):
+    """Tell whether the file would have to be written in place, and raise what `replace` would.
+
+    :raises HostFileError: if the file cannot be made to hold the data.
+    """
+    try:
+        with _translated(content.path):
+            _check_beside(content, data)
+        return False
+    except HostFileError as error:
+        if not unsafe_writes or content.status is None or error.reason not in _IN_PLACE_HELPS:
+            raise
+    with _translated(content.path):
+        _check_in_place(content, data)
+    return True
+
+
+def replace(content, data, unsafe_writes=False, prepare=None):
+    """Make the file hold the data, and keep its owner, group, mode, ACL, SELinux label and other attributes.
+
+    A new file gets mode 0600. `prepare` is called with the path of the new file before anybody can see it there.
+
+    :raises HostFileError: and the file is as it was.
+    """
+    with _translated(content.path), _locked(content) as directory:
+        _remove_leftover(content)
+        if check(content, data, unsafe_writes):
+            if prepare:
+                prepare(content.target)
+            _write_in_place(content, data)
+        else:
+            _write_beside(content, data, prepare)
+        if directory is not None:
+            os.fsync(directory)
+
+
+def sweep(content):
+    """Remove the replacement that a killed run left beside the file: it holds a secret."""
+    if os.path.lexists(_temporary(content.target)):
+        with _translated(content.path), _locked(content):
+            _remove_leftover(content)
+
+
+# Beside the file, and renamed over it
+
+
+def _temporary(target):
+    """Return the one name that the replacement of this file has while it is prepared."""
+    return os.path.join(os.path.dirname(target), ".{0}.multicart-tmp".format(os.path.basename(target)))
+
+
+def _check_beside(content, data):
+    path, target, directory = content.path, content.target, os.path.dirname(content.target)
+    temporary = _temporary(target)
+    if os.path.isdir(temporary) and not os.path.islink(temporary):
+        raise HostFileError("name_taken", path)
+    if len(os.fsencode(os.path.basename(temporary))) > 255:
+        raise HostFileError("name_too_long", path)
+    if _is_mount_point(target):
+        raise HostFileError("mount_point", path)
+    if content.status is not None and content.status.st_nlink > 1:
+        raise HostFileError("hard_linked", path)
+    if _is_flagged(directory) or (content.status is not None and _is_flagged(target)):
+        raise HostFileError("immutable", path)
+    around = os.stat(directory)
+    if content.status is not None and around.st_mode & stat.S_ISVTX:
+        if os.geteuid() not in (0, around.st_uid, content.status.st_uid):
+            raise HostFileError("not_writable", path)
+    try:
+        descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except (AttributeError, OSError) as error:
+        if getattr(error, "errno", None) in _ERRORS:
+            raise
+        _check_by_asking(content, data)  # a kernel or file system without files that have no name
+        return
+    try:
+        _fill(descriptor, data)
+        _keep_attributes(content, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_by_asking(content, data):
+    directory = os.path.dirname(content.target)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise HostFileError("not_writable", content.path)
+    space = os.statvfs(directory)
+    free = (space.f_bavail if os.geteuid() else space.f_bfree) * space.f_frsize
+    if free < len(data) or (space.f_files and not space.f_favail):
+        raise HostFileError("no_space", content.path)
+    status = content.status
+    if status is not None and os.geteuid() not in (0, status.st_uid):
+        raise HostFileError("owner_kept", content.path)
+
+
+def _write_beside(content, data, prepare):
+    temporary = _temporary(content.target)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            _fill(descriptor, data)
+            _keep_attributes(content, descriptor)
+            if prepare:
+                prepare(temporary)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        _refuse_changed(content)
+        os.rename(temporary, content.target)
+    except BaseException:  # a module that exits raises SystemExit
+        os.unlink(temporary)
+        raise
+
+
+def _remove_leftover(content):
+    try:
+        os.unlink(_temporary(content.target))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
+            if os.path.isdir(_temporary(content.target)):
+                raise HostFileError("name_taken", content.path)
+            raise
+
+
+def _keep_attributes(content, descriptor):
+    """Give the new file what the old one has, or make it private if there is none."""
+    status = content.status
+    if status is None:
+        os.fchmod(descriptor, 0o600)
+        return
+    mine = os.fstat(descriptor)
+    if (mine.st_uid, mine.st_gid) != (status.st_uid, status.st_gid):
+        try:
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+        except OSError:
+            raise HostFileError("owner_kept", content.path)
+    _keep_extended_attributes(content, descriptor)
+    os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+
+
+def _keep_extended_attributes(content, descriptor):
+    """Copy ACL, label and user attributes; remove an ACL that only the directory's default gave."""
+    try:
+        wanted, present = os.listxattr(content.target), os.listxattr(descriptor)
+    except (AttributeError, OSError):
+        return  # neither the system nor the file system knows any
+    for name in wanted:
+        try:
+            value = os.getxattr(content.target, name)
+            if name not in present or os.getxattr(descriptor, name) != value:
+                os.setxattr(descriptor, name, value)
+        except OSError:
+            if not name.startswith(("security.", "trusted.")):  # where these cannot be set, the kernel sets them
+                raise HostFileError("attributes_kept", content.path)
+    for name in present:
+        if name.startswith("system.posix_acl") and name not in wanted:
+            os.removexattr(descriptor, name)
+
+
+# In place, when there is no other way and the user says so
+
+
+def _check_in_place(content, data):
+    os.close(os.open(content.target, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+    space = os.statvfs(content.target)
+    if len(data) - len(content.data) > (space.f_bavail if os.geteuid() else space.f_bfree) * space.f_frsize:
+        raise HostFileError("no_space", content.path)
+
+
+def _write_in_place(content, data):
+    descriptor = os.open(content.target, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _refuse_changed(content)
+        try:
+            os.posix_fallocate(descriptor, 0, len(data) or 1)  # find out about a full disk before the first byte
+        except OSError as error:
+            os.ftruncate(descriptor, len(content.data))
+            if _ERRORS.get(error.errno) == "no_space":
+                raise
+        _fill(descriptor, data)
+        os.ftruncate(descriptor, len(data))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# What both need
+
+
+def _slurp(target):
+    """Return at most one byte more than is allowed, and the status of the file they came from."""
+    descriptor = os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(MAX_BYTES + 1), os.fstat(descriptor)
+
+
+def _fill(descriptor, data):
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _refuse_changed(content):
+    """Raise if the file is no longer the one that was read: then the new bytes were made from the wrong ones."""
+    try:
+        data, status = _slurp(content.target)
+        same = content.status is not None and (status.st_dev, status.st_ino, data) == (
+            content.status.st_dev,
+            content.status.st_ino,
+            content.data,
+        )
+    except OSError as error:
+        same = error.errno == errno.ENOENT and content.status is None
+    if not same:
+        raise HostFileError("changed_meanwhile", content.path)
+
+
+def _is_mount_point(target):
+    """Tell whether this very file is mounted, which only the list of mounts shows when it is from the same device."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as mounts:
+            points = [line.split(b" ")[4] for line in mounts]
+    except (IOError, OSError, IndexError):
+        return False
+    return os.fsencode(target) in [re.sub(br"\\([0-7]{3})", lambda m: bytes([int(m.group(1), 8)]), p) for p in points]
+
+
+def _is_flagged(path):
+    """Tell whether ``chattr`` made the file or directory immutable or append-only."""
+    get_flags, either = 0x80086601 if struct.calcsize("l") == 8 else 0x80046601, 0x10 | 0x20
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return bool(struct.unpack("i", fcntl.ioctl(descriptor, get_flags, bytes(8))[:4])[0] & either)
+    except (IOError, OSError):
+        return False  # a file system without such flags
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(content):
+    """Hold the directory's lock, so that two runs do not use the one temporary name at once; yield its descriptor."""
+    try:
+        descriptor = os.open(os.path.dirname(content.target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:  # it may be writable without being readable; the comparison before the rename still guards
+        yield None
+        return
+    try:
+        deadline = time.time() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except (IOError, OSError) as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
+                    break  # a file system without locks
+                if time.time() > deadline:
+                    raise HostFileError("busy", content.path)
+                time.sleep(0.05)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _translated(path, reasons=None):
+    """Turn an error of the operating system into the reason that it stands for."""
+    try:
+        yield
+    except OSError as error:
+        reason = (reasons or {}).get(error.errno) or _ERRORS.get(error.errno, "io_error")
+        raise HostFileError(reason, path, os.strerror(error.errno) if error.errno else "unknown error")
