@@ -1,0 +1,28 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of ``multicart_env_file``: how the key travels, and when it arrived."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import prefer_pipelining
+
+
+class ActionModule(ActionBase):
+    """Runs the module of the same name on the managed host."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the module's result, with the time by this machine's clock, the only one that all hosts share."""
+        task_vars = task_vars or {}
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        prefer_pipelining(self, task_vars)
+        result.update(self._execute_module(task_vars=task_vars))
+        if not result.get("failed"):
+            result["written_at"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")
+        return result

@@ -1,0 +1,63 @@
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the modules of this collection support, said once."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Attributes; a module names the fragments that are true of it."""
+
+    # A module that changes something, and can say beforehand what.
+    DOCUMENTATION = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    description: Reads and checks as a real run does, changes nothing, and predicts exactly whether something changes.
+  diff_mode:
+    support: full
+    description: Shows what changes, with every key masked.
+  idempotent:
+    support: full
+    description: Run again under the same circumstances, it changes nothing.
+"""
+
+    # A module that changes nothing.
+    INFO = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing, in check mode or not.
+  diff_mode:
+    support: N/A
+    description: Changes nothing, so that there is nothing to show.
+  idempotent:
+    support: full
+    description: Changes nothing.
+"""
+
+    # A module that works on the managed host.
+    POSIX = r"""
+options: {}
+attributes:
+  platform:
+    support: full
+    description: Hosts that it can run on; they need Python 3.6 or later.
+    platforms: posix
+"""
+
+    # A module that talks to the service, with the connection options.
+    ACTION_GROUP = r"""
+options: {}
+attributes:
+  action_group:
+    support: full
+    description: Takes the connection options from C(module_defaults) of C(group/multicart.keys.multicart).
+    membership:
+      - multicart.keys.multicart
+"""

@@ -1,0 +1,305 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+module: multicart_env_file
+short_description: Keep the API key in an environment file of a host
+version_added: 1.0.0
+description:
+  - Makes one variable of an environment file hold an API key of the MultiCartAPI service, and changes nothing else in it.
+  - Order, comments, C(export), quotes, comments after the value, line endings, a byte order mark, undecodable bytes,
+    owner, mode, ACL, SELinux label and symbolic links stay as they are.
+  - Every active assignment of the variable is changed, so that no stale one is left.
+  - The file is read as bash, dash, systemd (C(EnvironmentFile=)), C(docker --env-file), python-dotenv and
+    C(node --env-file) read it. The change is made only if every one of them that could read the variable reads
+    the new key afterwards, and every other variable as before. Otherwise the module fails with the reason V(ambiguous),
+    names the line and changes nothing.
+  - The file is replaced atomically. There is no backup, since it would keep the old key.
+  - The key is sent by pipelining, so that no module file with the key lies on the host, unless you have set
+    C(pipelining) yourself. Become method C(su) and C(ANSIBLE_KEEP_REMOTE_FILES) rule pipelining out.
+notes:
+  - Hosts whose sudo insists on a terminal (C(requiretty)) cannot use pipelining. Set C(ansible_pipelining=false) for them.
+  - A program reads its environment when it starts. Restart what uses the file, as R(the role,
+    ansible_collections.multicart.keys.multicart_deploy_role) P(multicart.keys.multicart_deploy#role) does.
+author:
+  - multicart.keys contributors (@multicart)
+extends_documentation_fragment:
+  - ansible.builtin.files
+  - multicart.keys.attributes
+  - multicart.keys.attributes.posix
+options:
+  path:
+    description:
+      - Absolute path of the environment file.
+      - A symbolic link is followed and stays a link.
+    type: path
+    required: true
+  variable:
+    description: Name of the variable that holds the key.
+    type: str
+    default: MULTICART_API_KEY
+  value:
+    description:
+      - The API key.
+      - Required if O(state=present).
+      - Anything that is not shaped like a key is refused with the reason V(malformed_key).
+    type: str
+  state:
+    description:
+      - V(present) makes every active assignment of the variable hold the key, or adds one.
+      - V(absent) removes the lines that assign the variable.
+    type: str
+    choices: [present, absent]
+    default: present
+  create:
+    description:
+      - Whether to create a file that does not exist.
+      - Its directory must exist.
+    type: bool
+    default: true
+  mode:
+    description:
+      - The permissions that the file shall have, for example V('0640') or V(u=rw,g=r).
+      - A new file is private (V('0600')) unless this is given. An existing one keeps what it has.
+  unsafe_writes:
+    description:
+      - Whether to write into the file itself if it cannot be replaced by a new one, because it is mounted by itself
+        (as into a container), has several hard links, or is in a directory that may not be written to.
+      - A program that reads the file at that moment may read half of it.
+seealso:
+  - module: multicart.keys.multicart_env_file_info
+"""
+
+EXAMPLES = r"""
+- name: Bring the live key into the shop's environment
+  multicart.keys.multicart_env_file:
+    path: /etc/shop/shop.env
+    value: "{{ lookup('multicart.keys.multicart_key') }}"
+    owner: root
+    group: shop
+    mode: "0640"
+  notify: Restart the shop
+
+- name: Change a file that is mounted into a container
+  multicart.keys.multicart_env_file:
+    path: /srv/worker/.env
+    variable: WORKER_API_KEY
+    value: "{{ lookup('multicart.keys.multicart_key') }}"
+    create: false
+    unsafe_writes: true
+
+- name: Remove the key from a host that no longer needs it
+  multicart.keys.multicart_env_file:
+    path: /etc/shop/shop.env
+    state: absent
+"""
+
+RETURN = r"""
+path:
+  description: The path as it was given.
+  returned: success
+  type: str
+  sample: /etc/shop/shop.env
+variable:
+  description: Name of the variable.
+  returned: success
+  type: str
+  sample: MULTICART_API_KEY
+key_prefix:
+  description: The public half of the key that the file holds now.
+  returned: success and O(state=present)
+  type: str
+  sample: 173axcs
+key_masked:
+  description: That key as the dashboard shows it.
+  returned: success and O(state=present)
+  type: str
+  sample: "173axcs.\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022"
+key_fingerprint:
+  description: The first 16 hexadecimal digits of that key's SHA-256.
+  returned: success and O(state=present)
+  type: str
+  sample: 5e884898da280471
+previous_key_prefix:
+  description: The public half of the key that the file held before, which may be the same.
+  returned: success, if it held one
+  type: str
+  sample: 173axcs
+previous_key_masked:
+  description: That key as the dashboard shows it.
+  returned: success, if it held one
+  type: str
+  sample: "173axcs.\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022"
+previous_key_fingerprint:
+  description: The first 16 hexadecimal digits of that key's SHA-256.
+  returned: success, if it held one
+  type: str
+  sample: 9f86d081884c7d65
+written_at:
+  description: When the result came back, by the clock of the controller, in UTC.
+  returned: success
+  type: str
+  sample: "2026-03-01T12:00:00.123456+00:00"
+reason:
+  description:
+    - Why it failed, for machines.
+    - One of V(malformed_key), V(invalid_option), V(not_text), V(ambiguous), V(attributes_refused), V(internal_error),
+      V(not_absolute), V(path_is_directory), V(no_such_directory), V(no_such_file), V(dangling_link), V(not_regular),
+      V(too_large), V(unreadable), V(not_writable), V(owner_kept), V(attributes_kept), V(read_only_file_system),
+      V(immutable), V(mount_point), V(hard_linked), V(name_taken), V(name_too_long), V(no_space), V(changed_meanwhile),
+      V(busy) and V(io_error).
+  returned: failure
+  type: str
+  sample: mount_point
+"""
+
+import functools
+import grp
+import pwd
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
+
+
+class Refused(Exception):
+    """An option cannot be used as it is. The message never repeats a value."""
+
+    def __init__(self, reason, message):
+        Exception.__init__(self, message)
+        self.reason = reason
+
+
+def wanted_key(params):
+    """Return the key that the file shall hold, or ``None`` if it shall hold none."""
+    if params["state"] == "absent":
+        return None
+    try:
+        return ApiKey(params["value"])
+    except NotAKey as error:
+        raise Refused("malformed_key", "value cannot be used: {0}; give the API key itself".format(error))
+
+
+def require_names(params):
+    """Refuse an owner or group that this host does not know before anything is written, and in check mode, too."""
+    for option, look_up in (("owner", pwd.getpwnam), ("group", grp.getgrnam)):
+        name = params[option]
+        if name and not name.isdigit():
+            try:
+                look_up(name)
+            except KeyError:
+                raise Refused("invalid_option", "{0} is not known on this host; create it first".format(option))
+
+
+def line_in(variable, key):
+    """Return the variable's line as the diff may show it."""
+    shown = "{0} (fingerprint {1})".format(key.masked, key.fingerprint) if key else "(not an API key)"
+    return "{0}={1}\n".format(variable, shown)
+
+
+class Attributes(object):
+    """The usual attributes of files, as the user wants them."""
+
+    def __init__(self, module, content):
+        self._module = module
+        self._content = content
+        self._wanted = module.load_file_common_arguments(module.params, path=content.target)
+        self.diff = {}
+
+    def prepare(self, path):
+        """Give them to a file that nobody reads yet. Flags (``chattr``) come last: they may forbid the renaming."""
+        if self._content.status is None:
+            label = self._module.selinux_default_context(self._content.target)
+            self._module.set_context_if_different(path, label, False)
+        self._apply(dict(self._wanted, path=path, attributes=None))
+
+    def finish(self):
+        """Give them to the file itself, and tell whether that changes anything."""
+        return self._apply(dict(self._wanted, path=self._content.target))
+
+    def _apply(self, wanted):
+        return self._module.set_fs_attributes_if_different(wanted, False, self.diff, expand=False)
+
+
+def run(module):
+    """Bring the file to the wanted state and return the result."""
+    params = module.params
+    path, variable, unsafe_writes = params["path"], params["variable"], params["unsafe_writes"]
+    key = wanted_key(params)
+    env_file.require_name(variable)
+    require_names(params)
+    content = host_file.read(path)
+    data = content.data or b""
+    found = env_file.assignments(data, variable)
+    if key and content.data is None and not params["create"]:
+        raise host_file.HostFileError("no_such_file", path)
+    if key:
+        wanted = env_file.with_value(data, variable, key.reveal().encode("ascii"))
+    else:
+        wanted = env_file.without(data, variable)
+
+    changed = wanted != data
+    attributes = Attributes(module, content)
+    if changed and module.check_mode:
+        host_file.check(content, wanted, unsafe_writes)
+    elif changed:
+        host_file.replace(content, wanted, unsafe_writes, attributes.prepare)
+    elif not module.check_mode:
+        host_file.sweep(content)
+    if changed or content.data is not None:
+        changed = attributes.finish() or changed
+
+    result = dict(changed=changed, path=path, variable=variable)
+    previous = env_file.key_in(found[-1]) if found else None
+    result.update(key.describe() if key else {})
+    result.update(previous.describe("previous_") if previous else {})
+    shown = dict(
+        before_header=path,
+        after_header=path,
+        before="".join(line_in(variable, env_file.key_in(item)) for item in found),
+        after=line_in(variable, key) * max(len(found), 1) if key else "",
+    )
+    result["diff"] = [shown] + ([attributes.diff] if attributes.diff else [])
+    return result
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec=dict(
+            path=dict(type="path", required=True),
+            variable=dict(type="str", default="MULTICART_API_KEY"),
+            value=dict(type="str", no_log=True),
+            state=dict(type="str", choices=["present", "absent"], default="present"),
+            create=dict(type="bool", default=True),
+        ),
+        required_if=[("state", "present", ("value",))],
+        add_file_common_args=True,
+        supports_check_mode=True,
+    )
+    # Core's own helpers fail by themselves, without a reason.
+    module.fail_json = functools.partial(module.fail_json, reason="attributes_refused")
+    failure = {}
+    try:
+        result = run(module)
+    except (Refused, host_file.HostFileError) as error:
+        failure = dict(msg=str(error), reason=error.reason)
+    except env_file.BadName as error:
+        failure = dict(msg=str(error), reason=error.reason)
+    except env_file.EnvFileError as error:
+        failure = dict(msg="path {0}: {1}".format(module.params["path"], error), reason=error.reason)
+    except Exception as error:  # its text might hold the key; nothing of it may be shown
+        failure = dict(msg="unexpected {0}; please report it".format(type(error).__name__), reason="internal_error")
+    if failure:  # not inside of except, where core would show the exception as well
+        module.fail_json(**failure)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

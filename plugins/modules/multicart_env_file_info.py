@@ -1,0 +1,189 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+module: multicart_env_file_info
+short_description: Tell which API key an environment file holds and whether it can be changed
+version_added: 1.0.0
+description:
+  - Returns the fingerprint and the public prefix of every active assignment of a variable, and never a key.
+  - Tells whether M(multicart.keys.multicart_env_file) could write there, and if not why, without changing anything.
+  - A place that cannot be read or written is no failure of this module, but its answer.
+author:
+  - multicart.keys contributors (@multicart)
+extends_documentation_fragment:
+  - multicart.keys.attributes.info
+  - multicart.keys.attributes.posix
+options:
+  path:
+    description: Absolute path of the environment file.
+    type: path
+    required: true
+  variable:
+    description: Name of the variable that holds the key.
+    type: str
+    default: MULTICART_API_KEY
+  unsafe_writes:
+    description: Whether O(multicart.keys.multicart_env_file#module:unsafe_writes) is going to be set.
+    type: bool
+    default: false
+seealso:
+  - module: multicart.keys.multicart_env_file
+"""
+
+EXAMPLES = r"""
+- name: Look at the shop's environment
+  multicart.keys.multicart_env_file_info:
+    path: /etc/shop/shop.env
+  register: shop
+
+- name: Stop if it could not be brought up to date
+  ansible.builtin.assert:
+    that: shop.writable
+    fail_msg: "{{ shop.why }}"
+"""
+
+RETURN = r"""
+path:
+  description: The path as it was given.
+  returned: success
+  type: str
+  sample: /etc/shop/shop.env
+variable:
+  description: Name of the variable.
+  returned: success
+  type: str
+  sample: MULTICART_API_KEY
+exists:
+  description: Whether there is a file.
+  returned: success
+  type: bool
+  sample: true
+writable:
+  description: Whether a key could be written there.
+  returned: success
+  type: bool
+  sample: true
+reason:
+  description:
+    - Why not, for machines, as RV(multicart.keys.multicart_env_file#module:reason).
+    - On failure, why it failed; V(invalid_option) or V(internal_error).
+  returned: success, if RV(writable) is false; failure
+  type: str
+  sample: mount_point
+why:
+  description: Why not, in a sentence that says what to do.
+  returned: success, if RV(writable) is false
+  type: str
+  sample: path /etc/shop/shop.env is on a read-only file system; mount it writable, or correct path
+assignments:
+  description: Every active assignment of the variable, in the order of the file.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    line:
+      description: Number of the line.
+      type: int
+      sample: 3
+    is_key:
+      description: Whether the value is shaped like a key. If not, the next three are null.
+      type: bool
+      sample: true
+    key_prefix:
+      description: The public half of the key.
+      type: str
+      sample: 173axcs
+    key_masked:
+      description: The key as the dashboard shows it.
+      type: str
+      sample: "173axcs.\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022"
+    key_fingerprint:
+      description: The first 16 hexadecimal digits of the key's SHA-256.
+      type: str
+      sample: 5e884898da280471
+key_prefix:
+  description: The public half of the key that is in effect, which is the last one.
+  returned: success, if the last assignment is of a key
+  type: str
+  sample: 173axcs
+key_masked:
+  description: That key as the dashboard shows it.
+  returned: success, if the last assignment is of a key
+  type: str
+  sample: "173axcs.\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022"
+key_fingerprint:
+  description: The first 16 hexadecimal digits of that key's SHA-256.
+  returned: success, if the last assignment is of a key
+  type: str
+  sample: 5e884898da280471
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import MAX_LENGTH, ApiKey
+
+STAND_IN = b"a." + b"a" * (MAX_LENGTH - 2)
+"""What is as long as a key can be, to find out whether one could be written."""
+
+
+def describe(assignment):
+    """Return what may be shown of one assignment."""
+    key = env_file.key_in(assignment)
+    shown = key.describe() if key else dict.fromkeys(ApiKey("a.a").describe())
+    return dict(shown, line=assignment.line, is_key=key is not None)
+
+
+def run(params):
+    """Look at the file and return the result."""
+    path, variable = params["path"], params["variable"]
+    env_file.require_name(variable)
+    result = dict(path=path, variable=variable, exists=os.path.lexists(path), writable=False, assignments=[])
+    try:
+        content = host_file.read(path)
+        data = content.data or b""
+        found = env_file.assignments(data, variable)
+        result["assignments"] = [describe(item) for item in found]
+        key = env_file.key_in(found[-1]) if found else None
+        result.update(key.describe() if key else {})
+        host_file.check(content, env_file.with_value(data, variable, STAND_IN), params["unsafe_writes"])
+        result["writable"] = True
+    except host_file.HostFileError as error:
+        result.update(reason=error.reason, why=str(error))
+    except env_file.EnvFileError as error:
+        result.update(reason=error.reason, why="path {0}: {1}".format(path, error))
+    return result
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec=dict(
+            path=dict(type="path", required=True),
+            variable=dict(type="str", default="MULTICART_API_KEY"),
+            unsafe_writes=dict(type="bool", default=False),
+        ),
+        supports_check_mode=True,
+    )
+    failure = {}
+    try:
+        result = run(module.params)
+    except env_file.BadName as error:
+        failure = dict(msg=str(error), reason=error.reason)
+    except Exception as error:  # its text might hold content of the file; nothing of it may be shown
+        failure = dict(msg="unexpected {0}; please report it".format(type(error).__name__), reason="internal_error")
+    if failure:  # not inside of except, where core would show the exception as well
+        module.fail_json(**failure)
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
