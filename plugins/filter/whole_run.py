@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: whole_run
-author: multicart.keys contributors
+author: multicart.keys contributors (@multicart)
 short_description: Refuse a run of which the command line leaves out a part
 version_added: 1.0.0
 description:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: multicart_key
-author: multicart.keys contributors
+author: multicart.keys contributors (@multicart)
 short_description: Read the API key of a MultiCartAPI account
 version_added: 1.0.0
 description:

@@ -123,9 +123,13 @@ class KeyFile:
             "variable": self.variable,
             "holds": self.holds,
             "unknown": self.unknown,
-            "why_not": None if self.problem is None else str(self.problem),
+            "why_not": None if self.problem is None else self.explain(self.problem),
             "record": self.record,
         }
+
+    def explain(self, error: Exception) -> str:
+        """Return what is wrong, with the path; no content."""
+        return "path {0}, {1}".format(self.path, error) if isinstance(error, env_file.EnvFileError) else str(error)
 
     def _keep(self, kept: record.Record) -> None:
         self._raise_problem()

@@ -6,7 +6,7 @@
 
 DOCUMENTATION = r"""
 module: multicart_consumer
-author: multicart.keys contributors
+author: multicart.keys contributors (@multicart)
 short_description: Look at, prepare, write and close all key files of one host
 version_added: 1.0.0
 description:
@@ -198,9 +198,9 @@ def main() -> None:
             try:
                 do_phase(module, file, entry)
             except (HostFileError, EnvFileError) as error:
-                problems.append((getattr(error, "reason", "ambiguous"), "{0}: {1}".format(file.path, error)))
+                problems.append((getattr(error, "reason", "ambiguous"), file.explain(error)))
             except NotAKey as error:
-                problems.append(("malformed_key", "{0}: {1}".format(file.path, error)))
+                problems.append(("malformed_key", "path {0}: {1}".format(file.path, error)))
         result = {
             "changed": any(file.changed for file in files),
             "files": [file.describe() for file in files],

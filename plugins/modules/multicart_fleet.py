@@ -6,7 +6,7 @@
 
 DOCUMENTATION = r"""
 module: multicart_fleet
-author: multicart.keys contributors
+author: multicart.keys contributors (@multicart)
 short_description: Decide about the whole fleet from what every consumer holds
 version_added: 1.0.0
 description:

@@ -6,7 +6,7 @@
 
 DOCUMENTATION = r"""
 module: multicart_key_info
-author: multicart.keys contributors
+author: multicart.keys contributors (@multicart)
 short_description: Read the account and its API key, masked by default
 version_added: 1.0.0
 description:

@@ -6,13 +6,13 @@
 
 DOCUMENTATION = r"""
 module: multicart_key_rotate
-author: multicart.keys contributors
+author: multicart.keys contributors (@multicart)
 short_description: Replace the API key of a MultiCartAPI account, once for one intent
 version_added: 1.0.0
 description:
   - Replaces the account's API key and reads the new one back. The old key dies at once, so every consumer fails
     until it
-    holds the new one; the playbook P(multicart.keys.rotate#playbook) prepares and updates them.
+    holds the new one; the playbook C(multicart.keys.rotate) prepares and updates them.
   - The request is authenticated by the key that it replaces, so the service itself refuses a repeat. An answer that
     was lost is made good by reading, and by sending the same request once more.
   - An API key alone is refused before any request, because it cannot read the key that replaces it.

@@ -92,8 +92,7 @@ class Client:
         self._sleep = sleep
         self._clock = clock
         self._secrets: set[str] = set(connection.secrets)
-        self._given_token = connection.session_token
-        self._logged_in = False
+        self._unproven: str | None = None
         self._session = _session(connection)
 
     def __enter__(self) -> Client:
@@ -114,15 +113,24 @@ class Client:
             if self._connection.api_key is None:
                 raise MulticartError(Reason.NO_CREDENTIALS, "There is no credential to read the account with.")
             return self._account(_key_header(self._connection.api_key))
-        token = self._given_token or self._tokens.token()
+        # This run has logged in only if the given token was dead, or there was none.
+        token = self._tokens.token() or self._connection.session_token
         if token is not None:
-            self._secrets.add(token)
             try:
-                return self._account(_token_header(token))
-            except _Rejected:
-                if self._connection.login is None or self._logged_in:
+                return self._read_with(token)
+            except MulticartError as error:
+                # Nobody documents how a dead token is refused, so any definite refusal may be one.
+                refused = error.reason in (Reason.CREDENTIALS_REJECTED, Reason.REFUSED)
+                if not refused or self._connection.login is None or token == self._unproven:
                     raise
-        return self._account(_token_header(self._log_in()))
+        self._unproven = self._log_in()
+        return self._read_with(self._unproven)
+
+    def _read_with(self, token: str) -> Account:
+        self._secrets.add(token)
+        account = self._account(_token_header(token))
+        self._unproven = None
+        return account
 
     def rotate(self, key: ApiKey) -> RotationAnswer:
         """Ask once, authenticated by the key that is to be replaced; never tries again by itself.
@@ -147,6 +155,7 @@ class Client:
 
         :raises MulticartError: when no usable answer came within the timeout.
         """
+        self._secrets.add(key.reveal())
         try:
             self._patiently(lambda: self._post(ACCOUNT_PATH, _key_header(key), {}))
         except _NoAnswer:
@@ -165,8 +174,6 @@ class Client:
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]{1,4096}", token):
             raise MulticartError(Reason.NOT_AN_ENVELOPE, "The answer to the login holds no usable session token.")
         self._secrets.add(token)
-        self._given_token = token
-        self._logged_in = True
         self._tokens.keep_token(token)
         return token
 
@@ -222,14 +229,14 @@ class Client:
             envelope = json.loads(body)
         except (ValueError, RecursionError):
             raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered with something else than JSON.") from None
-        if not isinstance(envelope, dict) or type(envelope.get("status")) is not int or "data" not in envelope:
+        if not isinstance(envelope, dict) or not _is_whole(envelope.get("status")) or "data" not in envelope:
             raise _NoAnswer(
                 Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered without an envelope (code, data, status)."
             )
         if envelope["status"] == 1:
             return envelope["data"]
         code = envelope.get("code")
-        if envelope["status"] != 0 or type(code) is not int or code >= 500:
+        if envelope["status"] != 0 or not _is_whole(code) or code >= 500:
             # An inner failure does not tell whether the change was made.
             raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint}: the service reported a failure of its own.")
         said = clean_text(envelope["data"], self._secrets) if isinstance(envelope["data"], str) else ""
@@ -292,6 +299,11 @@ class Client:
             return response.status_code, text
 
 
+def _is_whole(value: Any) -> bool:
+    """Tell whether a JSON value is a whole number; ``true`` is none, although Python's bool is an int."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _key_header(key: ApiKey) -> dict[str, str]:
     return {"x-api-key": key.reveal()}
 
@@ -302,10 +314,10 @@ def _token_header(token: str) -> dict[str, str]:
 
 def _session(connection: Connection) -> requests.Session:
     """A session that takes proxies from the environment, and nothing else: no .netrc, no cookies, no CA bundle."""
-    session = requests.Session()
+    session = _Session()
     session.trust_env = False
     session.auth = _leave_alone
-    if connection.api_url.startswith("https:"):
+    if connection.api_url.lower().startswith("https:"):
         # Plain http is for loopback only, and a proxy is somewhere else.
         session.proxies = requests.utils.get_environ_proxies(connection.api_url)
     session.verify = _trust(connection)
@@ -351,7 +363,9 @@ def _transport_error(endpoint: str, error: BaseException) -> MulticartError:
                 Reason.CERTIFICATE_INVALID, f"{endpoint}: the service's certificate is not valid here.", sent=False
             )
     if isinstance(error, requests.exceptions.ProxyError):
-        return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: the proxy gave no connection.", sent=False)
+        # Also what a connection that breaks behind the proxy is called, with the request sent.
+        what = "the proxy gave no connection" if _never_left(error) else "the proxy broke the connection"
+        return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: {what}.", sent=not _never_left(error))
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: no connection in time.", sent=False)
     if isinstance(error, requests.exceptions.ConnectionError):
@@ -364,10 +378,20 @@ def _transport_error(endpoint: str, error: BaseException) -> MulticartError:
             if unnamed
             else "the connection broke"
         )
-        return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: {what}.", sent=not (refused or unnamed))
+        return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: {what}.", sent=not _never_left(error))
     if isinstance(error, (OSError, ValueError)) or type(error).__module__.split(".")[0] in ("urllib3", "http"):
         return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: the exchange broke ({type(error).__name__}).")
     return MulticartError(Reason.INTERNAL_ERROR, f"{endpoint}: unexpected {type(error).__name__}.")
+
+
+def _never_left(error: BaseException) -> bool:
+    """Tell whether there never was a connection to the service that a request could have gone over."""
+    return any(
+        type(cause).__name__ in ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError")
+        or isinstance(cause, ConnectionRefusedError)
+        or (isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed"))
+        for cause in _causes(error)
+    )
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -388,3 +412,8 @@ if requests is not None:
     class _NoCookies(DefaultCookiePolicy):
         def set_ok(self, cookie: Any, request: Any) -> bool:
             return False
+
+    class _Session(requests.Session):
+        def get_redirect_target(self, resp: requests.Response) -> str | None:
+            """Look at no redirect: even when told not to follow, requests parses the target and swallows the body."""
+            return None

@@ -103,7 +103,7 @@ class Consumer:
             return [self.failure]
         if not self.files:
             return ["it has no files of this account: set multicart_deploy_files"]
-        return [f"{file.path}: {file.why_not}" for file in self.files if file.why_not]
+        return [file.why_not for file in self.files if file.why_not]
 
 
 def consumer_from(name: str, seen: Mapping[str, Any] | None) -> Consumer:
