@@ -25,7 +25,8 @@ _SUSPECT_NAME = re.compile(r"key|secret|token|passw|credential", re.IGNORECASE)
 def clean_text(text: str, secrets: Iterable[str]) -> str | None:
     """Return the text printable and short, or None if it repeats a secret or a piece of one in any usual form."""
     flat = re.sub(r"[^\x20-\x7e]+", " ", text).strip()
-    if any(piece in form for form in (text, flat) for secret in secrets for piece in _pieces(secret)):
+    said = (text.lower(), flat.lower())
+    if any(piece in form for form in said for secret in secrets for piece in _pieces(secret)):
         return None
     return flat[:MAX_TEXT]
 
@@ -37,17 +38,29 @@ def clean_fields(fields: Any, secrets: Iterable[str]) -> dict[str, Any]:
     for name, value in fields.items():
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name) or _SUSPECT_NAME.search(name):
             continue
+        if clean_text(name, held) is None:
+            continue
         if isinstance(value, str):
             cleaned[name] = clean_text(value, held)
-        elif value is None or isinstance(value, (bool, int, float)):
+        elif value is None or isinstance(value, bool):
             cleaned[name] = value
+        elif isinstance(value, (int, float)):
+            cleaned[name] = None if clean_text(str(value), held) is None else value
     return cleaned
 
 
 def _pieces(secret: str) -> set[str]:
-    forms = {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], secret[::-1], secret.encode().hex()}
+    """Return what must not be in a text, in lower case: hexadecimal digits, for one, are written in either."""
+    # The environment may hold what is no UTF-8; it comes as surrogates.
+    octets = secret.encode("utf-8", "surrogatepass")
+    forms = {secret, quote(octets, safe=""), json.dumps(secret)[1:-1], secret[::-1], octets.hex()}
     for shift in range(3):
         # Base64 has three alignments; the outer characters depend on the neighbours.
-        encoded = base64.b64encode(b"\0" * shift + secret.encode()).decode().rstrip("=")
-        forms.add(encoded[4 if shift else 0 : -1])
-    return {form[start : start + _PIECE] for form in forms if form for start in range(max(1, len(form) - _PIECE + 1))}
+        encoded = base64.b64encode(b"\0" * shift + octets).decode().rstrip("=")[4 if shift else 0 : -1]
+        forms |= {encoded, encoded.replace("+", "-").replace("/", "_")}
+    return {
+        form[start : start + _PIECE].lower()
+        for form in forms
+        if form
+        for start in range(max(1, len(form) - _PIECE + 1))
+    }
