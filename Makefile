@@ -1,0 +1,82 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Every target sets up what it needs in .venv. Another interpreter: make PYTHON=python3.12 demo, after make clean.
+
+PYTHON ?= python3
+JOBS ?= 2
+# Handed to pytest, or to the demo: make unit ARGS='-k rotation', make demo ARGS=--stay
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+COLLECTIONS := .cache/collections
+VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
+TARBALL := .cache/dist/multicart-keys-$(VERSION).tar.gz
+
+# Caches of the tools stay out of the tarball.
+export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
+export MYPY_CACHE_DIR := $(CURDIR)/.cache/mypy
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
+PYTEST := $(BIN)/python -m pytest -o cache_dir=.cache/pytest -n $(JOBS)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo sandbox test unit integration lint lint-basic build clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against a stand-in of the service
+	@$(BIN)/python -m tests.demo --collection $(TARBALL) $(ARGS)
+
+sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotation of your own fleet
+	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
+
+test: lint-basic $(VENV)/.test ## basic lint, unit tests and integration tests
+	$(PYTEST) tests/unit tests/integration $(ARGS)
+
+unit: $(VENV)/.test ## unit tests
+	$(PYTEST) tests/unit $(ARGS)
+
+integration: $(VENV)/.test ## integration tests, with real ansible-playbook runs
+	$(PYTEST) tests/integration $(ARGS)
+
+lint: lint-basic ## every linter
+	$(BIN)/ansible-lint --offline playbooks roles
+
+lint-basic: $(VENV)/.lint | $(COLLECTIONS)/ansible_collections/multicart/keys ## ruff, mypy and yamllint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd $(COLLECTIONS) && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml \
+	  -p ansible_collections.multicart.keys.plugins
+	$(BIN)/mypy -p tests.sandbox -p tests.demo
+
+build: $(VENV)/.demo ## build the collection's tarball into .cache/dist
+	@$(BIN)/ansible-galaxy collection build --force --output-path .cache/dist
+
+clean: ## remove .venv and .cache
+	rm -rf $(VENV) .cache
+
+# One environment, and each stamp stands on the one before it, so that make -j never runs two pips at once.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "$(PYTHON) is missing or older than Python 3.10; name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Setting up $(VENV) ..."
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "$(PYTHON) cannot make a virtual environment; Debian and Ubuntu have that in python3-venv." >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.demo: tests/requirements/demo.txt tests/sandbox/requirements.txt | $(VENV)/.made
+$(VENV)/.test: tests/requirements/test.txt $(VENV)/.demo
+$(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.test
+$(VENV)/.demo $(VENV)/.test $(VENV)/.lint:
+	@echo "Installing $< ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# The collection under its real name, for the tools that work on this checkout; relative, so that it can be moved.
+$(COLLECTIONS)/ansible_collections/multicart/keys:
+	@mkdir -p $(@D)
+	@ln -sfn ../../../.. $@
