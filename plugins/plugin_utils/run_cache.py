@@ -4,8 +4,9 @@
 
 """The run cache: what this run of Ansible knows about accounts, shared by all its forks and plays.
 
-One private file in Ansible's per-run temporary directory, locked while it is used and encrypted with a key that is
-never on disk: multiprocessing hands its ``authkey`` to every fork of a run. After a SIGKILL what is left is noise.
+One private file in Ansible's per-run temporary directory, encrypted with a key that is never on disk: multiprocessing
+hands its ``authkey`` to every fork of a run. After a SIGKILL what is left is noise. An empty file beside it is the
+lock, so that the contents can be replaced at once.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class RunCache:
 
     def __init__(self, directory: str, secret: bytes) -> None:
         self._path = os.path.join(directory, "multicart.keys.cache")
+        self._lock_path = os.path.join(directory, "multicart.keys.lock")
         self._secret = secret
 
     @contextmanager
@@ -50,14 +52,14 @@ class RunCache:
         :raises MulticartError: ``run_cache_unusable``.
         """
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise _unusable(f"cannot be opened ({error.strerror})") from None
+            raise _unusable(f"cannot be locked ({error.strerror})") from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield AccountLedger(_EncryptedFile(descriptor, self._secret), connection)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield AccountLedger(_EncryptedFile(self._path, self._secret), connection)
         finally:
-            os.close(descriptor)
+            os.close(lock)
 
 
 class AccountLedger:
@@ -120,30 +122,41 @@ class AccountLedger:
 
 
 class _EncryptedFile:
-    """JSON in an open file, encrypted and authenticated."""
+    """JSON in a file, encrypted and authenticated, replaced at once."""
 
-    def __init__(self, descriptor: int, secret: bytes) -> None:
+    def __init__(self, path: str, secret: bytes) -> None:
         if fernet is None:
             raise _unusable("needs the Python library cryptography, a dependency of ansible-core")
         key = hashlib.blake2b(secret, digest_size=32, person=b"multicart.keys").digest()
-        self._descriptor = descriptor
+        self._path = path
         self._cipher = fernet.Fernet(base64.urlsafe_b64encode(key))
 
     def load(self) -> Any:
-        noise = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
         try:
-            return json.loads(self._cipher.decrypt(noise)) if noise else None
+            with open(self._path, "rb", opener=_open_private) as file:
+                return json.loads(self._cipher.decrypt(file.read()))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unusable(f"cannot be read ({error.strerror})") from None
         except fernet.InvalidToken:
-            # Cut short by a full disk or a kill. Nothing is lost: the service is the source of truth.
+            # Not of this run. Nothing is lost: the service is the source of truth.
             return None
 
     def save(self, contents: Any) -> None:
         noise = self._cipher.encrypt(json.dumps(contents).encode())
+        draft = f"{self._path}.new"
         try:
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, noise, 0)
+            # On a full disk, or in a fork that is killed, what was known before stays known.
+            with open(draft, "wb", opener=_open_private) as file:
+                file.write(noise)
+            os.replace(draft, self._path)
         except OSError as error:
             raise _unusable(f"cannot be written ({error.strerror})") from None
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _unusable(how: str) -> MulticartError:

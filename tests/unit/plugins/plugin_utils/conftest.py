@@ -7,22 +7,15 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection, Login
 
-ROOT = Path(__file__).resolve().parents[4]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
-
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey  # noqa: E402
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection, Login  # noqa: E402
-
-from tests.sandbox.handle import Sandbox  # noqa: E402
+from tests.sandbox.handle import Sandbox
 
 if TYPE_CHECKING:
     from tests.sandbox.shapes import Account, JournalEntry
