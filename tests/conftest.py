@@ -1,0 +1,36 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Makes this checkout importable: the tests as ``tests``, and the collection under its real name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _collections_path() -> Path:
+    """Return a directory in which ``ansible_collections/multicart/keys`` is this checkout."""
+    if ROOT.parts[-3:] == ("ansible_collections", "multicart", "keys"):
+        return ROOT.parents[2]
+    collections = ROOT / ".cache" / "collections"
+    link = collections / "ansible_collections" / "multicart" / "keys"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not (link.is_symlink() and link.resolve() == ROOT):
+        # Made under another name and moved into place, since every pytest-xdist worker does this at once.
+        draft = link.with_name(f".keys-{os.getpid()}")
+        draft.symlink_to(ROOT)
+        draft.replace(link)
+    return collections
+
+
+COLLECTIONS_PATH = _collections_path()
+for folder in (str(ROOT), str(COLLECTIONS_PATH)):
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+# For the ansible-playbook processes that tests start.
+os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS_PATH)

@@ -1,0 +1,40 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One sandbox for each process of pytest, and an account and a fleet of its own for each test."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.harness import Fleet
+from tests.sandbox.handle import Sandbox
+from tests.sandbox.shapes import Account
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with Sandbox.start(tmp_path_factory.mktemp("sandbox"), accounts=[new_login()]) as sandbox:
+        yield sandbox
+
+
+def new_login() -> tuple[str, str]:
+    """Return an address and a password nobody has yet; random, so that a leak can be told from a word."""
+    return f"{secrets.token_hex(4)}@example.com", secrets.token_hex(12)
+
+
+@pytest.fixture
+def new_account(sandbox: Sandbox) -> Callable[[], Account]:
+    return lambda: sandbox.add_account(*new_login())
+
+
+@pytest.fixture
+def fleet(sandbox: Sandbox, tmp_path: Path, new_account: Callable[[], Account]) -> Iterator[Fleet]:
+    """An account, and no consumers yet."""
+    yield Fleet(sandbox, tmp_path, new_account())
+    sandbox.clear()

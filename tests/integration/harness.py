@@ -1,0 +1,376 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A small fleet on this machine, and real runs of ``ansible-playbook`` on it against the sandbox.
+
+Every run is searched for secrets: in what it printed and in what it left behind, the consumers' own files excepted.
+``MULTICART_TEST_ANSIBLE=/path/to/bin`` runs another ansible-core than the one that belongs to this interpreter.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.sandbox.handle import Sandbox
+from tests.sandbox.shapes import Account, JournalEntry
+
+ANSIBLE_BIN = Path(os.environ.get("MULTICART_TEST_ANSIBLE") or Path(sys.executable).parent)
+GROUP = "multicart_consumers"
+VARIABLE = "MULTICART_API_KEY"
+_PIECE = 8  # characters of a secret that are too many in any output
+_SECONDS = 120
+
+
+def fingerprint(key: str) -> str:
+    """Return the fingerprint of a key, worked out independently of the collection."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one task reported of one host."""
+
+    status: str
+    host: str
+    task: str
+    action: str
+    result: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.result[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.result.get(name, default)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of ansible-playbook that has ended."""
+
+    command: str
+    rc: int
+    output: str
+    tasks: list[Task]
+
+    @property
+    def green(self) -> bool:
+        return self.rc == 0
+
+    @property
+    def failures(self) -> list[Task]:
+        """The failures that nobody ignored."""
+        return [task for task in self.tasks if task.status in ("failed", "unreachable")]
+
+    @property
+    def reason(self) -> str | None:
+        """Why the run failed, in one word."""
+        return next((task.get("reason") for task in reversed(self.failures) if task.get("reason")), None)
+
+    @property
+    def message(self) -> str:
+        """Why the run failed, in a sentence."""
+        return " ".join(str(task.get("msg", "")) for task in self.failures)
+
+    @property
+    def changed(self) -> dict[str, bool]:
+        """Which hosts reported a change, the key itself left out."""
+        found: dict[str, bool] = {}
+        for task in self.tasks:
+            ours = task.action.endswith((".multicart_key_rotate", ".multicart_fleet"))
+            found[task.host] = found.get(task.host, False) or (bool(task.get("changed")) and not ours)
+        return found
+
+    def of(self, action: str) -> list[Task]:
+        """Return what the tasks of one module reported, in order."""
+        return [task for task in self.tasks if task.action.endswith(action)]
+
+    def __str__(self) -> str:
+        return f"$ {self.command}\n(exit {self.rc})\n{self.output}"
+
+
+@dataclass
+class Host:
+    """One consumer: a directory of its own, and the variables of its inventory entry."""
+
+    name: str
+    folder: Path
+    variables: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def env(self) -> Path:
+        """Its environment file."""
+        return self.folder / "app.env"
+
+    def record_path(self, file: str = "app.env", variable: str | None = VARIABLE) -> Path:
+        entry = f"{file}.{variable}" if variable else file
+        return self.folder / f".{entry}.multicart.json"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The record of its environment file."""
+        found: dict[str, Any] = json.loads(self.record_path().read_text())
+        return found
+
+    def edit_record(self, **fields: Any) -> None:
+        """Make the record say something else, or make one."""
+        known = self.record if self.record_path().exists() else dict.fromkeys(("retire", "held", "since", "digest"))
+        self.record_path().write_text(json.dumps({"open": False, **known, **fields}))
+
+    @property
+    def log(self) -> list[str]:
+        """What its commands noted, see :func:`note`."""
+        path = self.folder / "log"
+        return path.read_text().split() if path.exists() else []
+
+
+def note(word: str) -> str:
+    """Return a command that leaves a word in the log of the host on which it runs."""
+    return "sh -c 'echo " + word + " >> {{ home }}/log'"
+
+
+class Fleet:
+    """Consumers of one account.
+
+    :param sandbox: the service; faults and journal are this test's alone while it runs.
+    :param folder: an empty directory.
+    :param account: the account that the consumers use.
+    """
+
+    def __init__(self, sandbox: Sandbox, folder: Path, account: Account) -> None:
+        self.sandbox = sandbox
+        self.folder = folder
+        (folder / "ansible.cfg").touch()
+        (folder / "home").mkdir()
+        self.email = account["email"]
+        self.hosts: dict[str, Host] = {}
+        self.variables: dict[str, Any] = {}
+        self.groups: dict[str, list[str]] = {}
+        self.env = {"MULTICART_API_URL": sandbox.url, "MULTICART_SESSION_TOKEN": sandbox.token(self.email)}
+        self._seen = max((entry["seq"] for entry in sandbox.journal()), default=0)
+        self._numbers = itertools.count(1)
+
+    # --- the consumers ----------------------------------------------------------------------------
+
+    def add(self, name: str, content: str | None = "{key}", **variables: Any) -> Host:
+        """Add a consumer whose environment file holds the live key, or whatever ``content`` says; None: no file."""
+        host = Host(name, self.folder / "hosts" / name, variables)
+        host.folder.mkdir(parents=True)
+        if content is not None:
+            text = content.format(key=self.live) if "=" in content else f"{VARIABLE}={content.format(key=self.live)}\n"
+            host.env.write_text(text)
+        host.variables.setdefault("multicart_deploy_files", [{"path": "{{ home }}/app.env"}])
+        self.hosts[name] = host
+        return host
+
+    def add_many(self, count: int, **variables: Any) -> list[Host]:
+        return [self.add(f"web{number}", **variables) for number in range(1, count + 1)]
+
+    def add_unreachable(self, name: str = "gone") -> Host:
+        """Add a consumer that nobody can reach."""
+        return self.add(name, ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1)
+
+    @property
+    def inventory(self) -> Path:
+        """The inventory, written afresh."""
+        path = self.folder / "inventory.json"
+        groups: dict[str, Any] = {name: {"hosts": dict.fromkeys(hosts)} for name, hosts in self.groups.items()}
+        groups.setdefault(GROUP, {"hosts": dict.fromkeys(self.hosts)})
+        variables = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "home": str(self.folder / "hosts") + "/{{ inventory_hostname }}",
+            "multicart_deploy_health_retries": 1,
+            "multicart_deploy_health_delay": 0,
+            **self.variables,
+        }
+        hosts = {name: host.variables for name, host in self.hosts.items()}
+        path.write_text(json.dumps({"all": {"vars": variables, "hosts": hosts, "children": groups}}))
+        return path
+
+    @property
+    def stale(self) -> list[str]:
+        """The hosts that do not hold the live key in every file, or still hold a former one somewhere."""
+        return [name for name, host in self.hosts.items() if not self._is_current(host)]
+
+    def _is_current(self, host: Host) -> bool:
+        former = self.account["former_keys"]
+        texts = [file.read_text() for file in _files(host.folder) if not file.name.startswith(".")]
+        holding = [text for text in texts if self.live in text]
+        return bool(holding) and not any(key in text for key in former for text in texts)
+
+    def snapshot(self) -> dict[str, tuple[int, int, str]]:
+        """Return mode, time of modification and hash of all that is on the hosts."""
+        found = {}
+        for path in sorted((self.folder / "hosts").rglob("*")):
+            status = path.lstat()
+            digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+            found[str(path)] = (status.st_mode, 0 if path.is_dir() else status.st_mtime_ns, digest)
+        return found
+
+    # --- the service ------------------------------------------------------------------------------
+
+    @property
+    def account(self) -> Account:
+        return self.sandbox.account(self.email)
+
+    @property
+    def live(self) -> str:
+        return self.account["api_key"]
+
+    @property
+    def live_fingerprint(self) -> str:
+        return fingerprint(self.live)
+
+    @property
+    def rotations(self) -> int:
+        """How many rotations the service accepted from runs."""
+        return self.sandbox.rotations(self.email)
+
+    def fault(self, on: str, fault: str, **fields: Any) -> None:
+        """Order a fault."""
+        self.sandbox.faults([{"on": on, "fault": fault, **fields}])
+
+    def requests(self) -> list[JournalEntry]:
+        """Return the requests to the service since the last call."""
+        entries = self.sandbox.journal(self._seen)
+        self._seen = max([self._seen, *(entry["seq"] for entry in entries)])
+        return entries
+
+    @contextlib.contextmanager
+    def once_rotated(self, act: Callable[[], object]) -> Iterator[None]:
+        """Do something as soon as the service has rotated, before the run hears of it."""
+        self.fault("rotate", "slow", seconds=1)
+        before, over = self.rotations, threading.Event()
+
+        def watch() -> None:
+            while not over.is_set() and self.rotations == before:
+                time.sleep(0.02)
+            if not over.is_set():
+                act()
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+
+    # --- runs -------------------------------------------------------------------------------------
+
+    def rotate(self, *arguments: str, **how: Any) -> Run:
+        """Run rotate.yml, confirmed."""
+        return self.run("multicart.keys.rotate", "-e", "multicart_rotate_confirm=true", *arguments, **how)
+
+    def deploy(self, *arguments: str, **how: Any) -> Run:
+        return self.run("multicart.keys.deploy", *arguments, **how)
+
+    def audit(self, *arguments: str, **how: Any) -> Run:
+        return self.run("multicart.keys.audit", *arguments, **how)
+
+    def play(self, tasks: str, *arguments: str, hosts: str = "all", head: str = "", **how: Any) -> Run:
+        """Run a play of these tasks; ``head`` are further lines of the play."""
+        lines = [f"- hosts: {hosts}", "  gather_facts: false", *_indented(head, 2), "  tasks:", *_indented(tasks, 4)]
+        path = self.folder / f"play-{next(self._numbers)}.yml"
+        path.write_text("\n".join(lines) + "\n")
+        return self.run(str(path), *arguments, **how)
+
+    def run(self, playbook: str, *arguments: str, env: Mapping[str, str] | None = None, revealed: bool = False) -> Run:
+        """Run a playbook and search what came of it for secrets, unless they are revealed on purpose."""
+        number = next(self._numbers)
+        recorded = self.folder / f"recorded-{number}.jsonl"
+        recorded.touch()
+        command = [str(ANSIBLE_BIN / "ansible-playbook"), "-i", str(self.inventory), playbook, *arguments]
+        process = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self._environment(recorded, env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        tasks = [Task(**json.loads(line)) for line in recorded.read_text().splitlines()]
+        run = Run(shlex.join(command), process.returncode, process.stdout, tasks)
+        if not revealed:
+            self._search(run)
+        return run
+
+    def _environment(self, recorded: Path, more: Mapping[str, str]) -> dict[str, str]:
+        kept = ("PATH", "LANG", "LC_ALL", "TZ", "ANSIBLE_COLLECTIONS_PATH")
+        return {
+            **{name: os.environ[name] for name in kept if name in os.environ},
+            "LC_ALL": "C.UTF-8",
+            "HOME": str(self.folder / "home"),
+            "ANSIBLE_HOME": str(self.folder / "home" / ".ansible"),
+            "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_FORKS": "5",
+            "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_TIMEOUT": "2",
+            "ANSIBLE_DEPRECATION_WARNINGS": "1",
+            "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callbacks")),
+            "ANSIBLE_CALLBACKS_ENABLED": "recorder",
+            "RECORDER_FILE": str(recorded),
+            "NO_PROXY": "*",
+            **self.env,
+            **more,
+        }
+
+    def _search(self, run: Run) -> None:
+        pieces = _pieces(self.sandbox.secrets())
+        assert not _found(pieces, run.output), f"a secret was printed: {_masked(run.output, pieces)}"
+        ours = self.folder / "hosts"
+        for path in _files(self.folder):
+            if ours not in path.parents or path.name.startswith("."):
+                text = path.read_bytes().decode("utf-8", "replace")
+                assert not _found(pieces, text), f"a secret was left in {path} by {run.command}"
+
+
+def _pieces(secrets: set[str]) -> set[str]:
+    """Return all pieces of the secrets, plain and as base64, that are long enough to tell them."""
+    pieces = set()
+    for secret in secrets:
+        hidden = secret.partition(".")[2] or secret
+        for text in (hidden, base64.b64encode(secret.encode()).decode()[12:]):
+            pieces |= {text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1)}
+    return pieces
+
+
+def _found(pieces: set[str], text: str) -> set[str]:
+    words = re.findall(f"[A-Za-z0-9+/=-]{{{_PIECE},}}", text)
+    return {word[at : at + _PIECE] for word in words for at in range(len(word) - _PIECE + 1)} & pieces
+
+
+def _masked(text: str, pieces: set[str]) -> str:
+    for piece in sorted(_found(pieces, text)):
+        text = text.replace(piece, "<SECRET>")
+    return text
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+
+
+def _indented(text: str, by: int) -> list[str]:
+    lines = text.strip("\n").splitlines()
+    margin = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    return [" " * by + line[margin:] for line in lines if line.strip()]

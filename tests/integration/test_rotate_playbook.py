@@ -1,0 +1,201 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""rotate.yml, deploy.yml and audit.yml when nothing breaks: what they do, and what decides it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from tests.integration.harness import GROUP, Fleet, Run, fingerprint, note
+
+# What a file may look like; only the value of the variable may change in it.
+SHAPES = {
+    "plain.env": "A=1\nMULTICART_API_KEY={key}\nB=2",
+    "quoted.env": '# the shop\nexport MULTICART_API_KEY="{key}"  # from the dashboard\n',
+    "crlf.env": "A=1\r\nMULTICART_API_KEY='{key}'\r\n",
+    "twice.env": "MULTICART_API_KEY={key}\nMULTICART_API_KEY={key}\n",
+}
+
+
+def steps(run: Run) -> list[str]:
+    """Return what rotate.yml decided."""
+    return [task["step"] for task in run.of("multicart_fleet") if "step" in task.result]
+
+
+def test_one_rotation_reaches_every_shape_of_file_and_every_consumer(fleet: Fleet) -> None:
+    commands = {"multicart_deploy_commands": [note("restarted")], "multicart_deploy_health": [note("healthy")]}
+    (fleet.folder / "shop.json.j2").write_text('{"key": "{{ multicart_key }}", "host": "{{ inventory_hostname }}"}')
+    files = [{"path": "{{ home }}/" + name} for name in SHAPES]
+    web = fleet.add("web", None, multicart_deploy_files=files, **commands)
+    web.variables["multicart_deploy_files__shop"] = [
+        {"path": "{{ home }}/linked.env"},
+        {"path": "{{ home }}/other.env", "variable": "SHOP_KEY", "mode": "0640"},
+        {"path": "{{ home }}/shop.json", "template": "shop.json.j2", "mode": "0600"},
+    ]
+    shapes = {
+        **SHAPES,
+        "other.env": "SHOP_KEY={key}\nMULTICART_API_KEY=left.alone\n",
+        "target.env": SHAPES["plain.env"],
+    }
+    for name, text in shapes.items():
+        (web.folder / name).write_bytes(text.format(key=fleet.live).encode())
+    (web.folder / "linked.env").symlink_to("target.env")
+    worker = fleet.add("worker", None, **commands)  # a consumer that is new and holds no key yet
+    old = fleet.live
+
+    run = fleet.rotate("--diff")
+    assert run.green, run
+    assert (fleet.rotations, steps(run), run.of("multicart_key_rotate")[-1]["old_key_rejected"]) == (
+        1,
+        ["rotate"],
+        True,
+    )
+    for name, text in shapes.items():
+        assert (web.folder / name).read_bytes() == text.format(key=fleet.live).encode(), name
+    assert (web.folder / "linked.env").is_symlink()
+    assert (web.folder / "other.env").stat().st_mode & 0o777 == 0o640
+    assert (web.folder / "shop.json").read_text() == f'{{"key": "{fleet.live}", "host": "web"}}'
+    assert worker.env.read_text() == f"MULTICART_API_KEY={fleet.live}\n"
+    assert worker.env.stat().st_mode & 0o777 == 0o600
+    assert web.log == worker.log == ["restarted", "healthy"]
+    told = {"open": False, "retire": fingerprint(old), "held": fleet.live_fingerprint}
+    assert told.items() <= worker.record.items()
+    assert datetime.now(timezone.utc) - datetime.fromisoformat(worker.record["since"][:-1] + "+00:00") < timedelta(
+        minutes=2
+    )
+
+    audit = fleet.audit()
+    assert audit.green, audit
+    before = fleet.snapshot()
+    deploy = fleet.deploy()
+    assert deploy.green and not any(deploy.changed.values()), deploy
+    healthy = {path: now for path, now in fleet.snapshot().items() if not path.endswith("/log")}
+    assert healthy == {path: then for path, then in before.items() if not path.endswith("/log")}
+    assert web.log == ["restarted", "healthy", "healthy"]
+
+    again = fleet.rotate()
+    assert again.green, again
+    assert fleet.rotations == 2
+    assert web.record["retire"] if web.record_path().exists() else True
+    assert worker.record["retire"] == told["held"]
+
+
+def test_a_larger_fleet_makes_no_more_requests(fleet: Fleet) -> None:
+    fleet.add("web0")
+    assert fleet.rotate().green
+    alone = [entry["endpoint"] for entry in fleet.requests()]
+    fleet.add_many(5)
+    run = fleet.rotate()
+    assert run.green, run
+    assert fleet.stale == []
+    assert [entry["endpoint"] for entry in fleet.requests()] == alone
+    assert len(alone) <= 7
+
+
+def test_the_key_to_retire_makes_a_run_repeatable(fleet: Fleet) -> None:
+    fleet.add("web1")
+    leaked = ["-e", f"multicart_rotate_retire={fleet.live_fingerprint}"]
+    first, second = fleet.rotate(*leaked), fleet.rotate(*leaked)
+    assert first.green and second.green, f"{first}{second}"
+    assert (steps(first), steps(second)) == (["rotate"], ["deploy"])
+    assert (fleet.rotations, fleet.stale) == (1, [])
+
+
+def test_only_a_key_older_than_max_age_is_rotated(fleet: Fleet) -> None:
+    web = fleet.add("web1")
+    schedule = ["-e", "multicart_rotate_max_age=30d"]
+    for age, rotations in ((1, 0), (31, 1)):
+        since = datetime.now(timezone.utc) - timedelta(days=age)
+        web.edit_record(held=fleet.live_fingerprint, since=since.isoformat())
+        run = fleet.rotate(*schedule)
+        assert run.green, run
+        assert (fleet.rotations, fleet.stale) == (rotations, [])
+
+
+def test_a_fleet_that_is_behind_is_caught_up_first_and_rotated_by_the_next_run(fleet: Fleet) -> None:
+    fleet.add("behind", multicart_deploy_commands=[note("restarted")])
+    fleet.sandbox.rotate_behind(fleet.email)
+    fleet.add("current")
+    run = fleet.rotate()
+    assert (run.green, run.reason, steps(run)) == (False, "caught_up", ["catch_up"]), run
+    assert (fleet.rotations, fleet.stale, fleet.hosts["behind"].log) == (0, [], ["restarted"])
+    again = fleet.rotate()
+    assert again.green, again
+    assert (fleet.rotations, fleet.stale) == (1, [])
+
+
+def test_force_rotates_a_fleet_that_is_behind(fleet: Fleet) -> None:
+    fleet.add("behind")
+    fleet.sandbox.rotate_behind(fleet.email)
+    fleet.add("current")
+    run = fleet.rotate("-e", "multicart_rotate_force=true")
+    assert run.green, run
+    assert (fleet.rotations, fleet.stale) == (1, [])
+
+
+def test_audit_tells_how_every_consumer_stands(fleet: Fleet) -> None:
+    fleet.add("behind")
+    fleet.sandbox.rotate_behind(fleet.email)
+    fleet.add("current")
+    fleet.add("new", None)
+    fleet.add("started", "changeme")
+    fleet.add("due").edit_record(open=True, retire="0" * 16, held=fleet.live_fingerprint)
+    fleet.add("broken", None).env.mkdir()
+    fleet.add_unreachable("gone")
+    before = fleet.snapshot()
+    run = fleet.audit()
+    assert (run.green, run.reason) == (False, "not_current"), run
+    states = {name: state.partition(":")[0] for name, state in run.failures[-1]["consumers"].items()}
+    assert states == {
+        "behind": "stale",
+        "current": "current",
+        "new": "missing",
+        "started": "missing",
+        "due": "restart_due",
+        "broken": "unreadable",
+        "gone": "unreachable",
+    }
+    assert fleet.snapshot() == before
+
+
+def test_deploy_equips_a_new_fleet_without_a_rotation(fleet: Fleet) -> None:
+    fleet.add("web1", None)
+    fleet.add("web2", "changeme")
+    run = fleet.deploy()
+    assert run.green, run
+    assert (fleet.rotations, fleet.stale) == (0, [])
+    assert [entry["endpoint"] for entry in fleet.requests()] == ["read", "read"]
+
+
+@pytest.mark.parametrize("account", ["default", "b"])
+def test_the_files_of_another_account_are_left_alone(fleet: Fleet, new_account: object, account: str) -> None:
+    assert callable(new_account)
+    other = new_account()
+    for name in ("web1", "web2"):
+        host = fleet.add(name, multicart_deploy_files=[{"path": "{{ home }}/app.env"}])
+        host.variables["multicart_deploy_files__b"] = [{"path": "{{ home }}/b.env", "account": "b"}]
+        (host.folder / "b.env").write_text(f"MULTICART_API_KEY={other['api_key']}\n")
+    mine, others = ("app.env", "b.env") if account == "default" else ("b.env", "app.env")
+    email = fleet.email if account == "default" else other["email"]
+    before = {path: then for path, then in fleet.snapshot().items() if others in path}
+    run = fleet.rotate(
+        "-e", f"multicart_deploy_account={account}", env={"MULTICART_SESSION_TOKEN": fleet.sandbox.token(email)}
+    )
+    assert run.green, run
+    assert {path: now for path, now in fleet.snapshot().items() if others in path} == before
+    live = fleet.sandbox.account(email)["api_key"]
+    assert all(live in (host.folder / mine).read_text() for host in fleet.hosts.values())
+    assert fleet.sandbox.rotations(email) == 1
+    assert fleet.sandbox.rotations(fleet.email) + fleet.sandbox.rotations(other["email"]) == 1
+
+
+def test_the_group_may_be_another_one(fleet: Fleet) -> None:
+    fleet.add_many(2)
+    fleet.groups = {GROUP: ["web1"], "shops": ["web2"]}
+    run = fleet.rotate("-e", "multicart_hosts=shops")
+    assert run.green, run
+    assert (fleet.rotations, fleet.stale) == (1, ["web1"])
