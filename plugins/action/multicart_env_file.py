@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import prefer_pipelining
 
 

@@ -90,12 +90,13 @@ def with_value(data, name, value):
     for assignment in reversed(found):
         changed = changed[: assignment.start] + value + changed[assignment.end :]
     if not found:
-        end_of_line = b"\r\n" if data and data.count(b"\n") == data.count(b"\r\n") > 0 else b"\n"
+        end_of_line = b"\r\n" if data.endswith(b"\r\n") and data.count(b"\n") == data.count(b"\r\n") else b"\n"
         if data and not data.endswith(b"\n"):
-            changed += end_of_line
+            changed += b"\n"  # never CR LF: a shell would read the CR as a part of the last value
         changed += name.encode("ascii") + b"=" + value + end_of_line
     if changed != data:
-        _verify(before, _views(changed), name, value.decode("ascii"), [item.line for item in found], changed)
+        lines = [item.line for item in found] or [changed.count(b"\n")]
+        _verify(before, _views(changed), name, value.decode("ascii"), lines)
     return changed
 
 
@@ -111,7 +112,7 @@ def without(data, name):
         del lines[assignment.line - 1]
     changed = b"\n".join(lines)
     if changed != data:
-        _verify(before, _views(changed), name, None, [item.line for item in found], changed)
+        _verify(before, _views(changed), name, None, [item.line for item in found])
     return changed
 
 
@@ -194,15 +195,15 @@ def _lines_seen(views, name):
     return seen
 
 
-def _verify(before, after, name, value, lines, data):
-    """Raise `Ambiguous` unless the change did what was asked for, whoever reads the file."""
-    added = data.rstrip(b"\n").count(b"\n") + 1 if value is not None and not lines else None
-    suspect = added or lines[0]
+def _verify(before, after, name, value, lines):
+    """Raise `Ambiguous` unless changing, adding or removing the lines did what was meant, whoever reads the file."""
+    suspect = lines[0]
     seen = _lines_seen(after, name)
+    added = value is not None and not _lines_seen(before, name)
     if value is None and seen:
         raise Ambiguous(min(seen), "the variable would still be assigned here after its lines were removed")
-    if added and added not in seen:
-        raise Ambiguous(added, "no reader gets as far as a line that is added here; repair what is before it")
+    if added and suspect not in seen:
+        raise Ambiguous(suspect, "no reader gets as far as a line that is added here; repair what is before it")
     for reader in before:
         old, new = before[reader], after[reader]
         others, others_after = _others(old, name, lines), _others(new, name, seen)
@@ -212,13 +213,13 @@ def _verify(before, after, name, value, lines, data):
             raise Ambiguous(suspect, "{0} would then read something else of the file differently".format(reader))
         if value is None:
             continue
-        mine = dict((item.line, item) for item in new.readings if item.name == name and item.line in seen)
+        mine = {item.line: item for item in new.readings if item.name == name and item.line in seen}
         if any(value not in item.raw for item in mine.values()):
             raise Ambiguous(suspect, "{0} would still read another value".format(reader))
-        must_read = set(item.line for item in old.readings if item.name == name and item.value is not None) & set(lines)
+        must_read = {item.line for item in old.readings if item.name == name and item.value is not None} & set(lines)
         if any(line not in mine or mine[line].value != value for line in must_read):
             raise Ambiguous(suspect, "{0} would not read the new value".format(reader))
-        if added and not old.broken and added not in mine:
+        if added and not old.broken and suspect not in mine:
             raise Ambiguous(suspect, "{0} would not read a line that is added here".format(reader))
 
 
@@ -288,7 +289,7 @@ def _read_as_docker(data):
     if text is None:
         return _View([], True)
     for line in re.finditer(r"[^\n]+", text):
-        offset = line.start() + (1 if line.start() == 0 and text.startswith(u"\ufeff") else 0)
+        offset = line.start() + (1 if line.start() == 0 and text.startswith("\ufeff") else 0)
         content = text[offset : line.end()]
         if content.endswith("\r"):
             content = content[:-1]
@@ -360,7 +361,7 @@ def _read_as_dotenv(data):
     if text is None:
         return _View([], True)
     readings = _Readings(text)
-    at = 1 if text.startswith(u"\ufeff") else 0
+    at = 1 if text.startswith("\ufeff") else 0
     while at < len(text):
         if text[at].isspace():
             at += 1
@@ -396,13 +397,15 @@ def _read_as_node(text, older):
         at = equal + 1
         while at < len(text) and text[at] in blanks.replace("\n", ""):
             at += 1
-        closing = text.find(text[at], at + 1) if at < len(text) and text[at] in "'\"`" else -1
+        quoted = at < len(text) and text[at] in "'\"`"
+        closing = text.find(text[at], at + 1) if quoted else -1
         if closing > 0:
             end = closing + 1
             readings.add(name, at, end, "'\"`")
         else:
             end = _end_of_line(text, at)
-            readings.add(name, at, at + len(text[at:end].partition("#")[0].rstrip(blanks)))
+            if not quoted or end < len(text):  # without a newline to end it, an open quote is dropped
+                readings.add(name, at, at + len(text[at:end].partition("#")[0].rstrip(blanks)))
         at = _end_of_line(text, end)
     return _View(readings, False)
 

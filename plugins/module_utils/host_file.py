@@ -116,9 +116,9 @@ def read(path):
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 raise
             if os.path.islink(path):
-                raise HostFileError("dangling_link", path)
+                raise HostFileError("dangling_link", path) from None
             if not os.path.isdir(os.path.dirname(target)):
-                raise HostFileError("no_such_directory", path)
+                raise HostFileError("no_such_directory", path) from None
             return Content(path, target, None, None)
         if stat.S_ISDIR(status.st_mode):
             raise HostFileError("path_is_directory", path)
@@ -195,9 +195,9 @@ def _check_beside(content, data):
     if _is_flagged(directory) or (content.status is not None and _is_flagged(target)):
         raise HostFileError("immutable", path)
     around = os.stat(directory)
-    if content.status is not None and around.st_mode & stat.S_ISVTX:
-        if os.geteuid() not in (0, around.st_uid, content.status.st_uid):
-            raise HostFileError("not_writable", path)
+    may_rename = content.status is None or os.geteuid() in (0, around.st_uid, content.status.st_uid)
+    if around.st_mode & stat.S_ISVTX and not may_rename:
+        raise HostFileError("not_writable", path)
     try:
         descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except (AttributeError, OSError) as error:
@@ -250,7 +250,7 @@ def _remove_leftover(content):
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
             if os.path.isdir(_temporary(content.target)):
-                raise HostFileError("name_taken", content.path)
+                raise HostFileError("name_taken", content.path) from None
             raise
 
 
@@ -265,7 +265,7 @@ def _keep_attributes(content, descriptor):
         try:
             os.fchown(descriptor, status.st_uid, status.st_gid)
         except OSError:
-            raise HostFileError("owner_kept", content.path)
+            raise HostFileError("owner_kept", content.path) from None
     _keep_extended_attributes(content, descriptor)
     os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
 
@@ -283,7 +283,7 @@ def _keep_extended_attributes(content, descriptor):
                 os.setxattr(descriptor, name, value)
         except OSError:
             if not name.startswith(("security.", "trusted.")):  # where these cannot be set, the kernel sets them
-                raise HostFileError("attributes_kept", content.path)
+                raise HostFileError("attributes_kept", content.path) from None
     for name in present:
         if name.startswith("system.posix_acl") and name not in wanted:
             os.removexattr(descriptor, name)
@@ -354,7 +354,7 @@ def _is_mount_point(target):
             points = [line.split(b" ")[4] for line in mounts]
     except (IOError, OSError, IndexError):
         return False
-    return os.fsencode(target) in [re.sub(br"\\([0-7]{3})", lambda m: bytes([int(m.group(1), 8)]), p) for p in points]
+    return os.fsencode(target) in [re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m.group(1), 8)]), p) for p in points]
 
 
 def _is_flagged(path):
@@ -390,7 +390,7 @@ def _locked(content):
                 if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
                     break  # a file system without locks
                 if time.time() > deadline:
-                    raise HostFileError("busy", content.path)
+                    raise HostFileError("busy", content.path) from None
                 time.sleep(0.05)
         yield descriptor
     finally:
@@ -404,4 +404,4 @@ def _translated(path, reasons=None):
         yield
     except OSError as error:
         reason = (reasons or {}).get(error.errno) or _ERRORS.get(error.errno, "io_error")
-        raise HostFileError(reason, path, os.strerror(error.errno) if error.errno else "unknown error")
+        raise HostFileError(reason, path, os.strerror(error.errno) if error.errno else "unknown error") from None

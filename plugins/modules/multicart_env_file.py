@@ -13,7 +13,8 @@ module: multicart_env_file
 short_description: Keep the API key in an environment file of a host
 version_added: 1.0.0
 description:
-  - Makes one variable of an environment file hold an API key of the MultiCartAPI service, and changes nothing else in it.
+  - Makes one variable of an environment file hold an API key of the MultiCartAPI service.
+  - Nothing else in the file changes.
   - Order, comments, C(export), quotes, comments after the value, line endings, a byte order mark, undecodable bytes,
     owner, mode, ACL, SELinux label and symbolic links stay as they are.
   - Every active assignment of the variable is changed, so that no stale one is left.
@@ -25,9 +26,10 @@ description:
   - The key is sent by pipelining, so that no module file with the key lies on the host, unless you have set
     C(pipelining) yourself. Become method C(su) and C(ANSIBLE_KEEP_REMOTE_FILES) rule pipelining out.
 notes:
-  - Hosts whose sudo insists on a terminal (C(requiretty)) cannot use pipelining. Set C(ansible_pipelining=false) for them.
-  - A program reads its environment when it starts. Restart what uses the file, as R(the role,
-    ansible_collections.multicart.keys.multicart_deploy_role) P(multicart.keys.multicart_deploy#role) does.
+  - Hosts whose sudo insists on a terminal (C(requiretty)) cannot use pipelining. Set
+    C(ansible_pipelining=false) for them.
+  - A program reads its environment when it starts. Restart what uses the file, as the role
+    P(multicart.keys.multicart_deploy#role) does.
 author:
   - multicart.keys contributors (@multicart)
 extends_documentation_fragment:
@@ -184,7 +186,7 @@ def wanted_key(params):
     try:
         return ApiKey(params["value"])
     except NotAKey as error:
-        raise Refused("malformed_key", "value cannot be used: {0}; give the API key itself".format(error))
+        raise Refused("malformed_key", "value cannot be used: {0}; give the API key itself".format(error)) from None
 
 
 def require_names(params):
@@ -195,7 +197,9 @@ def require_names(params):
             try:
                 look_up(name)
             except KeyError:
-                raise Refused("invalid_option", "{0} is not known on this host; create it first".format(option))
+                raise Refused(
+                    "invalid_option", "{0} is not known on this host; create it first".format(option)
+                ) from None
 
 
 def line_in(variable, key):

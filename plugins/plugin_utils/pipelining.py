@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible import constants as C
+from ansible import constants
 from ansible.plugins.action import ActionBase
 
 
@@ -25,7 +25,7 @@ def prefer_pipelining(action: ActionBase, task_vars: Mapping[str, Any]) -> None:
     try:
         _value, origin = connection.get_option_and_origin("pipelining", hostvars=variables)
     except KeyError:  # a plugin without an option of that name goes by the play's context
-        _value, origin = C.config.get_config_value_and_origin("ANSIBLE_PIPELINING")
+        _value, origin = constants.config.get_config_value_and_origin("ANSIBLE_PIPELINING")
         if origin == "default" and "ansible_pipelining" not in (variables or task_vars):
             action._play_context.pipelining = True
             connection._play_context.pipelining = True
