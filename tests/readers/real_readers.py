@@ -13,15 +13,15 @@ from __future__ import annotations
 import ctypes
 import functools
 import http.server
+import importlib
 import io
 import json
 import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 
 Variables = dict[str, str]
@@ -83,7 +83,7 @@ def node(data: bytes) -> Variables:
 def dotenv(data: bytes) -> Variables:
     """Read the file with python-dotenv."""
     try:
-        import dotenv as library
+        library = importlib.import_module("dotenv")
     except ImportError:
         raise NotHere("python-dotenv is not installed") from None
     try:
@@ -96,7 +96,11 @@ def dotenv(data: bytes) -> Variables:
 
 @functools.cache
 def _libsystemd() -> ctypes.CDLL:
-    for path in sorted(path for folder in ("lib/systemd", "lib64/systemd", "lib/*/systemd") for path in Path("/usr").glob(f"{folder}/libsystemd-shared-*.so")):
+    for path in sorted(
+        path
+        for folder in ("lib/systemd", "lib64/systemd", "lib/*/systemd")
+        for path in Path("/usr").glob(f"{folder}/libsystemd-shared-*.so")
+    ):
         library = ctypes.CDLL(str(path))
         if hasattr(library, "load_env_file"):
             return library
@@ -144,7 +148,7 @@ class _Daemon(http.server.BaseHTTPRequestHandler):
         """Answer the client's first call."""
         self._answer(200, b"")
 
-    do_GET = do_HEAD
+    do_GET = do_HEAD  # noqa: N815
 
     def do_POST(self) -> None:
         """Take the request to create a container."""

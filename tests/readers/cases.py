@@ -1,0 +1,77 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Environment files that are changed, with what they become, and ones that are refused, with the line to blame."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+NAME = "KEY"
+NEW = b"173axcs.new"
+
+CHANGED: dict[str, tuple[bytes, bytes | None]] = {
+    "plain": (b"A=1\nKEY=p.old\nB=2\n", b"A=1\nKEY=173axcs.new\nB=2\n"),
+    "missing last newline": (b"KEY=p.old", b"KEY=173axcs.new"),
+    "export": (b"\texport  KEY=p.old\n", b"\texport  KEY=173axcs.new\n"),
+    "double quotes": (b'KEY="p.old"\n', b'KEY="173axcs.new"\n'),
+    "single quotes": (b"KEY='p.old'\n", b"KEY='173axcs.new'\n"),
+    "backticks": (b"KEY=`p.old`\n", b"KEY=`173axcs.new`\n"),
+    "white space around =": (b"KEY = 'p.old' \n", b"KEY = '173axcs.new' \n"),
+    "trailing comment": (b'KEY=p.old # it\'s "ours"\n', b'KEY=173axcs.new # it\'s "ours"\n'),
+    "nothing but a comment": (b"KEY= # fill in\n", b"KEY=173axcs.new # fill in\n"),
+    "empty": (b"KEY=\n", b"KEY=173axcs.new\n"),
+    "empty quotes": (b'KEY=""\n', b'KEY="173axcs.new"\n'),
+    "placeholder": (b"KEY=<your key>\n", None),
+    "placeholder in one word": (b"KEY=<key>\n", b"KEY=173axcs.new\n"),
+    "CRLF": (b"A=1\r\nKEY=p.old\r\n", b"A=1\r\nKEY=173axcs.new\r\n"),
+    "BOM": (b"\xef\xbb\xbfKEY=p.old\n", b"\xef\xbb\xbfKEY=173axcs.new\n"),
+    "undecodable bytes": (b"# caf\xe9\nKEY=p.old\n\xff=1\n", b"# caf\xe9\nKEY=173axcs.new\n\xff=1\n"),
+    "every assignment": (b"KEY=a\n#KEY=b\nexport KEY='c'\n", b"KEY=173axcs.new\n#KEY=b\nexport KEY='173axcs.new'\n"),
+    "text in quotes": (b"A='\nKEY=p.old\n'\nKEY=x\n", b"A='\nKEY=p.old\n'\nKEY=173axcs.new\n"),
+    "longer names": (b"MY_KEY=1\nKEY_2=2\nKEY=3\n", b"MY_KEY=1\nKEY_2=2\nKEY=173axcs.new\n"),
+    "lone apostrophe elsewhere": (b"A=it's\nKEY=p.old\n", b"A=it's\nKEY=173axcs.new\n"),
+    "JSON elsewhere": (b'A={"a": "b c"}\nKEY=p.old\n', b'A={"a": "b c"}\nKEY=173axcs.new\n'),
+    "script": (b"set -a\nif true; then\n  KEY=p.old\nfi\n", b"set -a\nif true; then\n  KEY=173axcs.new\nfi\n"),
+    "exported afterwards": (b"KEY=p.old\nexport KEY\n", b"KEY=173axcs.new\nexport KEY\n"),
+    "used elsewhere": (b"KEY=p.old\nA=${KEY}/x\n", b"KEY=173axcs.new\nA=${KEY}/x\n"),
+    "appended": (b"A=1\n", b"A=1\nKEY=173axcs.new\n"),
+    "appended without newline": (b"A=1", b"A=1\nKEY=173axcs.new\n"),
+    "appended to CRLF": (b"A=1\r\nB=2", b"A=1\r\nB=2\nKEY=173axcs.new\n"),
+    "appended to whole CRLF": (b"A=1\r\n", b"A=1\r\nKEY=173axcs.new\r\n"),
+    "appended to comment": (b"#KEY=p.old\n", b"#KEY=p.old\nKEY=173axcs.new\n"),
+    "new file": (b"", b"KEY=173axcs.new\n"),
+}
+
+REFUSED = {
+    "after a continued line": (b"A=1 \\\nKEY=p.old\n", 2),
+    "after a continued comment": (b"# \\\nKEY=p.old\n", 2),
+    "appended to a continued line": (b"A=1\\", 2),
+    "appended into open quotes": (b"A='1\n", 2),
+    "in quotes for some": (b'A="1\\"\nKEY=p.old\n"\n', 2),
+    "between apostrophes": (b"A=it's\nKEY=p.old\nB=that's\n", 2),
+    "array": (b"KEY=(p.old)\n", 1),
+    "array element": (b"A=1\nKEY[0]=p.old\n", 2),
+    "added to": (b"KEY+=p.old\n", 1),
+    "several lines": (b"KEY='p.\nold'\n", 1),
+    "substitution": (b"KEY=$(cat /k)\n", 1),
+    "command in backticks": (b"KEY=`cat /k`\n", 1),
+    "reference": (b'KEY="${OTHER}"\n', 1),
+    "escape": (b"KEY=p\\.old\n", 1),
+    "pieces": (b"KEY='p'.old\n", 1),
+    "for one command": (b"KEY=p.old run\n", 1),
+    "two on a line": (b"A=1 KEY=p.old\n", 1),
+    "two commands": (b"KEY=p.old;B=2\n", 1),
+    "quoted name": (b"'KEY'=p.old\n", 1),
+    "old line ends": (b"A=1\rKEY=p.old\n", 1),
+    "here-document": (b"cat <<END\nKEY=p.old\nEND\n", 1),
+    "in an array": (b"A=(\nKEY=p.old\n)\n", 2),
+}
+
+# Pieces that mean something to at least one reader; text of random characters would hardly ever do.
+PIECES = st.sampled_from(
+    ["A", "KEY", "=", "=", "p.old", " ", "\t", "'", '"', "`", "\\", "\n", "\n", "#", " #", "$", "(", ")", ";", "&"]
+    + ["export ", "\r\n", "\r", "+=", "<", "\xe9", "KEY=p.old\n", "A=1\n", "B='x\n", "\nKEY='p.old'\n", "set -a\n"]
+)
+FILES = st.lists(PIECES, max_size=25).map(lambda pieces: "".join(pieces).encode())
