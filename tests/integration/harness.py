@@ -97,8 +97,8 @@ class Run:
         return found
 
     def of(self, action: str) -> list[Task]:
-        """Return what the tasks of one module reported, in order."""
-        return [task for task in self.tasks if task.action.endswith(action)]
+        """Return what the tasks of one module reported, in order; skipped ones have nothing to report."""
+        return [task for task in self.tasks if task.action.endswith(action) and task.status != "skipped"]
 
     def __str__(self) -> str:
         return f"$ {self.command}\n(exit {self.rc})\n{self.output}"
