@@ -19,7 +19,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
@@ -299,7 +299,7 @@ class Client:
             return response.status_code, text
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: Any) -> TypeGuard[int]:
     """Tell whether a JSON value is a whole number; ``true`` is none, although Python's bool is an int."""
     return isinstance(value, int) and not isinstance(value, bool)
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from ansible import constants
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils import edge
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, Request, Result
@@ -77,9 +78,19 @@ def assert_documented(name: str, result: dict[str, Any]) -> None:
     json.dumps(result)
 
 
+def noting(asked: list[Request], rotation: Result) -> Callable[..., Result]:
+    """Return a rotation that notes what was asked and ends as given."""
+
+    def rotate_key(_connection: Connection, _cache: Any, request: Request) -> Result:
+        asked.append(request)
+        return replace(rotation)
+
+    return rotate_key
+
+
 @pytest.fixture(autouse=True)
 def _own_run(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
     for name in ("API_URL", "SESSION_TOKEN", "EMAIL", "PASSWORD", "API_KEY", "VALIDATE_CERTS", "CA_PATH", "TIMEOUT"):
         monkeypatch.delenv(f"MULTICART_{name}", raising=False)
 
@@ -146,24 +157,20 @@ def test_rotate_returns_what_is_documented_for_every_way_it_can_end(
 
 @pytest.mark.parametrize("name", [name for name in vars(Request()) if name not in ("only_key", "check_mode")])
 def test_every_option_of_rotate_reaches_the_rotation(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    values = {"if_fingerprint": OLD.fingerprint, "settle_timeout": 7.5}
-    value = values.get(name, not getattr(Request(), name))
+    values: dict[str, Any] = {"if_fingerprint": OLD.fingerprint, "settle_timeout": 7.5}
+    value: Any = values.get(name, not getattr(Request(), name))
     plugin, module = action("multicart_key_rotate", {"session_token": "canary-token", name: value})
     asked: list[Request] = []
-    monkeypatch.setattr(
-        module, "rotate_key", lambda connection, cache, request: asked.append(request) or replace(ROTATIONS[0])
-    )
+    monkeypatch.setattr(module, "rotate_key", noting(asked, ROTATIONS[0]))
     plugin.run(task_vars={})
-    assert asked == [replace(Request(), **{name: value})]
+    assert [vars(request) for request in asked] == [{**vars(Request()), name: value}]
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
 def test_check_mode_reaches_the_rotation(monkeypatch: pytest.MonkeyPatch, check_mode: bool) -> None:
     plugin, module = action("multicart_key_rotate", {"session_token": "canary-token"}, check_mode)
     asked: list[Request] = []
-    monkeypatch.setattr(
-        module, "rotate_key", lambda connection, cache, request: asked.append(request) or replace(ROTATIONS[5])
-    )
+    monkeypatch.setattr(module, "rotate_key", noting(asked, ROTATIONS[5]))
     plugin.run(task_vars={})
     assert [request.check_mode for request in asked] == [check_mode]
 

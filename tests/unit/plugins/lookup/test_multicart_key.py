@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible import constants
 from ansible.errors import AnsibleLookupError
 from ansible_collections.multicart.keys.plugins.lookup import multicart_key
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils import edge
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
 from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account
@@ -25,7 +25,7 @@ FIELDS = yaml.safe_load(multicart_key.DOCUMENTATION)["options"]["_terms"]["choic
 
 @pytest.fixture
 def lookup(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
-    monkeypatch.setattr(edge.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
     monkeypatch.delenv("MULTICART_SESSION_TOKEN", raising=False)
     return multicart_key.LookupModule(loader=None, templar=SimpleNamespace(template=lambda value: value))
 

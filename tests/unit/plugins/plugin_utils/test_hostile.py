@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils.hostile import MAX_TEXT, clean_fields, clean_text
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 FORMS: dict[str, Callable[[str], str]] = {
@@ -47,7 +47,7 @@ _AROUND = st.sampled_from(["", " ", "!", "Invalid key ", "\n", "\u2022"])
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(secret=_SECRETS, before=_AROUND, after=_AROUND)
 def test_every_usual_form_of_a_secret_is_withheld(form: str, secret: str, before: str, after: str) -> None:
     assert clean_text(before + FORMS[form](secret) + after, [secret]) is None
@@ -55,7 +55,7 @@ def test_every_usual_form_of_a_secret_is_withheld(form: str, secret: str, before
 
 
 @pytest.mark.parametrize("form", ["raw", "reversed", "base64", "URL-encoded", "JSON-escaped", "hex"])
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(secret=st.text(_ASCII, min_size=1, max_size=7))
 def test_short_secrets_are_withheld_too(form: str, secret: str) -> None:
     assert clean_text(FORMS[form](secret), [secret]) is None
@@ -71,7 +71,7 @@ def test_a_password_that_is_no_utf8_is_a_secret_like_any_other(secret: str) -> N
     assert clean_text("Invalid password!", [secret]) == "Invalid password!"
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=400))
 def test_what_passes_is_printable_short_and_on_one_line(text: str) -> None:
     cleaned = clean_text(text, ["no-such-secret"])
@@ -84,7 +84,7 @@ def test_harmless_text_passes_as_it_is() -> None:
     assert clean_text("Invalid email or password!", ["rehearsal", "173axcs.AbCd"]) == "Invalid email or password!"
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(secret=_SECRETS, form=st.sampled_from(sorted(FORMS)))
 def test_no_field_of_an_account_holds_a_secret(secret: str, form: str) -> None:
     hidden = FORMS[form](secret)

@@ -26,7 +26,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.options import (
     Options,
     resolve,
 )
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 KEY = "173axcs.aaaaBBBBccccDDDD"
@@ -289,7 +289,7 @@ _URL_PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_URL_PARTS, min_size=1, max_size=5).map("".join), st.sampled_from(["http", "https"]))
 def test_the_host_that_was_checked_is_the_host_that_is_called(rest: str, scheme: str) -> None:
     try:
@@ -385,7 +385,7 @@ _WRAPPED = st.builds(
 _ANYTHING = st.one_of(_WRAPPED, _WRAPPED.map(lambda text: [text]), _WRAPPED.map(lambda text: {text: text}))
 
 
-@settings(max_examples=400)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(st.sampled_from([option.name for option in ROTATE]), _ANYTHING, max_size=4),
     st.dictionaries(st.sampled_from([option.variable for option in CONNECTION]), _ANYTHING, max_size=3),
@@ -402,7 +402,7 @@ def test_no_error_text_ever_holds_a_value(
         assert options.connection.api_url == DEFAULT_URL
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(_WRAPPED, _WRAPPED, min_size=1, max_size=2))
 def test_an_unknown_option_is_shown_only_if_it_looks_like_a_name(task: dict[str, str]) -> None:
     error = failing(task)

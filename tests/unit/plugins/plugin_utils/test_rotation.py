@@ -524,7 +524,7 @@ def _lies_twice(model: Model, calls: list[tuple[list[Step], Fault, dict[str, Any
     return claims and (len(model.keys) > 1 or any(options["locks_after"] is not None for _, _, options in calls))
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_calls(), st.booleans())
 def test_whatever_fails_the_result_is_true_and_the_key_is_replaced_at_most_once(
     calls: list[tuple[list[Step], Fault, dict[str, Any]]], rotated_lately: bool

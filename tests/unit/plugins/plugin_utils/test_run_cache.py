@@ -100,7 +100,8 @@ def test_what_one_task_keeps_the_next_one_knows(cache: RunCache, tmp_path: Path)
     "field", [field.name for field in fields(Intent) if field.name not in ("retire", "rotated_at")]
 )
 def test_every_flag_of_an_intent_is_kept(cache: RunCache, field: str) -> None:
-    intent = Intent(key(0), **{field: True})
+    intent = Intent(key(0))
+    setattr(intent, field, True)
     with cache.held_for(TOKEN) as ledger:
         ledger.learn(Account("7", key(0)))
         ledger.record(intent)
@@ -401,7 +402,11 @@ def test_twenty_rotations_at_once_are_one(cache: RunCache, rehearsal: Rehearsal)
 
     def work() -> tuple[str, str | None, bool]:
         result = rotate_key(connection, cache, Request())
-        return result.outcome.value, result.live and result.live.fingerprint, result.error is None and result.verified
+        return (
+            result.outcome.value,
+            result.live.fingerprint if result.live else None,
+            result.error is None and result.verified,
+        )
 
     found = Counter(in_forks(CALLERS, work))
     new = rehearsal.key.fingerprint
@@ -419,7 +424,11 @@ def test_twenty_runs_at_once_that_name_the_key_are_one_rotation(tmp_path: Path, 
         directory = tmp_path / str(os.getpid())
         directory.mkdir()
         result = rotate_key(connection, RunCache(str(directory), SECRET), request)
-        return result.outcome.value, result.live and result.live.fingerprint, result.error is None and result.verified
+        return (
+            result.outcome.value,
+            result.live.fingerprint if result.live else None,
+            result.error is None and result.verified,
+        )
 
     found = Counter(in_forks(CALLERS, work))
     new = rehearsal.key.fingerprint
