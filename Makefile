@@ -12,6 +12,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 COLLECTIONS := .cache/collections
+LINK := $(COLLECTIONS)/ansible_collections/multicart/keys
 VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
 TARBALL := .cache/dist/multicart-keys-$(VERSION).tar.gz
 
@@ -20,6 +21,11 @@ export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.cache/mypy
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
 PYTEST := $(BIN)/python -m pytest -o cache_dir=.cache/pytest -n $(JOBS)
+
+# Ansible insists on UTF-8, which bare containers do not set.
+ifneq ($(filter C POSIX,$(LC_ALL)),)
+export LC_ALL := C.UTF-8
+endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -43,10 +49,13 @@ unit: $(VENV)/.test ## unit tests
 integration: $(VENV)/.test ## integration tests, with real ansible-playbook runs
 	$(PYTEST) tests/integration $(ARGS)
 
-lint: lint-basic ## every linter
-	$(BIN)/ansible-lint --offline playbooks roles
+lint: lint-basic ## every linter: also yamllint and ansible-lint
+	$(BIN)/yamllint --strict -d '{extends: default, rules: {line-length: {max: 120}, comments: {min-spaces-from-content: 1}}}' \
+	  galaxy.yml meta changelogs playbooks roles tests
+	PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS)" \
+	  ansible-lint --offline -q --skip-list run-once playbooks roles # run-once: the plays set their strategy
 
-lint-basic: $(VENV)/.lint | $(COLLECTIONS)/ansible_collections/multicart/keys ## ruff, mypy and yamllint
+lint-basic: $(VENV)/.lint | $(LINK) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(COLLECTIONS) && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml \
@@ -77,6 +86,6 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.lint:
 	@touch $@
 
 # The collection under its real name, for the tools that work on this checkout; relative, so that it can be moved.
-$(COLLECTIONS)/ansible_collections/multicart/keys:
+$(LINK):
 	@mkdir -p $(@D)
 	@ln -sfn ../../../.. $@

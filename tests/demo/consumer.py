@@ -39,8 +39,13 @@ def settings_of(home: Path) -> dict[str, Any]:
 
 
 def key_in(file: Path, variable: str) -> str:
-    """Return the key in a JSON or environment file, as a program of that kind would read it."""
+    """Return the key in a JSON or environment file, as a program of that kind would read it.
+
+    :raises ValueError: when it cannot be read so.
+    """
     found = json.loads(file.read_text()) if file.suffix == ".json" else dotenv_values(file)
+    if not isinstance(found.get(variable), str):
+        raise ValueError(f"{file} has no {variable}")
     return str(found[variable])
 
 
@@ -123,7 +128,11 @@ def restart(home: Path) -> int:
 def health(home: Path) -> int:
     """Tell whether the last call succeeded with the key that is in the file; wait a little for a first call."""
     settings = settings_of(home)
-    wanted = ("accepted", fingerprint_of(key_in(home / settings["file"], settings["variable"])))
+    try:
+        wanted = ("accepted", fingerprint_of(key_in(home / settings["file"], settings["variable"])))
+    except ValueError as error:
+        print(f"It cannot read its file: {error}", file=sys.stderr)
+        return 1
     deadline = time.monotonic() + PATIENCE
     last = None
     while last != wanted and time.monotonic() < deadline:

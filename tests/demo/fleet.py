@@ -81,8 +81,11 @@ class Consumer:
         return subprocess.run(arguments, check=False, stdout=subprocess.DEVNULL).returncode == 0
 
     def key(self) -> str:
-        """Return the key in its file, read as the program reads it."""
-        return key_in(self.file, self.shape.variable)
+        """Return the key in its file, read as the program reads it; nothing when that is impossible."""
+        try:
+            return key_in(self.file, self.shape.variable)
+        except ValueError:
+            return ""
 
     def holds(self, key: str) -> bool:
         """Tell whether this is the key in its file."""
@@ -93,7 +96,7 @@ class Consumer:
         for line in self.file.read_bytes().decode().split("\n"):
             if key in line:
                 return line.strip(" ").replace(key, masked(key)).replace("\r", "\\r")
-        return "(another key)"
+        return "(not this key)"
 
     def differs_only_in(self, key: str) -> bool:
         """Tell whether every byte of its file but the key is as it was prepared."""
