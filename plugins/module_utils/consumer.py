@@ -8,14 +8,18 @@
 Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
 """
 
-from contextlib import suppress
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import MAX_LENGTH, ApiKey
+from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import (
+    Attributes,
+    UnknownName,
+    require_names,
+)
 
-Attributes = Callable[[str], bool]
-"""Gives a path the owner, group and mode that are wanted; tells whether that changed (in check mode: would change)."""
+LONGEST_KEY = ApiKey("a." + "a" * (MAX_LENGTH - 2))
+"""Stands in for the key that nobody knows yet, to find out whether it could be written."""
 
 
 class KeyFile:
@@ -41,27 +45,27 @@ class KeyFile:
         self._record_path = record.path_of(self.path, self.variable, state_dir)
         try:
             self._look()
-        except (host_file.HostFileError, env_file.EnvFileError) as error:
+        except (host_file.HostFileError, env_file.EnvFileError, UnknownName) as error:
             self.problem = error
 
     def _look(self) -> None:
         self._kept = host_file.read(self._record_path)
         self.record = record.parse(self._kept.data) if self._kept.data else None
-        self._content = host_file.read(self.path)
+        self.content = host_file.read(self.path)
         self.holds = self._keys()
-        host_file.check(self._kept, record.serialize(record.opened(self.record, None)))
-        host_file.check(self._content, self._content.data or b"", self._entry["unsafe_writes"])
+        require_names(self._entry)
+        host_file.check(self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint)))
+        # Also finds out, before the old key dies, what only the change of a line would show.
+        trial = self.content.data or b"" if self.variable is None else self._with(LONGEST_KEY)
+        host_file.check(self.content, trial, self._entry["unsafe_writes"])
 
     def _keys(self) -> List[str]:
-        if self._content.data is None:
+        if self.content.data is None:
             return []
         if self.variable is None:
-            return self._key_of_template(self._content.data)
-        found = []
-        for assignment in env_file.assignments(self._content.data, self.variable):
-            with suppress(NotAKey):  # "changeme" counts as missing
-                found.append(ApiKey(assignment.value.decode("ascii", "replace")).fingerprint)
-        return found
+            return self._key_of_template(self.content.data)
+        keys = [env_file.key_in(assignment) for assignment in env_file.assignments(self.content.data, self.variable)]
+        return [key.fingerprint for key in keys if key]  # "changeme" counts as missing
 
     def _key_of_template(self, data: bytes) -> List[str]:
         digest = record.digest_of(data)
@@ -79,17 +83,18 @@ class KeyFile:
     def write(self, key: ApiKey, since: str, attributes: Attributes) -> None:
         """Make the file hold the key. Before its bytes change, the record is opened: a restart is due from then on."""
         self._raise_problem()
-        old, new = self._content.data, self._new_content(key)
+        old, new = self.content.data, self._new_content(key)
         if old != new:
             if self.record is None or not self.record["open"]:
                 self.open(self.holds[0] if self.holds else None)
-            host_file.check(self._content, new, self._entry["unsafe_writes"])
+            host_file.check(self.content, new, self._entry["unsafe_writes"])
             if not self._check_mode:
-                host_file.replace(self._content, new, self._entry["unsafe_writes"], attributes)
+                host_file.replace(self.content, new, self._entry["unsafe_writes"], attributes.prepare)
             self.changed = True
-        else:
-            host_file.sweep(self._content)
-            self.changed = attributes(self._content.target)
+        elif not self._check_mode:
+            host_file.sweep(self.content)
+        if old is not None or not self._check_mode:
+            self.changed = attributes.finish() or self.changed
         self.holds, self.unknown = [key.fingerprint], False
         if old != new or self.record is None or self.record["held"] != key.fingerprint:
             known = self.record or record.closed(record.opened(None, None))
@@ -98,7 +103,10 @@ class KeyFile:
     def _new_content(self, key: ApiKey) -> bytes:
         if self.variable is None:
             return self._entry["content"].encode("utf-8")
-        return env_file.with_value(self._content.data or b"", self.variable, key.reveal().encode("ascii"))
+        return self._with(key)
+
+    def _with(self, key: ApiKey) -> bytes:
+        return env_file.with_value(self.content.data or b"", self.variable, key.reveal().encode("ascii"))
 
     def predict_replaced(self) -> None:
         """Note what a write would do once the key is another one, which nobody can know yet."""
@@ -129,7 +137,7 @@ class KeyFile:
 
     def explain(self, error: Exception) -> str:
         """Return what is wrong, with the path; no content."""
-        return "path {0}, {1}".format(self.path, error) if isinstance(error, env_file.EnvFileError) else str(error)
+        return str(error) if isinstance(error, host_file.HostFileError) else "path {0}: {1}".format(self.path, error)
 
     def _keep(self, kept: record.Record) -> None:
         self._raise_problem()

@@ -15,10 +15,6 @@ reads the new value and every other variable reads as before. Otherwise it raise
 Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import re
 from bisect import bisect_left
 from collections import namedtuple

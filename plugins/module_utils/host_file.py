@@ -16,10 +16,6 @@ the old one whole. The new one has a fixed name, which holds the secret if a run
 Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import errno
 import fcntl
 import os

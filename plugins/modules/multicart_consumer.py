@@ -135,6 +135,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.module_utils.consumer import KeyFile
 from ansible_collections.multicart.keys.plugins.module_utils.env_file import EnvFileError
+from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import Attributes, UnknownName
 from ansible_collections.multicart.keys.plugins.module_utils.host_file import HostFileError
 
 
@@ -175,12 +176,7 @@ def do_phase(module: AnsibleModule, file: KeyFile, entry: Dict[str, Any]) -> Non
     elif phase == "write" and module.params["replaced"]:
         file.predict_replaced()
     elif phase == "write":
-
-        def give_attributes(path: str) -> bool:
-            wanted = module.load_file_common_arguments(dict(entry, path=path), path=path)
-            return bool(module.set_fs_attributes_if_different(wanted, False))
-
-        file.write(ApiKey(module.params["value"]), module.params["since"], give_attributes)
+        file.write(ApiKey(module.params["value"]), module.params["since"], Attributes(module, file.content, entry))
     elif phase == "close":
         file.close()
 
@@ -197,10 +193,10 @@ def main() -> None:
             files.append(file)
             try:
                 do_phase(module, file, entry)
-            except (HostFileError, EnvFileError) as error:
-                problems.append((getattr(error, "reason", "ambiguous"), file.explain(error)))
+            except (HostFileError, EnvFileError, UnknownName) as error:
+                problems.append((error.reason, file.explain(error)))
             except NotAKey as error:
-                problems.append(("malformed_key", "path {0}: {1}".format(file.path, error)))
+                problems.append(("malformed_key", file.explain(error)))
         result = {
             "changed": any(file.changed for file in files),
             "files": [file.describe() for file in files],

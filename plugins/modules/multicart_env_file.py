@@ -4,10 +4,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 DOCUMENTATION = r"""
 module: multicart_env_file
 short_description: Keep the API key in an environment file of a host
@@ -163,73 +159,28 @@ reason:
 """
 
 import functools
-import grp
-import pwd
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
-
-
-class Refused(Exception):
-    """An option cannot be used as it is. The message never repeats a value."""
-
-    def __init__(self, reason, message):
-        Exception.__init__(self, message)
-        self.reason = reason
+from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import (
+    Attributes,
+    UnknownName,
+    require_names,
+)
 
 
 def wanted_key(params):
     """Return the key that the file shall hold, or ``None`` if it shall hold none."""
     if params["state"] == "absent":
         return None
-    try:
-        return ApiKey(params["value"])
-    except NotAKey as error:
-        raise Refused("malformed_key", "value cannot be used: {0}; give the API key itself".format(error)) from None
-
-
-def require_names(params):
-    """Refuse an owner or group that this host does not know before anything is written, and in check mode, too."""
-    for option, look_up in (("owner", pwd.getpwnam), ("group", grp.getgrnam)):
-        name = params[option]
-        if name and not name.isdigit():
-            try:
-                look_up(name)
-            except KeyError:
-                raise Refused(
-                    "invalid_option", "{0} is not known on this host; create it first".format(option)
-                ) from None
+    return ApiKey(params["value"])
 
 
 def line_in(variable, key):
     """Return the variable's line as the diff may show it."""
     shown = "{0} (fingerprint {1})".format(key.masked, key.fingerprint) if key else "(not an API key)"
     return "{0}={1}\n".format(variable, shown)
-
-
-class Attributes(object):
-    """The usual attributes of files, as the user wants them."""
-
-    def __init__(self, module, content):
-        self._module = module
-        self._content = content
-        self._wanted = module.load_file_common_arguments(module.params, path=content.target)
-        self.diff = {}
-
-    def prepare(self, path):
-        """Give them to a file that nobody reads yet. Flags (``chattr``) come last: they may forbid the renaming."""
-        if self._content.status is None:
-            label = self._module.selinux_default_context(self._content.target)
-            self._module.set_context_if_different(path, label, False)
-        self._apply(dict(self._wanted, path=path, attributes=None))
-
-    def finish(self):
-        """Give them to the file itself, and tell whether that changes anything."""
-        return self._apply(dict(self._wanted, path=self._content.target))
-
-    def _apply(self, wanted):
-        return self._module.set_fs_attributes_if_different(wanted, False, self.diff, expand=False)
 
 
 def run(module):
@@ -250,7 +201,7 @@ def run(module):
         wanted = env_file.without(data, variable)
 
     changed = wanted != data
-    attributes = Attributes(module, content)
+    attributes = Attributes(module, content, params)
     if changed and module.check_mode:
         host_file.check(content, wanted, unsafe_writes)
     elif changed:
@@ -292,9 +243,9 @@ def main():
     failure = {}
     try:
         result = run(module)
-    except (Refused, host_file.HostFileError) as error:
-        failure = dict(msg=str(error), reason=error.reason)
-    except env_file.BadName as error:
+    except NotAKey as error:
+        failure = dict(msg="value cannot be used: {0}; give the API key itself".format(error), reason="malformed_key")
+    except (UnknownName, host_file.HostFileError, env_file.BadName) as error:
         failure = dict(msg=str(error), reason=error.reason)
     except env_file.EnvFileError as error:
         failure = dict(msg="path {0}: {1}".format(module.params["path"], error), reason=error.reason)

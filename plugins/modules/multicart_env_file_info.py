@@ -4,10 +4,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 DOCUMENTATION = r"""
 module: multicart_env_file_info
 short_description: Tell which API key an environment file holds and whether it can be changed
@@ -34,6 +30,10 @@ options:
     description: Whether O(multicart.keys.multicart_env_file#module:unsafe_writes) is going to be set.
     type: bool
     default: false
+  state_dir:
+    description:
+      - Directory where the role P(multicart.keys.multicart_deploy#role) keeps its records, if not beside the files.
+    type: path
 seealso:
   - module: multicart.keys.multicart_env_file
 """
@@ -124,16 +124,32 @@ key_fingerprint:
   returned: success, if the last assignment is of a key
   type: str
   sample: 5e884898da280471
+marker:
+  description:
+    - The record beside the file, if a rotation or roll-out is under way or was broken off there; otherwise null.
+  returned: success
+  type: dict
+  contains:
+    retire:
+      description: Fingerprint of the key that is being retired; null if none was there.
+      type: str
+      sample: 5e884898da280471
+    held:
+      description: Fingerprint of the key that was last written.
+      type: str
+      sample: 9f86d081884c7d65
+    since:
+      description: Since when that key is known, UTC.
+      type: str
+      sample: "2026-06-20T03:00:00.123Z"
 """
 
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import MAX_LENGTH, ApiKey
-
-STAND_IN = b"a." + b"a" * (MAX_LENGTH - 2)
-"""What is as long as a key can be, to find out whether one could be written."""
+from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.module_utils.consumer import LONGEST_KEY
 
 
 def describe(assignment):
@@ -143,19 +159,28 @@ def describe(assignment):
     return dict(shown, line=assignment.line, is_key=key is not None)
 
 
+def marker(path):
+    """Return the open record at a path, without what only the role needs; ``None`` if there is none."""
+    kept = record.parse(host_file.read(path).data or b"")
+    return {name: kept[name] for name in ("retire", "held", "since")} if kept and kept["open"] else None
+
+
 def run(params):
     """Look at the file and return the result."""
     path, variable = params["path"], params["variable"]
     env_file.require_name(variable)
     result = dict(path=path, variable=variable, exists=os.path.lexists(path), writable=False, assignments=[])
+    result["marker"] = None
     try:
+        result["marker"] = marker(record.path_of(path, variable, params["state_dir"]))
         content = host_file.read(path)
         data = content.data or b""
         found = env_file.assignments(data, variable)
         result["assignments"] = [describe(item) for item in found]
         key = env_file.key_in(found[-1]) if found else None
         result.update(key.describe() if key else {})
-        host_file.check(content, env_file.with_value(data, variable, STAND_IN), params["unsafe_writes"])
+        longest = env_file.with_value(data, variable, LONGEST_KEY.reveal().encode("ascii"))
+        host_file.check(content, longest, params["unsafe_writes"])
         result["writable"] = True
     except host_file.HostFileError as error:
         result.update(reason=error.reason, why=str(error))
@@ -170,6 +195,7 @@ def main():
             path=dict(type="path", required=True),
             variable=dict(type="str", default="MULTICART_API_KEY"),
             unsafe_writes=dict(type="bool", default=False),
+            state_dir=dict(type="path"),
         ),
         supports_check_mode=True,
     )
