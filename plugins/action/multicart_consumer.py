@@ -11,6 +11,7 @@ import re
 import time
 from typing import Any
 
+import ansible.template
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
@@ -24,6 +25,9 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.operations import l
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import CONNECTION, Connection
 from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import prefer_pipelining
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import utc_now
+
+# Before ansible-core 2.19 the lookup would convert what looks like data; since then naming that option is deprecated.
+_KEEP_TEXT: dict[str, Any] = {} if hasattr(ansible.template, "trust_as_template") else {"convert_data": False}
 
 
 class ActionModule(ActionBase):
@@ -48,7 +52,10 @@ class ActionModule(ActionBase):
 
     def _confirm(self, connection: Connection) -> dict[str, Any]:
         live = live_key(connection, this_run(), newer_than=float(self._task.args["clock"]))
-        return {"current": live.fingerprint == self._task.args["fingerprint"], **live.describe()}
+        current = live.fingerprint == self._task.args["fingerprint"]
+        if not current and self._task.args.get("required"):
+            raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again while it was brought here.")
+        return {"current": current, **live.describe()}
 
     def _on_host(self, connection: Connection, variables: dict[str, Any]) -> dict[str, Any]:
         phase = self._task.args.get("phase")
@@ -91,7 +98,8 @@ class ActionModule(ActionBase):
         scope = {**variables, "ansible_search_path": [folder for folder in folders if folder]}
         lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
         try:
-            return str(lookup.run([source], variables=scope, template_vars={"multicart_key": live.reveal()})[0])
+            key = {"multicart_key": live.reveal()}
+            return str(lookup.run([source], variables=scope, template_vars=key, **_KEEP_TEXT)[0])
         except Exception as error:  # pylint: disable=broad-except
             # The text of a templating error may quote values; the name of an undefined variable is safe.
             name = re.search(r"'([A-Za-z_][A-Za-z0-9_]*)' is undefined", str(error))

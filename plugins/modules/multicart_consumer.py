@@ -43,6 +43,10 @@ options:
   clock:
     description: With O(phase=confirm), the controller's monotonic clock after the last write.
     type: float
+  required:
+    description: With O(phase=confirm), whether it is a failure if another key is live.
+    type: bool
+    default: false
   state_dir:
     description: Directory on the host for the records, instead of beside the files.
     type: path
@@ -147,6 +151,7 @@ def argument_spec() -> Dict[str, Any]:
         replaced=dict(type="bool", default=False),
         fingerprint=dict(type="str"),
         clock=dict(type="float"),
+        required=dict(type="bool", default=False),
         state_dir=dict(type="path"),
         value=dict(type="str", no_log=True),
         since=dict(type="str"),

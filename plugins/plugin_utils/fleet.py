@@ -267,6 +267,7 @@ STEPS = {
     "__multicart_deploy_services": "a service could not be restarted",
     "__multicart_deploy_commands": "a command failed",
     "__multicart_deploy_health": "its health check failed",
+    "__multicart_deploy_confirmed": "somebody keeps replacing the key",
 }
 """What the deploy role registers on a host, in order, and what it means when that failed."""
 
