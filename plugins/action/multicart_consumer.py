@@ -62,13 +62,17 @@ class ActionModule(ActionBase):
         stuck = stuck_at(variables) if phase == "close" else None
         if stuck:
             raise MulticartError(Reason.NOT_CURRENT, f"The record stays open: {stuck}.")
-        files = files_of(variables, self._templar.template)
+        host_files = files_of(variables, self._templar.template)
+        files = host_files.own
+        if not files:
+            # Nothing to do there, so that it need not even be reachable.
+            return {"files": [], "other_account": host_files.others, "restart_due": False}
         arguments = dict(self._task.args, files=[spec.arguments() for spec in files])
         state_dir = self._templar.template(variables.get(STATE_DIR))
         if state_dir:
             arguments["state_dir"] = state_dir
         live = None
-        if files and not arguments.get("replaced") and (phase == "write" or any(spec.template for spec in files)):
+        if not arguments.get("replaced") and (phase == "write" or any(spec.template for spec in files)):
             live = live_key(connection, this_run())
             self._add_contents(arguments, files, live, variables)
         if live is not None and phase == "write":

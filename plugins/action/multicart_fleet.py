@@ -61,7 +61,7 @@ class ActionModule(ActionBase):
         hostvars = self._variables["hostvars"]
         for host in hostvars:
             # Play variables are not among hostvars: what differs here comes from the inventory.
-            if hostvars[host].get("multicart_hosts", pattern) != pattern:
+            if "multicart_hosts" in hostvars.raw_get(host) and hostvars[host]["multicart_hosts"] != pattern:
                 raise MulticartError(
                     Reason.HOSTS_DIFFER, f"The inventory sets another multicart_hosts for {host} than this run uses."
                 )
@@ -124,6 +124,8 @@ class ActionModule(ActionBase):
         key = live_key(self._connection_options, this_run())
         live = key.fingerprint
         states = self._states(live)
+        if not states:
+            raise MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
         short = {name: state for name, state in states.items() if state != fleet.State.CURRENT.value}
         told = {"live": live, "consumers": states}
         if short:
@@ -139,7 +141,8 @@ class ActionModule(ActionBase):
     def _success(
         self, states: Mapping[str, str], live: ApiKey, rotation: Mapping[str, Any], proof: Mapping[str, Any]
     ) -> list[str]:
-        lines = [f"All {len(states)} consumers hold the live key {live.masked} {live.fingerprint} and are healthy."]
+        shown = f"{live.masked} {live.fingerprint}"
+        lines = [f"{len(states)} of {len(states)} consumers hold the live key {shown} and are healthy."]
         if rotation.get("outcome") == "rotated":
             old = f"{rotation.get('previous_key_masked')} {rotation.get('previous_key_fingerprint')}"
             dead = " and is dead" if proof.get("old_key_rejected") else ""
@@ -149,7 +152,7 @@ class ActionModule(ActionBase):
         return lines
 
     def _prediction(self, rotation: Mapping[str, Any]) -> dict[str, Any]:
-        consumers = dict.fromkeys(self._consumers(), "would change")
+        consumers = dict.fromkeys((consumer.name for consumer in self._fleet(WRITTEN)), "would change")
         old = f"{rotation.get('previous_key_masked')} {rotation.get('previous_key_fingerprint')}"
         lines = [f"Would retire {old} and bring the new key to {len(consumers)} consumers. Nothing was changed."]
         return {"msg": lines, "consumers": consumers}
@@ -160,6 +163,8 @@ class ActionModule(ActionBase):
         states = {consumer.name: fleet.standing(consumer, live.fingerprint) for consumer in seen}
         short = {name: state for name, state in states.items() if state != fleet.State.CURRENT.value}
         told = {"live": live.fingerprint, "consumers": states}
+        if not states:
+            raise MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
         lines = [f"Live key: {live.masked} {live.fingerprint}"]
         lines += [f"{name}: {state}" for name, state in states.items()]
         if not short:
@@ -170,21 +175,31 @@ class ActionModule(ActionBase):
     def _states(self, live: str) -> dict[str, str]:
         """Return how each consumer stands after this run, and where it got stuck."""
         states = {}
-        for name in self._consumers():
-            stuck = fleet.stuck_at(self._hostvars(name))
+        predicts = self._task.check_mode
+        for consumer in self._fleet(WRITTEN if predicts else CLOSED, WRITTEN):
+            stuck = fleet.stuck_at(self._hostvars(consumer.name))
             if stuck:
-                states[name] = f"stale: {stuck}"
-            elif self._task.check_mode and self._registered(name, WRITTEN):
-                states[name] = fleet.State.CURRENT.value
+                states[consumer.name] = f"stale: {stuck}"
+            elif predicts and consumer.files:
+                states[consumer.name] = fleet.State.CURRENT.value
             else:
-                states[name] = fleet.standing(fleet.consumer_from(name, self._registered(name, CLOSED)), live)
+                states[consumer.name] = fleet.standing(consumer, live)
         return states
 
     def _how_to_finish(self) -> str:
         return "Run the same command again: the intent is on record, and it cannot rotate twice."
 
-    def _fleet(self, registered: str) -> list[fleet.Consumer]:
-        return [fleet.consumer_from(name, self._registered(name, registered)) for name in self._consumers()]
+    def _fleet(self, *looks: str) -> list[fleet.Consumer]:
+        """Return the consumers of this run's account, each from the first of the looks that registered its files."""
+        names = [name for name in self._consumers() if not self._is_of_other_account(name)]
+        seen = {name: [self._registered(name, look) for look in looks] for name in names}
+        return [
+            fleet.consumer_from(name, next((look for look in results if "files" in look), results[0]))
+            for name, results in seen.items()
+        ]
+
+    def _is_of_other_account(self, name: str) -> bool:
+        return any(self._registered(name, look).get("other_account") for look in (SEEN, WRITTEN))
 
     def _registered(self, host: str, name: str) -> dict[str, Any]:
         return self._hostvars(host).get(name) or {}

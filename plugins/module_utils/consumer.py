@@ -8,7 +8,7 @@
 Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
 """
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import MAX_LENGTH, ApiKey
@@ -51,20 +51,20 @@ class KeyFile:
     def _look(self) -> None:
         self._kept = host_file.read(self._record_path)
         self.record = record.parse(self._kept.data) if self._kept.data else None
-        self.content = host_file.read(self.path)
+        self._content = host_file.read(self.path)
         self.holds = self._keys()
         require_names(self._entry)
         host_file.check(self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint)))
         # Also finds out, before the old key dies, what only the change of a line would show.
-        trial = self.content.data or b"" if self.variable is None else self._with(LONGEST_KEY)
-        host_file.check(self.content, trial, self._entry["unsafe_writes"])
+        trial = self._content.data or b"" if self.variable is None else self._with(LONGEST_KEY)
+        host_file.check(self._content, trial, self._entry["unsafe_writes"])
 
     def _keys(self) -> List[str]:
-        if self.content.data is None:
+        if self._content.data is None:
             return []
         if self.variable is None:
-            return self._key_of_template(self.content.data)
-        keys = [env_file.key_in(assignment) for assignment in env_file.assignments(self.content.data, self.variable)]
+            return self._key_of_template(self._content.data)
+        keys = [env_file.key_in(assignment) for assignment in env_file.assignments(self._content.data, self.variable)]
         return [key.fingerprint for key in keys if key]  # "changeme" counts as missing
 
     def _key_of_template(self, data: bytes) -> List[str]:
@@ -80,19 +80,20 @@ class KeyFile:
         """Note that the key is about to be retired."""
         self._keep(record.opened(self.record, retire))
 
-    def write(self, key: ApiKey, since: str, attributes: Attributes) -> None:
+    def write(self, key: ApiKey, since: str, attributes_of: Callable[[Any], Attributes]) -> None:
         """Make the file hold the key. Before its bytes change, the record is opened: a restart is due from then on."""
         self._raise_problem()
-        old, new = self.content.data, self._new_content(key)
+        attributes = attributes_of(self._content)
+        old, new = self._content.data, self._new_content(key)
         if old != new:
             if self.record is None or not self.record["open"]:
                 self.open(self.holds[0] if self.holds else None)
-            host_file.check(self.content, new, self._entry["unsafe_writes"])
+            host_file.check(self._content, new, self._entry["unsafe_writes"])
             if not self._check_mode:
-                host_file.replace(self.content, new, self._entry["unsafe_writes"], attributes.prepare)
+                host_file.replace(self._content, new, self._entry["unsafe_writes"], attributes.prepare)
             self.changed = True
         elif not self._check_mode:
-            host_file.sweep(self.content)
+            host_file.sweep(self._content)
         if old is not None or not self._check_mode:
             self.changed = attributes.finish() or self.changed
         self.holds, self.unknown = [key.fingerprint], False
@@ -106,7 +107,7 @@ class KeyFile:
         return self._with(key)
 
     def _with(self, key: ApiKey) -> bytes:
-        return env_file.with_value(self.content.data or b"", self.variable, key.reveal().encode("ascii"))
+        return env_file.with_value(self._content.data or b"", self.variable, key.reveal().encode("ascii"))
 
     def predict_replaced(self) -> None:
         """Note what a write would do once the key is another one, which nobody can know yet."""

@@ -181,7 +181,8 @@ def do_phase(module: AnsibleModule, file: KeyFile, entry: Dict[str, Any]) -> Non
     elif phase == "write" and module.params["replaced"]:
         file.predict_replaced()
     elif phase == "write":
-        file.write(ApiKey(module.params["value"]), module.params["since"], Attributes(module, file.content, entry))
+        key, since = ApiKey(module.params["value"]), module.params["since"]
+        file.write(key, since, lambda content: Attributes(module, content, entry))
     elif phase == "close":
         file.close()
 

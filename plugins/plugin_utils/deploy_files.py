@@ -40,8 +40,20 @@ class FileSpec:
         return {name: value for name, value in vars(self).items() if name != "template"}
 
 
-def files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> list[FileSpec]:
-    """Return the host's files of the account that this run is about.
+@dataclass(frozen=True)
+class HostFiles:
+    """The files of one host.
+
+    :ivar own: those of the account that this run is about.
+    :ivar others: whether there are some of other accounts.
+    """
+
+    own: list[FileSpec]
+    others: bool = False
+
+
+def files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> HostFiles:
+    """Return the host's files, by the account that this run is about.
 
     :param variables: the host's variables.
     :param template: how a variable is templated.
@@ -49,6 +61,7 @@ def files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> li
     """
     account = template(variables.get(ACCOUNT)) or DEFAULT_ACCOUNT
     found: dict[tuple[str, str | None], FileSpec] = {}
+    others = False
     for source in sorted(name for name in variables if name == FILES or str(name).startswith(FILES + "__")):
         entries = template(variables[source])
         if not isinstance(entries, (list, tuple)):
@@ -56,11 +69,12 @@ def files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> li
         for number, entry in enumerate(entries, 1):
             owner, spec = _checked(f"{source}, entry {number}", entry)
             if owner != account:
+                others = True
                 continue
             if found.setdefault((spec.path, spec.variable), spec) != spec:
                 raise _invalid(f"{source}, entry {number}", f"contradicts another entry for {spec.path}")
     _refuse_overlaps(list(found.values()))
-    return list(found.values())
+    return HostFiles(list(found.values()), others)
 
 
 def _checked(place: str, entry: Any) -> tuple[str, FileSpec]:

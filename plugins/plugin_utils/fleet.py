@@ -108,13 +108,17 @@ class Consumer:
 
 def consumer_from(name: str, seen: Mapping[str, Any] | None) -> Consumer:
     """Read the registered result of a look at a consumer; None: there was none."""
-    if not seen or seen.get("skipped"):
+    if not seen or ("files" not in seen and seen.get("skipped")):
         return Consumer(name, failure="it was not looked at in this run")
     if seen.get("unreachable"):
         return Consumer(name, failure="it is unreachable", reached=False)
     if seen.get("failed") and "files" not in seen:
         return Consumer(name, failure=str(seen.get("msg") or "its files could not be looked at"))
-    return Consumer(name, tuple(_file_from(file) for file in seen["files"]), seconds=float(seen.get("seconds") or 0))
+    return Consumer(
+        name,
+        tuple(_file_from(file) for file in seen["files"]),
+        seconds=float(seen.get("seconds") or 0),
+    )
 
 
 def _file_from(seen: Mapping[str, Any]) -> File:
@@ -187,7 +191,7 @@ def make_plan(fleet: Sequence[Consumer], live: str, wanted: Wanted, forks: int, 
 
 def _refuse_unready(fleet: Sequence[Consumer]) -> None:
     if not fleet:
-        raise MulticartError(Reason.NO_CONSUMERS, "There is no consumer.")
+        raise MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
     unready = {consumer.name: consumer.problems for consumer in fleet if consumer.problems}
     if unready:
         listed = "; ".join(f"{name}: {', '.join(problems)}" for name, problems in unready.items())
@@ -259,7 +263,8 @@ def _is_open_for(record: Record | None, retire: str) -> bool:
 def standing(consumer: Consumer, live: str) -> str:
     """Return how a consumer stands against the live key, and why where that says more."""
     state = consumer.state(live)
-    return f"{state.value}: {', '.join(consumer.problems)}" if state is State.UNREADABLE else str(state.value)
+    tells_why = state is State.UNREADABLE or not consumer.files
+    return f"{state.value}: {', '.join(consumer.problems)}" if tells_why else str(state.value)
 
 
 STEPS = {
