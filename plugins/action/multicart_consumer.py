@@ -73,7 +73,8 @@ class ActionModule(ActionBase):
             arguments["state_dir"] = state_dir
         live = None
         if not arguments.get("replaced") and (phase == "write" or any(spec.template for spec in files)):
-            live = live_key(connection, this_run())
+            live = self._live_key(connection, phase)
+        if live is not None:
             self._add_contents(arguments, files, live, variables)
         if live is not None and phase == "write":
             arguments.update(value=live.reveal(), since=rotated_at(connection, this_run()) or utc_now())
@@ -84,6 +85,14 @@ class ActionModule(ActionBase):
         if phase == "write" and live is not None:
             result.update(live.describe())
         return dict(result)
+
+    def _live_key(self, connection: Connection, phase: str) -> ApiKey | None:
+        try:
+            return live_key(connection, this_run())
+        except MulticartError:
+            if phase != "look":
+                raise
+            return None  # what the files hold can be told all the same, from the records
 
     def _add_contents(
         self, arguments: dict[str, Any], files: list[FileSpec], live: ApiKey, variables: dict[str, Any]

@@ -13,9 +13,10 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils import fleet
+from ansible_collections.multicart.keys.plugins.plugin_utils.doctor import diagnose
 from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, options_of, this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
-from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key
+from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, try_credentials
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import FLEET
 
 # What the roles register on every host.
@@ -47,6 +48,7 @@ class ActionModule(ActionBase):
                 "interlock": self._interlock,
                 "judge": self._judge,
                 "audit": self._audit,
+                "diagnose": self._diagnose,
             }[self._options["phase"]]
             # Shown at any verbosity, as a debug task is.
             return {**result, "_ansible_verbose_always": True, **phase()}
@@ -171,6 +173,17 @@ class ActionModule(ActionBase):
             return {**told, "msg": lines}
         listed = "; ".join(f"{name} is {state}" for name, state in short.items())
         return {**failure(MulticartError(Reason.NOT_CURRENT, f"Drift: {listed}.")), **told}
+
+    def _diagnose(self) -> dict[str, Any]:
+        trials = try_credentials(self._connection_options, this_run())
+        found = diagnose(trials, self._fleet(SEEN))
+        return {
+            "msg": [*found.lines, found.advice],
+            "next": found.advice,
+            "credentials": {trial.name: trial.key is not None for trial in trials},
+            "live": found.live.fingerprint if found.live else None,
+            "consumers": found.consumers,
+        }
 
     def _states(self, live: str) -> dict[str, str]:
         """Return how each consumer stands after this run, and where it got stuck."""

@@ -27,9 +27,10 @@ options:
       - V(interlock) lets a rotation pass only if every consumer is ready for it.
       - V(judge) tells how the run ended; it fails unless every consumer holds the live key and is healthy.
       - V(audit) tells how every consumer stands; it fails on drift.
+      - V(diagnose) tries every credential at hand and tells what works and the next safe command; it does not fail.
     type: str
     required: true
-    choices: [check, plan, interlock, judge, audit]
+    choices: [check, plan, interlock, judge, audit, diagnose]
   need_all:
     description: Whether a C(--limit) that leaves consumers out is refused.
     type: bool
@@ -80,6 +81,14 @@ live:
   description: Fingerprint of the live key.
   returned: with O(phase=plan), O(phase=judge) and O(phase=audit)
   type: str
+next:
+  description: The next safe command.
+  returned: with O(phase=diagnose)
+  type: str
+credentials:
+  description: Whether each credential at hand works, by its name.
+  returned: with O(phase=diagnose)
+  type: dict
 consumers:
   description: How each consumer stands, by host name.
   returned: with O(phase=judge) and O(phase=audit)

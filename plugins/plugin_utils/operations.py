@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils.client import Client
+from ansible_collections.multicart.keys.plugins.plugin_utils.doctor import Trial
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, Request, Result, rotate
@@ -65,6 +66,25 @@ def rotated_at(connection: Connection, cache: RunCache) -> str | None:
     with cache.held_for(connection) as ledger:
         intent = ledger.intent()
         return intent.rotated_at if intent and intent.done else None
+
+
+def try_credentials(connection: Connection, cache: RunCache) -> list[Trial]:
+    """Read the account with each credential at hand alone, and tell what came of it."""
+    bare = replace(connection, session_token=None, login=None, api_key=None)
+    alone = {
+        "session_token": connection.session_token and replace(bare, session_token=connection.session_token),
+        "email and password": connection.login and replace(bare, login=connection.login),
+        "api_key": connection.api_key and replace(bare, api_key=connection.api_key),
+    }
+    return [_tried(name, only, cache) for name, only in alone.items() if only]
+
+
+def _tried(name: str, connection: Connection, cache: RunCache) -> Trial:
+    try:
+        account = read_account(connection, cache)
+    except MulticartError as error:
+        return Trial(name, error=error)
+    return Trial(name, account.id, account.key)
 
 
 def _need_credential(connection: Connection) -> None:

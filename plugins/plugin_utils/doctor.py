@@ -1,0 +1,124 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The doctor: what still works, how account and fleet stand, and the next safe command. It changes nothing.
+
+No HTTP, no Ansible, no I/O: the caller tries the credentials and looks at the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import Consumer, State, standing
+
+DEPLOY = "ansible-playbook multicart.keys.deploy"
+ROTATE = "ansible-playbook multicart.keys.rotate -e multicart_rotate_confirm=true"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One credential, tried by reading the account with it.
+
+    :ivar name: ``session_token``, ``email and password`` or ``api_key``.
+    :ivar account: the id of the account that it read; None: it did not.
+    :ivar key: that account's live key.
+    :ivar error: why it did not.
+    """
+
+    name: str
+    account: str | None = None
+    key: ApiKey | None = None
+    error: MulticartError | None = None
+
+    @property
+    def outlives_rotation(self) -> bool:
+        """Whether it can read the key that replaces the live one."""
+        return self.key is not None and self.name != "api_key"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the doctor found.
+
+    :ivar lines: everything worth telling, a line each.
+    :ivar advice: the next safe command, or what to do where no command helps.
+    :ivar live: the live key, where a credential could read it.
+    :ivar consumers: how each consumer stands, by name.
+    """
+
+    lines: list[str]
+    advice: str
+    live: ApiKey | None
+    consumers: dict[str, str]
+
+
+def diagnose(trials: Sequence[Trial], fleet: Sequence[Consumer]) -> Diagnosis:
+    """Say what is the case and what to do next.
+
+    :param trials: every credential at hand, tried.
+    :param fleet: the consumers, looked at as far as they could be.
+    """
+    live = next((trial.key for trial in trials if trial.key), None)
+    consumers = {consumer.name: _stands(consumer, live) for consumer in fleet}
+    lines = [_told(trial) for trial in trials] or ["No credential was given."]
+    if live is not None:
+        lines.append(f"The live key is {live.masked} {live.fingerprint}.")
+    lines += [f"{name}: {state}" for name, state in consumers.items()] or ["No consumer was looked at."]
+    return Diagnosis(lines, _advice(trials, fleet, live), live, consumers)
+
+
+def _told(trial: Trial) -> str:
+    if trial.key is not None:
+        limit = "" if trial.outlives_rotation else ", but it cannot read the key that replaces it"
+        return f"{trial.name}: works, account {trial.account}{limit}."
+    return (
+        f"{trial.name}: {trial.error.reason.value}: {trial.error.what}" if trial.error else f"{trial.name}: not tried."
+    )
+
+
+def _stands(consumer: Consumer, live: ApiKey | None) -> str:
+    if live is not None:
+        return standing(consumer, live.fingerprint)
+    held = sorted({key for file in consumer.files for key in file.holds})
+    if consumer.failure or not held:
+        return ", ".join(consumer.problems) or "holds no key"
+    return f"holds {', '.join(held)}"
+
+
+def _advice(trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | None) -> str:
+    if live is None:
+        return _advice_without_key(trials)
+    if len({trial.account for trial in trials if trial.account}) > 1:
+        return "The credentials belong to different accounts: run again with those of one account."
+    rotates = any(trial.outlives_rotation for trial in trials)
+    states = {consumer.state(live.fingerprint) for consumer in fleet}
+    open_for = {file.record.retire for consumer in fleet for file in consumer.files if file.record and file.record.open}
+    if {State.UNREACHABLE, State.UNREADABLE} & states:
+        return f"Mend the consumers that cannot be looked at, then: {DEPLOY}"
+    if states & {State.STALE, State.MISSING, State.RESTART_DUE}:
+        return f"Bring every consumer to the live key; this does not rotate: {DEPLOY}"
+    if live.fingerprint in open_for and rotates:
+        return f"A rotation of the live key was begun; to carry it out: {ROTATE}"
+    if not rotates:
+        return (
+            "Nothing is broken. An API key alone cannot rotate without locking you out: before you rotate, get a "
+            "session token, or email and password."
+        )
+    return f"Nothing is broken. To rotate: {ROTATE}"
+
+
+def _advice_without_key(trials: Sequence[Trial]) -> str:
+    reasons = {trial.error.reason for trial in trials if trial.error}
+    if not trials:
+        return "Give what you have: MULTICART_SESSION_TOKEN, MULTICART_EMAIL and MULTICART_PASSWORD, MULTICART_API_KEY."
+    if Reason.CREDENTIALS_REJECTED in reasons or Reason.REFUSED in reasons:
+        return (
+            "No credential at hand works. The dashboard shows the live key (Profile, About you, the eye icon). With "
+            f"your email and password in MULTICART_EMAIL and MULTICART_PASSWORD, this brings it to all: {DEPLOY}"
+        )
+    return "The service gave no usable answer, so nothing can be said of the credentials: mend that first."
