@@ -19,6 +19,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.errors import Multi
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, try_credentials
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import FLEET
 
+DEFAULT_HOSTS = "multicart_consumers"
+
 # What the roles register on every host.
 SEEN = "__multicart_deploy_seen"
 OPENED = "__multicart_rotate_opened"
@@ -59,11 +61,11 @@ class ActionModule(ActionBase):
 
     def _check(self) -> dict[str, Any]:
         consumers = self._matching()
-        pattern = self._variables.get("multicart_hosts")
+        pattern = self._pattern()
         hostvars = self._variables["hostvars"]
         for host in hostvars:
             # Play variables are not among hostvars: what differs here comes from the inventory.
-            if "multicart_hosts" in hostvars.raw_get(host) and hostvars[host]["multicart_hosts"] != pattern:
+            if "multicart_hosts" in hostvars.raw_get(host) and hostvars[host]["multicart_hosts"] not in ("", pattern):
                 raise MulticartError(
                     Reason.HOSTS_DIFFER, f"The inventory sets another multicart_hosts for {host} than this run uses."
                 )
@@ -227,8 +229,13 @@ class ActionModule(ActionBase):
         return [name for name in self._matching() if self._options["need_all"] or name in here]
 
     def _matching(self) -> list[str]:
-        pattern = self._variables.get("multicart_hosts")
-        if not pattern:
+        pattern = self._pattern()
+        if pattern is None:
             return list(self._variables["ansible_play_hosts_all"])
         lookup = lookup_loader.get("ansible.builtin.inventory_hostnames", loader=self._loader, templar=self._templar)
-        return [str(name) for name in lookup.run([self._templar.template(pattern)], variables=self._variables)]
+        return [str(name) for name in lookup.run([pattern], variables=self._variables)]
+
+    def _pattern(self) -> str | None:
+        """Return the host pattern of the consumers; None: the hosts of the play. A survey's empty field is unset."""
+        pattern = self._templar.template(self._variables.get("multicart_hosts"))
+        return None if pattern is None else str(pattern) or DEFAULT_HOSTS

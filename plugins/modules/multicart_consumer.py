@@ -133,7 +133,7 @@ reason:
   type: str
 """
 
-from typing import Any, Dict
+from typing import Any, Dict, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
@@ -141,6 +141,9 @@ from ansible_collections.multicart.keys.plugins.module_utils.consumer import Key
 from ansible_collections.multicart.keys.plugins.module_utils.env_file import EnvFileError
 from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import Attributes, UnknownName
 from ansible_collections.multicart.keys.plugins.module_utils.host_file import HostFileError
+
+Problems = List[Tuple[str, str]]
+"""Reasons, each with its sentence."""
 
 
 def argument_spec() -> Dict[str, Any]:
@@ -173,8 +176,28 @@ def argument_spec() -> Dict[str, Any]:
     )
 
 
-def do_phase(module: AnsibleModule, file: KeyFile, entry: Dict[str, Any]) -> None:
-    """Do the phase for one file."""
+ATTEMPTS = 5
+"""How often a file is looked at again that another run changed at the same moment."""
+
+
+def do_phase(module: AnsibleModule, entry: Dict[str, Any], attempts: int = ATTEMPTS) -> Tuple[KeyFile, Problems]:
+    """Do the phase for one file; return how it stands then, and what was wrong."""
+    file = KeyFile(entry, module.params["state_dir"], module.params["fingerprint"], module.check_mode)
+    try:
+        act(module, file, entry)
+    except HostFileError as error:
+        if error.reason == "changed_meanwhile" and attempts > 1:
+            return do_phase(module, entry, attempts - 1)
+        return file, [(error.reason, file.explain(error))]
+    except (EnvFileError, UnknownName) as error:
+        return file, [(error.reason, file.explain(error))]
+    except NotAKey as error:
+        return file, [("malformed_key", file.explain(error))]
+    return file, []
+
+
+def act(module: AnsibleModule, file: KeyFile, entry: Dict[str, Any]) -> None:
+    """Do the phase for one file as it was found."""
     phase = module.params["phase"]
     if phase == "open":
         file.open(module.params["retire"])
@@ -191,24 +214,19 @@ def main() -> None:
     """Do one phase for all files; a file that fails does not keep the others from theirs."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
-    files = []
-    problems = []
+    defect = None
     try:
-        for entry in params["files"]:
-            file = KeyFile(entry, params["state_dir"], params["fingerprint"], module.check_mode)
-            files.append(file)
-            try:
-                do_phase(module, file, entry)
-            except (HostFileError, EnvFileError, UnknownName) as error:
-                problems.append((error.reason, file.explain(error)))
-            except NotAKey as error:
-                problems.append(("malformed_key", file.explain(error)))
-        result = {
-            "changed": any(file.changed for file in files),
-            "files": [file.describe() for file in files],
-        }  # type: Dict[str, Any]
+        done = [do_phase(module, entry) for entry in params["files"]]
     except Exception as error:  # its text could hold anything
-        module.fail_json(msg="Unexpected {0}; please report it.".format(type(error).__name__), reason="internal_error")
+        defect = "Unexpected {0}; please report it.".format(type(error).__name__)
+    if defect:  # not inside of except, where core would show the exception as well
+        module.fail_json(msg=defect, reason="internal_error")
+    files = [file for file, _problems in done]
+    problems = [problem for _file, found in done for problem in found]
+    result = {
+        "changed": any(file.changed for file in files),
+        "files": [file.describe() for file in files],
+    }  # type: Dict[str, Any]
     if params["phase"] == "write":
         result["restart_due"] = params["replaced"] or any(file.restart_due for file in files)
     if problems:
