@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils import fleet
+from ansible_collections.multicart.keys.plugins.plugin_utils.controller_action import ControllerAction
 from ansible_collections.multicart.keys.plugins.plugin_utils.doctor import diagnose
-from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, options_of, this_run
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
+from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, try_credentials
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import FLEET
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import FLEET, Options
 
 DEFAULT_HOSTS = "multicart_consumers"
 
@@ -31,38 +31,28 @@ ROTATION = "__multicart_rotate_rotation"
 PROOF = "__multicart_rotate_proof"
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """The action of M(multicart.keys.multicart_fleet)."""
 
-    _requires_connection = False
-    _supports_check_mode = True
+    known = FLEET
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
-        self._variables: dict[str, Any] = task_vars or {}
-        try:
-            options = options_of(FLEET, self._task.args, self._variables, self._templar)
-            self._options = options.given
-            self._connection_options = options.connection
-            phase = {
-                "check": self._check,
-                "plan": self._plan,
-                "interlock": self._interlock,
-                "judge": self._judge,
-                "audit": self._audit,
-                "diagnose": self._diagnose,
-            }[self._options["phase"]]
-            # Shown at any verbosity, as a debug task is.
-            return {**result, "_ansible_verbose_always": True, **phase()}
-        except MulticartError as error:
-            return {**result, **failure(error)}
-        except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
-            return {**result, **failure(unexpected(error))}
+    def act(self, options: Options) -> dict[str, Any]:
+        self._options, self._connection_options = options.given, options.connection
+        phases = {
+            "check": self._check,
+            "plan": self._plan,
+            "interlock": self._interlock,
+            "judge": self._judge,
+            "audit": self._audit,
+            "diagnose": self._diagnose,
+        }
+        # Shown at any verbosity, as a debug task is.
+        return {"_ansible_verbose_always": True, **phases[options.given["phase"]]()}
 
     def _check(self) -> dict[str, Any]:
         consumers = self._matching()
         pattern = self._pattern()
-        hostvars = self._variables["hostvars"]
+        hostvars = self.variables["hostvars"]
         for host in hostvars:
             # Play variables are not among hostvars: what differs here comes from the inventory.
             if "multicart_hosts" in hostvars.raw_get(host) and hostvars[host]["multicart_hosts"] not in ("", pattern):
@@ -71,7 +61,7 @@ class ActionModule(ActionBase):
                 )
         if not consumers:
             raise MulticartError(Reason.NO_CONSUMERS, f"No host matches {pattern}.")
-        here = set(self._variables["ansible_play_hosts_all"])
+        here = set(self.variables["ansible_play_hosts_all"])
         left_out = [host for host in consumers if host not in here]
         if left_out and (self._options["need_all"] or len(left_out) == len(consumers)):
             raise MulticartError(Reason.LEFT_OUT, f"--limit leaves out: {', '.join(left_out)}.")
@@ -90,7 +80,7 @@ class ActionModule(ActionBase):
             self._options["retire"], self._options["force"], self._options["max_age"], self._options["budget"]
         )
         live = live_key(self._connection_options, this_run())
-        forks = int(self._variables.get("ansible_forks") or 1)
+        forks = int(self.variables.get("ansible_forks") or 1)
         plan = fleet.make_plan(seen, live.fingerprint, wanted, forks)
         says = {
             fleet.Step.ROTATE: f"Will retire {live.masked} {plan.retire}: {plan.why}.",
@@ -115,9 +105,9 @@ class ActionModule(ActionBase):
         return {"msg": ["Every consumer is prepared."], "retire": retire}
 
     def _judge(self) -> dict[str, Any]:
-        plan = self._registered(self._variables["inventory_hostname"], PLAN)
-        rotation = self._registered(self._variables["inventory_hostname"], ROTATION)
-        proof = self._registered(self._variables["inventory_hostname"], PROOF)
+        plan = self._registered(self.variables["inventory_hostname"], PLAN)
+        rotation = self._registered(self.variables["inventory_hostname"], ROTATION)
+        proof = self._registered(self.variables["inventory_hostname"], PROOF)
         if rotation.get("outcome") == "would_rotate":
             return self._prediction(rotation)
         for step in (rotation, proof):
@@ -221,21 +211,21 @@ class ActionModule(ActionBase):
 
     def _hostvars(self, host: str) -> dict[str, Any]:
         # Raw, because templating the result of a skipped task warns of what ansible-core itself has put there.
-        variables: dict[str, Any] = self._variables["hostvars"].raw_get(host)
+        variables: dict[str, Any] = self.variables["hostvars"].raw_get(host)
         return variables
 
     def _consumers(self) -> list[str]:
-        here = set(self._variables["ansible_play_hosts_all"])
+        here = set(self.variables["ansible_play_hosts_all"])
         return [name for name in self._matching() if self._options["need_all"] or name in here]
 
     def _matching(self) -> list[str]:
         pattern = self._pattern()
         if pattern is None:
-            return list(self._variables["ansible_play_hosts_all"])
+            return list(self.variables["ansible_play_hosts_all"])
         lookup = lookup_loader.get("ansible.builtin.inventory_hostnames", loader=self._loader, templar=self._templar)
-        return [str(name) for name in lookup.run([pattern], variables=self._variables)]
+        return [str(name) for name in lookup.run([pattern], variables=self.variables)]
 
     def _pattern(self) -> str | None:
         """Return the host pattern of the consumers; None: the hosts of the play. A survey's empty field is unset."""
-        pattern = self._templar.template(self._variables.get("multicart_hosts"))
+        pattern = self._templar.template(self.variables.get("multicart_hosts"))
         return None if pattern is None else str(pattern) or DEFAULT_HOSTS

@@ -8,30 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, options_of, this_run
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, unexpected
+from ansible_collections.multicart.keys.plugins.plugin_utils.controller_action import ControllerAction
+from ansible_collections.multicart.keys.plugins.plugin_utils.edge import this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import read_account
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import INFO
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import INFO, Options
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """The action of M(multicart.keys.multicart_key_info)."""
 
-    _requires_connection = False
-    _supports_check_mode = True
+    known = INFO
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
-        try:
-            options = options_of(INFO, self._task.args, task_vars or {}, self._templar)
-            account = read_account(options.connection, this_run())
-            result.update(account.key.describe(), account=dict(account.fields))
-            if options.given["reveal"]:
-                # The displayed result is censored although the author forgot no_log; the registered one is whole.
-                result.update(api_key=account.key.reveal(), _ansible_no_log=True)
-        except MulticartError as error:
-            result.update(failure(error))
-        except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
-            result.update(failure(unexpected(error)))
-        return result
+    def act(self, options: Options) -> dict[str, Any]:
+        account = read_account(options.connection, this_run())
+        shown: dict[str, Any] = {**account.key.describe(), "account": dict(account.fields)}
+        if options.given["reveal"]:
+            # The displayed result is censored although the author forgot no_log; the registered one is whole.
+            shown.update(api_key=account.key.reveal(), _ansible_no_log=True)
+        return shown

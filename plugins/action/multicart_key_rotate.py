@@ -8,33 +8,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, options_of, this_run
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, unexpected
+from ansible_collections.multicart.keys.plugins.plugin_utils.controller_action import ControllerAction
+from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import rotate_key
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import ROTATE
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import ROTATE, Options
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, Request, Result
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """The action of M(multicart.keys.multicart_key_rotate)."""
 
-    _requires_connection = False
-    _supports_check_mode = True
+    known = ROTATE
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
-        try:
-            options = options_of(ROTATE, self._task.args, task_vars or {}, self._templar)
-            wanted = dict(options.given)
-            reveal = wanted.pop("reveal")
-            request = Request(check_mode=bool(self._task.check_mode), **wanted)
-            result.update(_shown(rotate_key(options.connection, this_run(), request), reveal))
-        except MulticartError as error:
-            result.update(failure(error), outcome=Outcome.UNCHANGED.value)
-        except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
-            result.update(failure(unexpected(error)), outcome=Outcome.UNKNOWN.value)
-        return result
+    def act(self, options: Options) -> dict[str, Any]:
+        wanted = dict(options.given)
+        reveal = wanted.pop("reveal")
+        request = Request(check_mode=bool(self._task.check_mode), **wanted)
+        return _shown(rotate_key(options.connection, this_run(), request), reveal)
+
+    def failed(self, error: MulticartError) -> dict[str, Any]:
+        # Only a defect can stop a rotation that has begun; every other failure comes as a result.
+        outcome = Outcome.UNKNOWN if error.reason is Reason.INTERNAL_ERROR else Outcome.UNCHANGED
+        return {**super().failed(error), "outcome": outcome.value}
 
 
 def _shown(rotation: Result, reveal: bool) -> dict[str, Any]:
