@@ -181,9 +181,12 @@ class Fleet:
     def add_many(self, count: int, **variables: Any) -> list[Host]:
         return [self.add(f"web{number}", **variables) for number in range(1, count + 1)]
 
-    def add_unreachable(self, name: str = "gone") -> Host:
-        """Add a consumer that nobody can reach."""
-        return self.add(name, ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1)
+    def add_unreachable(self, name: str = "gone", once: Path | None = None) -> Host:
+        """Add a consumer that nobody can reach, or not any more once a file exists."""
+        connection = "ssh"
+        if once:
+            connection = f"{{{{ 'ssh' if lookup('ansible.builtin.fileglob', '{once}') else 'local' }}}}"
+        return self.add(name, ansible_connection=connection, ansible_host="127.0.0.1", ansible_port=1)
 
     @property
     def inventory(self) -> Path:
@@ -311,7 +314,8 @@ class Fleet:
         tasks = [Task(**json.loads(line)) for line in recorded.read_text().splitlines()]
         run = Run(shlex.join(command), process.returncode, process.stdout, tasks)
         if not revealed:
-            self._search(run)
+            self.search_output(run)
+            self._search_files(run)
         return run
 
     def _environment(self, recorded: Path, more: Mapping[str, str]) -> dict[str, str]:
@@ -335,9 +339,13 @@ class Fleet:
             **more,
         }
 
-    def _search(self, run: Run) -> None:
+    def search_output(self, run: Run) -> None:
+        """Fail if a run has printed a secret."""
         pieces = _pieces(self.sandbox.secrets())
         assert not _found(pieces, run.output), f"a secret was printed: {_masked(run.output, pieces)}"
+
+    def _search_files(self, run: Run) -> None:
+        pieces = _pieces(self.sandbox.secrets())
         ours = self.folder / "hosts"
         for path in _files(self.folder):
             if ours not in path.parents or path.name.startswith("."):

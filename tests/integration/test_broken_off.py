@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.integration.harness import Fleet, Run, fingerprint, note
@@ -47,8 +48,7 @@ def test_hosts_that_fail_in_the_outage_are_named_and_finished_by_deploy(fleet: F
     fleet.add("fine")
     linked = fleet.add("linked")
     cut_off = fleet.folder / "cut-off"
-    gone = "{{ 'ssh' if lookup('ansible.builtin.fileglob', '" + str(cut_off) + "') else 'local' }}"
-    fleet.add("gone", ansible_connection=gone, ansible_host="127.0.0.1", ansible_port=1)
+    fleet.add_unreachable("gone", once=cut_off)
     failing = fleet.add("failing", multicart_deploy_commands=[note("restarted"), "test -e {{ home }}/allowed"])
     ailing = fleet.add("ailing", multicart_deploy_health=["test -e {{ home }}/allowed"])
     extra = fleet.folder / "hosts" / "another-name"
@@ -90,12 +90,25 @@ def test_hosts_that_fail_in_the_outage_are_named_and_finished_by_deploy(fleet: F
     assert not any(host.record["open"] for host in fleet.hosts.values())
 
 
-def test_a_lost_answer_is_recovered(fleet: Fleet) -> None:
-    fleet.add("web1")
-    fleet.fault("rotate", "answer_lost_after_commit")
-    run = fleet.rotate()
-    assert run.green, run
-    assert (fleet.rotations, fleet.stale, run.of("multicart_key_rotate")[0]["recovered"]) == (1, [], True)
+def test_the_last_play_judges_though_no_host_can_be_reached_any_more(fleet: Fleet) -> None:
+    cut_off = fleet.folder / "cut-off"
+    fleet.add_unreachable("gone", once=cut_off)
+    with fleet.once_rotated(cut_off.touch):
+        run = fleet.rotate()
+    assert (run.green, run.reason, fleet.rotations) == (False, "not_current", 1), run
+    cut_off.unlink()
+    again = fleet.rotate()
+    assert again.green, again
+    assert (fleet.rotations, fleet.stale, steps(again)) == (1, [], ["deploy"])
+
+
+def test_deploy_reaches_the_others_though_the_first_host_is_gone(fleet: Fleet) -> None:
+    fleet.add_unreachable("a")
+    fleet.add("b", "changeme")
+    run = fleet.deploy()
+    assert (run.green, run.reason) == (False, "not_current"), run
+    assert "a is stale: it is unreachable" in run.message
+    assert "b" not in fleet.stale
 
 
 def test_a_new_key_that_cannot_be_read_is_rolled_out_by_the_next_run(fleet: Fleet) -> None:
@@ -114,15 +127,12 @@ def test_a_new_key_that_cannot_be_read_is_rolled_out_by_the_next_run(fleet: Flee
 
 
 def test_a_refused_rotation_leaves_everything_as_it_was(fleet: Fleet) -> None:
-    fleet.add_many(2)
+    fleet.add("web1")
     fleet.fault("rotate", "refused")
     run = fleet.rotate()
     assert (run.green, run.reason) == (False, "refused"), run
     assert run.of("multicart_key_rotate")[0]["outcome"] == "unchanged"
     assert (fleet.rotations, fleet.stale) == (0, [])
-    again = fleet.rotate()
-    assert again.green, again
-    assert (fleet.rotations, fleet.stale) == (1, [])
 
 
 def rotate_behind(fleet: Fleet, only_once: bool) -> str:
@@ -142,6 +152,13 @@ def test_a_slow_deploy_never_puts_back_a_key_that_somebody_else_retired(fleet: F
     assert not any(host.record["open"] for host in fleet.hosts.values())
 
 
+def test_a_deploy_overtaken_again_and_again_is_not_green(fleet: Fleet) -> None:
+    fleet.add("web1", "changeme", multicart_deploy_commands=[rotate_behind(fleet, only_once=False)])
+    run = fleet.deploy()
+    assert (run.green, run.reason) == (False, "not_current"), run
+    assert fleet.stale == ["web1"]
+
+
 def test_a_rotation_overtaken_by_somebody_else_is_not_green_with_a_dead_key(fleet: Fleet) -> None:
     fleet.add("web1", multicart_deploy_commands=[rotate_behind(fleet, only_once=True)])
     fleet.add("web2")
@@ -151,3 +168,13 @@ def test_a_rotation_overtaken_by_somebody_else_is_not_green_with_a_dead_key(flee
     again = fleet.rotate("-e", f"multicart_rotate_retire={retired}")
     assert again.green, again
     assert (fleet.rotations, fleet.stale) == (1, [])
+
+
+def test_two_runs_at_once_rotate_once(fleet: Fleet) -> None:
+    fleet.add_many(2)
+    fleet.fault("rotate", "slow", seconds=1)
+    with ThreadPoolExecutor() as pool:
+        runs = list(pool.map(lambda _number: fleet.rotate(), range(2)))
+    assert fleet.rotations == 1, f"{runs[0]}{runs[1]}"
+    assert fleet.stale == [], f"{runs[0]}{runs[1]}"
+    assert all(run.green for run in runs), f"{runs[0]}{runs[1]}"

@@ -45,7 +45,7 @@ def test_what_awx_leaves_empty_is_unset(fleet: Fleet) -> None:
         "MULTICART_VALIDATE_CERTS": "True",
     }
     survey = "multicart_rotate_retire='' multicart_rotate_max_age='' multicart_rotate_budget='' multicart_api_url=''"
-    more = "multicart_rotate_expect_hosts='' multicart_rotate_force='' multicart_deploy_account='' multicart_timeout=''"
+    more = "multicart_rotate_expect_hosts='' multicart_rotate_force='' multicart_deploy_account='' multicart_hosts=''"
     run = fleet.rotate("-e", survey, "-e", more, env=credential)
     assert run.green, run
     assert (fleet.rotations, fleet.stale) == (1, [])

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.integration.harness import Fleet, Run, fingerprint
@@ -120,10 +122,14 @@ def test_a_revealed_key_is_registered_whole_and_displayed_nowhere(fleet: Fleet) 
         told: "{{ [one, new.results[0]] | map(attribute='key_fingerprint') | list }}"
     """
     old = fleet.live_fingerprint
-    run = fleet.play(tasks, "-vvv", "--diff")  # which searches the output
+    run = fleet.play(tasks, "-vvv", "--diff", revealed=True)
     assert run.green, run
-    shown = [task.result for task in run.tasks if task.action.startswith("multicart.") and task.status == "ok"]
-    assert len(shown) == 3 and all("censored" in result for result in shown), run
+    fleet.search_output(run)
+    # Before ansible-core 2.19, callbacks other than the one that displays get the items of a loop whole.
+    whole_loops = re.search(r"\[core 2\.1[678]\.", run.output)
+    for task in run.tasks:
+        if task.action.startswith("multicart.keys.") and task.status == "ok":
+            assert "censored" in task.result or ("results" in task.result and whole_loops), run
     assert run.of("set_fact")[0]["ansible_facts"]["told"] == [old, fleet.live_fingerprint]
     assert "retried" in {task.status for task in run.tasks}
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from tests.integration.harness import GROUP, Fleet, Run, fingerprint, note
+from tests.integration.harness import Fleet, Run, fingerprint, note
 from tests.sandbox.shapes import Account
 
 # What a file may look like; only the value of the variable may change in it.
@@ -79,30 +79,27 @@ def test_one_rotation_reaches_every_shape_of_file_and_every_consumer(fleet: Flee
     assert healthy == {path: then for path, then in before.items() if not path.endswith("/log")}
     assert web.log == ["restarted", "healthy", "healthy"]
 
-    again = fleet.rotate()
-    assert again.green, again
-    assert fleet.rotations == 2
-    assert worker.record["retire"] == told["held"]
-
 
 def test_a_larger_fleet_makes_no_more_requests(fleet: Fleet) -> None:
     fleet.add("web0")
     assert fleet.rotate().green
     alone = [entry["endpoint"] for entry in fleet.requests()]
-    fleet.add_many(5)
-    run = fleet.rotate()
+    fleet.add_many(3)
+    run = fleet.rotate()  # and this is another intent
     assert run.green, run
-    assert fleet.stale == []
+    assert (fleet.rotations, fleet.stale) == (2, [])
     assert [entry["endpoint"] for entry in fleet.requests()] == alone
     assert len(alone) <= 7
 
 
-def test_the_key_to_retire_makes_a_run_repeatable(fleet: Fleet) -> None:
+def test_the_key_to_retire_makes_a_run_repeatable_even_if_the_answer_is_lost(fleet: Fleet) -> None:
     fleet.add("web1")
+    fleet.fault("rotate", "answer_lost_after_commit")
     leaked = ["-e", f"multicart_rotate_retire={fleet.live_fingerprint}"]
     first, second = fleet.rotate(*leaked), fleet.rotate(*leaked)
     assert first.green and second.green, f"{first}{second}"
     assert (steps(first), steps(second)) == (["rotate"], ["deploy"])
+    assert first.of("multicart_key_rotate")[0]["recovered"]
     assert (fleet.rotations, fleet.stale) == (1, [])
 
 
@@ -132,7 +129,6 @@ def test_a_fleet_that_is_behind_is_caught_up_first_and_rotated_by_the_next_run(f
 def test_force_rotates_a_fleet_that_is_behind(fleet: Fleet) -> None:
     fleet.add("behind")
     fleet.sandbox.rotate_behind(fleet.email)
-    fleet.add("current")
     run = fleet.rotate("-e", "multicart_rotate_force=true")
     assert run.green, run
     assert (fleet.rotations, fleet.stale) == (1, [])
@@ -177,10 +173,9 @@ def test_the_files_of_another_account_are_left_alone(
     fleet: Fleet, new_account: Callable[[], Account], account: str
 ) -> None:
     other = new_account()
-    for name in ("web1", "web2"):
-        host = fleet.add(name, multicart_deploy_files=[{"path": "{{ home }}/app.env"}])
-        host.variables["multicart_deploy_files__b"] = [{"path": "{{ home }}/b.env", "account": "b"}]
-        (host.folder / "b.env").write_text(f"MULTICART_API_KEY={other['api_key']}\n")
+    host = fleet.add("web1")
+    host.variables["multicart_deploy_files__b"] = [{"path": "{{ home }}/b.env", "account": "b"}]
+    (host.folder / "b.env").write_text(f"MULTICART_API_KEY={other['api_key']}\n")
     mine, others = ("app.env", "b.env") if account == "default" else ("b.env", "app.env")
     email = fleet.email if account == "default" else other["email"]
     before = {path: then for path, then in fleet.snapshot().items() if others in path}
@@ -189,15 +184,6 @@ def test_the_files_of_another_account_are_left_alone(
     )
     assert run.green, run
     assert {path: now for path, now in fleet.snapshot().items() if others in path} == before
-    live = fleet.sandbox.account(email)["api_key"]
-    assert all(live in (host.folder / mine).read_text() for host in fleet.hosts.values())
+    assert fleet.sandbox.account(email)["api_key"] in (host.folder / mine).read_text()
     assert fleet.sandbox.rotations(email) == 1
     assert fleet.sandbox.rotations(fleet.email) + fleet.sandbox.rotations(other["email"]) == 1
-
-
-def test_the_group_may_be_another_one(fleet: Fleet) -> None:
-    fleet.add_many(2)
-    fleet.groups = {GROUP: ["web1"], "shops": ["web2"]}
-    run = fleet.rotate("-e", "multicart_hosts=shops")
-    assert run.green, run
-    assert (fleet.rotations, fleet.stale) == (1, ["web1"])
