@@ -11,14 +11,13 @@ import re
 import time
 from typing import Any
 
-import ansible.template
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.module_utils.record import digest_of
 from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import STATE_DIR, FileSpec, files_of
-from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, options_of, this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils.edge import IS_CORE_2_19, failure, options_of, this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
 from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import stuck_at
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, rotated_at
@@ -27,7 +26,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import p
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import utc_now
 
 # Before ansible-core 2.19 the lookup would convert what looks like data; since then naming that option is deprecated.
-_KEEP_TEXT: dict[str, Any] = {} if hasattr(ansible.template, "trust_as_template") else {"convert_data": False}
+_KEEP_TEXT: dict[str, Any] = {} if IS_CORE_2_19 else {"convert_data": False}
 
 
 class ActionModule(ActionBase):

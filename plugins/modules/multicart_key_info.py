@@ -24,6 +24,8 @@ options:
     description:
       - Whether to return the key itself in RV(api_key).
       - The displayed result is censored then, even without C(no_log) on the task; the registered variable is whole.
+      - In a loop before ansible-core 2.19 it is refused unless the task has C(no_log=true), because callbacks would see
+        the items.
     type: bool
     default: false
 seealso:

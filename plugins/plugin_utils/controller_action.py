@@ -10,8 +10,8 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, options_of
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, unexpected
+from ansible_collections.multicart.keys.plugins.plugin_utils.edge import IS_CORE_2_19, failure, options_of
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Option, Options
 
 
@@ -28,11 +28,24 @@ class ControllerAction(ActionBase):
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
         self.variables: dict[str, Any] = task_vars or {}
         try:
-            return {**result, **self.act(options_of(self.known, self._task.args, self.variables, self._templar))}
+            options = options_of(self.known, self._task.args, self.variables, self._templar)
+            if options.given.get("reveal"):
+                self._refuse_open_loop()
+            return {**result, **self.act(options)}
         except MulticartError as error:
             return {**result, **self.failed(error)}
         except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
             return {**result, **self.failed(unexpected(error))}
+
+    def _refuse_open_loop(self) -> None:
+        """Before ansible-core 2.19, callbacks get the items of a loop as they are, although each is to be censored."""
+        loops = self._task.loop is not None or self._task.loop_with
+        if loops and not self._task.no_log and not IS_CORE_2_19:
+            raise MulticartError(
+                Reason.INVALID_OPTION,
+                "The option reveal in a loop needs no_log: true on the task with this ansible-core.",
+                "Nothing was changed; add it and run again. ansible-core 2.19 and later need it no more.",
+            )
 
     @abstractmethod
     def act(self, options: Options) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import ansible.template
 from ansible import constants
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Option, Options, resolve
@@ -30,6 +31,10 @@ def options_of(
 def this_run() -> RunCache:
     """Return the cache of this run of Ansible."""
     return RunCache(constants.DEFAULT_LOCAL_TMP, bytes(multiprocessing.current_process().authkey))
+
+
+IS_CORE_2_19 = hasattr(ansible.template, "trust_as_template")
+"""Whether this is ansible-core 2.19 or later."""
 
 
 def failure(error: MulticartError) -> dict[str, Any]:
