@@ -1,0 +1,69 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The doctor: what works, how things stand and what to do, without changing anything."""
+
+from __future__ import annotations
+
+from tests.integration.harness import Fleet, Run, Task, fingerprint
+
+DEAD_KEY = "173axcs.a-key-that-nobody-has-any-more"
+
+
+def examine(fleet: Fleet, *arguments: str, **env: str) -> Task:
+    """Run doctor.yml, hold it to changing nothing, and return what it found."""
+    before = fleet.snapshot(), fleet.live
+    run: Run = fleet.run("multicart.keys.doctor", *arguments, env=env)
+    assert run.green, run
+    assert (fleet.snapshot(), fleet.live) == before, run
+    return run.of("multicart_fleet")[-1]
+
+
+def test_a_healthy_fleet_may_rotate(fleet: Fleet) -> None:
+    fleet.add("web1")
+    found = examine(fleet)
+    assert found["credentials"] == {"session_token": True}
+    assert found["live"] == fleet.live_fingerprint
+    assert found["consumers"] == {"web1": "current"}
+    assert "multicart.keys.rotate" in found["next"]
+
+
+def test_hosts_that_are_behind_or_gone_are_named_with_the_command_that_mends_them(fleet: Fleet) -> None:
+    fleet.add("web1")
+    fleet.add("web2", DEAD_KEY)
+    assert "multicart.keys.deploy" in examine(fleet)["next"]
+    fleet.add_unreachable("web3")
+    found = examine(fleet)
+    assert found["consumers"]["web2"] == "stale"
+    assert found["consumers"]["web3"].startswith("unreachable")
+    assert found["next"].startswith("Mend the consumers")
+
+
+def test_a_rotation_that_was_begun_is_to_be_carried_out(fleet: Fleet) -> None:
+    fleet.add("web1").edit_record(open=True, retire=fleet.live_fingerprint)
+    assert "begun" in examine(fleet)["next"]
+
+
+def test_with_a_dead_key_and_a_wrong_password_it_points_to_the_dashboard(fleet: Fleet) -> None:
+    fleet.add("web1")
+    wrong = {"MULTICART_EMAIL": "nobody@example.com", "MULTICART_PASSWORD": "not-the-password"}
+    found = examine(fleet, MULTICART_SESSION_TOKEN="", MULTICART_API_KEY=DEAD_KEY, **wrong)
+    assert found["credentials"] == {"email and password": False, "api_key": False}
+    assert found["consumers"] == {"web1": f"holds {fleet.live_fingerprint}"}
+    assert "dashboard" in found["next"]
+
+
+def test_a_key_alone_works_but_cannot_rotate(fleet: Fleet) -> None:
+    fleet.add("web1")
+    found = examine(fleet, MULTICART_SESSION_TOKEN="", MULTICART_API_KEY=fleet.live)
+    assert found["credentials"] == {"api_key": True}
+    assert "cannot rotate" in found["next"]
+
+
+def test_it_needs_no_fleet_and_no_credential(fleet: Fleet) -> None:
+    found = examine(fleet, MULTICART_SESSION_TOKEN="")
+    assert found["credentials"] == {}
+    assert found["consumers"] == {}
+    assert "MULTICART_SESSION_TOKEN" in found["next"]
+    assert fingerprint(fleet.live) not in str(found.result)
