@@ -45,7 +45,8 @@ ROTATIONS = [
 def action(name: str, args: dict[str, Any] | None = None, check_mode: bool = False) -> tuple[Any, Any]:
     """Return an action plugin for a task, and its module to be steered."""
     module = importlib.import_module(f"{PLUGINS}.action.{name}")
-    task = SimpleNamespace(args=args or {}, async_val=0, check_mode=check_mode, diff=True, action=name)
+    keywords = {"async_val": 0, "diff": True, "loop": None, "loop_with": None, "no_log": False}
+    task = SimpleNamespace(args=args or {}, check_mode=check_mode, action=name, **keywords)
     templar = SimpleNamespace(template=lambda value: value)
     plugin = module.ActionModule(
         task=task,
