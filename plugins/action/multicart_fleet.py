@@ -90,7 +90,10 @@ class ActionModule(ControllerAction):
         outage = fleet.expected_outage(seen, forks)
         lines = [f"{len(seen)} consumers are ready.", says]
         if plan.step is fleet.Step.ROTATE:
-            lines.append(f"Expected outage of the last consumer: {outage:.1f} s with {forks} forks.")
+            lines.append(
+                f"The last consumer is expected to hold the new key {outage:.1f} s after the old one has died, "
+                f"with {forks} forks; restarts come on top."
+            )
         return {
             "msg": lines,
             "step": plan.step.value,
