@@ -54,7 +54,7 @@ class KeyFile:
         self._content = host_file.read(self.path)
         self.holds = self._keys()
         require_names(self._entry)
-        host_file.check(self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint)))
+        host_file.check(self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, True)))
         # Also finds out, before the old key dies, what only the change of a line would show.
         trial = self._content.data or b"" if self.variable is None else self._with(LONGEST_KEY)
         host_file.check(self._content, trial, self._entry["unsafe_writes"])
@@ -78,7 +78,7 @@ class KeyFile:
 
     def open(self, retire: Optional[str]) -> None:
         """Note that the key is about to be retired."""
-        self._keep(record.opened(self.record, retire))
+        self._keep(record.opened(self.record, retire, self.restart_due))
 
     def write(self, key: ApiKey, since: str, attributes_of: Callable[[Any], Attributes]) -> None:
         """Make the file hold the key. Before its bytes change, the record is opened: a restart is due from then on."""
@@ -86,8 +86,8 @@ class KeyFile:
         attributes = attributes_of(self._content)
         old, new = self._content.data, self._new_content(key)
         if old != new:
-            if self.record is None or not self.record["open"]:
-                self.open(self.holds[0] if self.holds else None)
+            retire = self.record["retire"] if self.record and self.record["open"] else self._other_than(key)
+            self._keep(record.opened(self.record, retire, True))
             host_file.check(self._content, new, self._entry["unsafe_writes"])
             if not self._check_mode:
                 host_file.replace(self._content, new, self._entry["unsafe_writes"], attributes.prepare)
@@ -98,8 +98,11 @@ class KeyFile:
             self.changed = attributes.finish() or self.changed
         self.holds, self.unknown = [key.fingerprint], False
         if old != new or self.record is None or self.record["held"] != key.fingerprint:
-            known = self.record or record.closed(record.opened(None, None))
-            self._keep(record.wrote(known, key.fingerprint, record.digest_of(new), since))
+            self._keep(record.wrote(self.record or record.NONE, key.fingerprint, record.digest_of(new), since))
+
+    def _other_than(self, key: ApiKey) -> Optional[str]:
+        """Return the key in the file that this one replaces."""
+        return next((held for held in self.holds if held != key.fingerprint), None)
 
     def _new_content(self, key: ApiKey) -> bytes:
         if self.variable is None:
@@ -117,8 +120,9 @@ class KeyFile:
     def close(self) -> None:
         """Note that nothing is under way, unless a rotation of the very key that the file holds is."""
         self._raise_problem()
-        if self.record and self.record["open"] and self.restart_due:
-            self._keep(record.closed(self.record))
+        if self.record and self.restart_due:
+            waits = self.record["retire"] in self.holds
+            self._keep(dict(self.record, restart=False) if waits else record.closed(self.record))
 
     @property
     def restart_due(self) -> bool:

@@ -14,9 +14,13 @@ import os
 from typing import Any, Dict, Optional
 
 Record = Dict[str, Any]
-"""``open`` (bool), ``retire``, ``held`` (fingerprints or None), ``since`` (UTC, ISO 8601, or None) and ``digest``."""
+"""``open``, ``restart`` (bools), ``retire``, ``held`` (fingerprints or None), ``since`` (UTC, ISO 8601) and ``digest``.
 
-FIELDS = ("open", "retire", "held", "since", "digest")
+``restart`` says that the file was changed and its readers have not been restarted since.
+"""
+
+NONE = {"open": False, "restart": False, "retire": None, "held": None, "since": None, "digest": None}  # type: Record
+"""The record of a file of which nothing is known."""
 
 
 def path_of(path: str, variable: Optional[str], state_dir: Optional[str]) -> str:
@@ -25,9 +29,9 @@ def path_of(path: str, variable: Optional[str], state_dir: Optional[str]) -> str
     Beside the file it is hidden, so that nothing which includes a whole directory takes it for a part.
     """
     folder, name = os.path.split(path)
-    entry = name if variable is None else "{0}.{1}".format(name, variable)
+    entry = "{0}.multicart-template".format(name) if variable is None else "{0}.{1}.multicart".format(name, variable)
     if state_dir is None:
-        return os.path.join(folder, ".{0}.multicart.json".format(entry))
+        return os.path.join(folder, ".{0}.json".format(entry))
     return os.path.join(state_dir, "{0}.{1}.json".format(digest_of(path.encode("utf-8", "surrogateescape")), entry))
 
 
@@ -40,14 +44,17 @@ def parse(content: bytes) -> Optional[Record]:
     """Return the record, or None if it is not one: a record that is cut short or foreign is never trusted."""
     try:
         raw = json.loads(content.decode("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(raw, dict) or not isinstance(raw.get("open"), bool):
         return None
-    texts = {name: raw.get(name) for name in FIELDS if name != "open"}
-    if any(value is not None and not (isinstance(value, str) and len(value) <= 64) for value in texts.values()):
+    found = {name: raw.get(name, default) for name, default in NONE.items()}
+    bools, texts = (found["open"], found["restart"]), [found[name] for name in ("retire", "held", "since", "digest")]
+    if not all(isinstance(value, bool) for value in bools):
         return None
-    return dict(texts, open=raw["open"])
+    if any(value is not None and not (isinstance(value, str) and len(value) <= 64) for value in texts):
+        return None
+    return found
 
 
 def serialize(record: Record) -> bytes:
@@ -55,9 +62,9 @@ def serialize(record: Record) -> bytes:
     return (json.dumps(record, sort_keys=True) + "\n").encode("utf-8")
 
 
-def opened(record: Optional[Record], retire: Optional[str]) -> Record:
+def opened(record: Optional[Record], retire: Optional[str], restart: bool = False) -> Record:
     """Return the record with something under way; what it knew stays."""
-    return dict(record or dict.fromkeys(FIELDS), open=True, retire=retire)
+    return dict(record or NONE, open=True, retire=retire, restart=restart)
 
 
 def wrote(record: Record, held: str, digest: str, since: str) -> Record:
@@ -68,12 +75,12 @@ def wrote(record: Record, held: str, digest: str, since: str) -> Record:
 
 def closed(record: Record) -> Record:
     """Return the record with nothing under way."""
-    return dict(record, open=False)
+    return dict(record, open=False, restart=False)
 
 
 def restart_due(record: Optional[Record], held: str) -> bool:
     """Tell whether whoever reads the file may still run with another key than the one it holds.
 
-    A record that is open for the very key that the file holds waits for a rotation, not for a restart.
+    A record that is open for the very key that the file holds waits for a rotation, if it does not say otherwise.
     """
-    return record is not None and record["open"] and record["retire"] != held
+    return record is not None and record["open"] and (record["restart"] or record["retire"] != held)

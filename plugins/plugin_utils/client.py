@@ -41,6 +41,9 @@ VERSION = "1.0.0"
 MAX_ANSWER = 256 * 1024
 """Bytes of one answer; the real ones are below one KiB."""
 
+GRACE = 0.5
+"""Seconds by which the HTTP library may be late to say itself that it found no connection in time."""
+
 # The trailing slash differs from path to path, and a wrong one is answered with a redirect.
 LOGIN_PATH = "/users/login"
 ACCOUNT_PATH = "/users/account-details"
@@ -264,7 +267,7 @@ class Client:
 
         threading.Thread(target=run, daemon=True).start()
         try:
-            outcome = done.get(timeout=self._connection.timeout)
+            outcome = done.get(timeout=self._connection.timeout + GRACE)
         except queue.Empty:
             self._session.close()
             self._session = _session(self._connection)

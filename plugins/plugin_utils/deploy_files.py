@@ -20,6 +20,7 @@ STATE_DIR = "multicart_deploy_state_dir"
 DEFAULT_ACCOUNT = "default"
 DEFAULT_VARIABLE = "MULTICART_API_KEY"
 
+_MODE = re.compile(r"[0-7]{3,5}|[ugoa]*([-+=][rwxXstugo]*)+(,[ugoa]*([-+=][rwxXstugo]*)+)*")
 _FIELDS = ("path", "variable", "template", "account", "owner", "group", "mode", "unsafe_writes")
 
 
@@ -59,7 +60,7 @@ def files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Ho
     :param template: how a variable is templated.
     :raises MulticartError: ``invalid_option``; it names the variable, the entry and the remedy.
     """
-    account = template(variables.get(ACCOUNT)) or DEFAULT_ACCOUNT
+    account = str(template(variables.get(ACCOUNT)) or DEFAULT_ACCOUNT)
     found: dict[tuple[str, str | None], FileSpec] = {}
     others = False
     for source in sorted(name for name in variables if name == FILES or str(name).startswith(FILES + "__")):
@@ -84,7 +85,7 @@ def _checked(place: str, entry: Any) -> tuple[str, FileSpec]:
         raise _invalid(place, problem)
     has_template = bool(entry.get("template"))
     return str(entry.get("account") or DEFAULT_ACCOUNT), FileSpec(
-        path=str(entry["path"]),
+        path=os.path.normpath(str(entry["path"])),
         variable=None if has_template else str(entry.get("variable") or DEFAULT_VARIABLE),
         template=str(entry["template"]) if has_template else None,
         owner=_text(entry.get("owner")),
@@ -106,15 +107,22 @@ def _problems(entry: Mapping[str, Any]) -> Iterator[str]:
     variable = entry.get("variable")
     if variable and not (isinstance(variable, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable)):
         yield "needs variable: letters, digits and underscores, and no digit first"
-    if isinstance(entry.get("mode"), int) and not isinstance(entry.get("mode"), bool):
-        yield "needs mode in quotes, such as '0640': YAML reads it as another number otherwise"
+    mode = entry.get("mode")
+    if mode is not None and not isinstance(mode, str):
+        yield "needs mode in quotes, such as '0640': YAML reads it as something else otherwise"
+    elif mode and not _MODE.fullmatch(mode):
+        yield "needs mode: an octal number such as '0640', or one such as 'u=rw,g=r,o='"
     if not isinstance(entry.get("unsafe_writes", False), bool):
         yield "needs unsafe_writes: true or false"
 
 
 def _refuse_overlaps(specs: list[FileSpec]) -> None:
     whole = {spec.path for spec in specs if spec.template}
+    first: dict[str, FileSpec] = {}
     for spec in specs:
+        wanted = first.setdefault(spec.path, spec)
+        if (wanted.owner, wanted.group, wanted.mode) != (spec.owner, spec.group, spec.mode):
+            raise _invalid(FILES, f"contradicts itself in the owner, group or mode of {spec.path}")
         if not spec.template and spec.path in whole:
             raise _invalid(FILES, f"names {spec.path} both as a template and as an environment file")
 

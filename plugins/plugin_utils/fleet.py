@@ -28,12 +28,18 @@ class Record:
     :ivar retire: the key that was to be retired, or was the last to be.
     :ivar held: the key last written.
     :ivar since: since when that key is known, UTC, ISO 8601.
+    :ivar restart: the file was changed and its readers have not been restarted since.
     """
 
     open: bool
     retire: str | None = None
     held: str | None = None
     since: str | None = None
+    restart: bool = False
+
+    def restart_due(self, live: str) -> bool:
+        """Whether whoever reads the file, which holds the live key, may still run with another."""
+        return self.open and (self.restart or self.retire != live)
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class Consumer:
             return State.STALE
         if not self.files or any(not file.holds for file in self.files):
             return State.MISSING
-        if any(file.record and file.record.open and file.record.retire != live for file in self.files):
+        if any(file.record and file.record.restart_due(live) for file in self.files):
             return State.RESTART_DUE
         return State.CURRENT
 
@@ -128,7 +134,7 @@ def _file_from(seen: Mapping[str, Any]) -> File:
         holds=tuple(seen["holds"]),
         unknown=bool(seen["unknown"]),
         why_not=seen["why_not"],
-        record=record and Record(bool(record["open"]), record.get("retire"), record.get("held"), record.get("since")),
+        record=record and Record(**{name: record[name] for name in ("open", "restart", "retire", "held", "since")}),
     )
 
 

@@ -248,7 +248,7 @@ class _Rotation:
                     if self._read_error is not None:
                         # The service may let nothing in at all, so that this says nothing of the old key.
                         old_alive = None
-        recovered = ours and answers[0].verdict is not Verdict.ACCEPTED
+        recovered = sent_before or Verdict.UNCLEAR in verdicts
         if new is not None:
             return self._replaced(intent, new, ours, recovered)
         if old_alive is False:

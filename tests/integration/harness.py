@@ -118,8 +118,8 @@ class Host:
         return self.folder / "app.env"
 
     def record_path(self, file: str = "app.env", variable: str | None = VARIABLE) -> Path:
-        entry = f"{file}.{variable}" if variable else file
-        return self.folder / f".{entry}.multicart.json"
+        entry = f"{file}.{variable}.multicart" if variable else f"{file}.multicart-template"
+        return self.folder / f".{entry}.json"
 
     @property
     def record(self) -> dict[str, Any]:

@@ -1,0 +1,151 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The variables of the roles: specified, documented and given their defaults in the same way, and no others used."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.multicart.keys.plugins.plugin_utils import deploy_files, fleet
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import FLEET, Kind, Option
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLES = sorted(path.parent.parent.name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
+FILES = "multicart_deploy_files"
+TYPES = {Kind.BOOL: "bool", Kind.COUNT: "int", Kind.FINGERPRINT: "str", Kind.AGE: "str", Kind.SECONDS: "float"}
+
+
+def load(role: str, path: str) -> Any:
+    return yaml.safe_load((ROOT / "roles" / role / path).read_text(encoding="utf-8"))
+
+
+def options_of(role: str) -> dict[str, dict[str, Any]]:
+    options: dict[str, dict[str, Any]] = load(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    return options
+
+
+def readme_table(role: str) -> dict[str, str]:
+    """Return the default of each variable as the role's README has it."""
+    text = (ROOT / "roles" / role / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(multicart_\w+)` \|([^|]*)\|", text, re.MULTILINE)
+    return {name: default.strip() for name, default in rows}
+
+
+SPECS = {role: options_of(role) for role in ROLES}
+EVERY = [(role, option) for role in ROLES for option in SPECS[role]]
+WITH_DEFAULT = [
+    pytest.param(
+        role,
+        option,
+    )
+    for role, option in EVERY
+    if "default" in SPECS[role][option]
+]
+
+
+def test_the_roles_of_the_collection_are_specified() -> None:
+    assert {"multicart_deploy", "multicart_rotate"} <= set(ROLES)
+    assert sorted(path.parent.parent.name for path in ROOT.glob("roles/*/tasks/main.yml")) == ROLES
+
+
+@pytest.mark.parametrize(("role", "option"), EVERY)
+def test_a_variable_is_named_after_its_role_and_described(role: str, option: str) -> None:
+    assert option.startswith(role + "_")
+    assert SPECS[role][option]["description"]
+    assert SPECS[role][option]["type"]
+
+
+@pytest.mark.parametrize(("role", "option"), WITH_DEFAULT)
+def test_a_specified_default_is_the_one_that_is_set(role: str, option: str) -> None:
+    defaults = load(role, "defaults/main.yml")
+    assert option in defaults
+    assert defaults[option] == SPECS[role][option]["default"]
+    assert type(defaults[option]) is type(SPECS[role][option]["default"])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_default_is_set_that_is_not_specified(role: str) -> None:
+    assert set(load(role, "defaults/main.yml")) <= {option for option, spec in SPECS[role].items() if "default" in spec}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_readme_lists_exactly_the_specified_variables(role: str) -> None:
+    listed = [option for option in readme_table(role) if option != FILES + "__NAME"]
+    assert sorted(listed) == sorted(SPECS[role])
+
+
+@pytest.mark.parametrize(("role", "option"), EVERY)
+def test_the_readme_tells_the_default(role: str, option: str) -> None:
+    default = SPECS[role][option].get("default")
+    shown = default if isinstance(default, str) else json.dumps(default)
+    assert readme_table(role)[option] == ("" if default is None else f"`{shown}`")
+
+
+def test_the_fields_of_a_file_are_those_of_the_code_and_of_the_readme() -> None:
+    fields = SPECS["multicart_deploy"][FILES]["options"]
+    assert set(fields) == set(deploy_files._FIELDS)
+    assert fields["account"]["default"] == deploy_files.DEFAULT_ACCOUNT
+    readme = (ROOT / "roles/multicart_deploy/README.md").read_text(encoding="utf-8")
+    line = next(line for line in readme.splitlines() if line.startswith(f"| `{FILES}` |"))
+    assert set(re.findall(r"`(\w+)`", line)) - {FILES} == {*fields, deploy_files.DEFAULT_VARIABLE}
+
+
+@pytest.mark.parametrize("option", [option for option in FLEET if option.known_as], ids=lambda option: option.name)
+def test_what_the_code_checks_for_the_role_is_specified_so(option: Option) -> None:
+    spec = SPECS["multicart_rotate"][str(option.known_as)]
+    assert spec["type"] == TYPES[option.kind]
+    if option.default is not None:
+        assert spec["default"] == option.default
+
+
+def test_every_variable_of_the_rotate_role_is_checked_by_the_code() -> None:
+    assert {option.known_as for option in FLEET if option.known_as} == set(SPECS["multicart_rotate"])
+
+
+# --- what is used ---------------------------------------------------------------------------------
+
+SOURCES = [
+    path
+    for folder in ("roles", "playbooks", "plugins")
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in (".yml", ".md", ".py", ".j2")
+]
+
+
+def used_in(path: Path) -> Iterator[str]:
+    """Return the role variables that a file speaks of; ``multicart_deploy_files__NAME`` is one of the lists."""
+    text = path.read_text(encoding="utf-8")
+    for name in re.findall(r"(?<!\w)multicart_(?:deploy|rotate|report|awx)_\w+", text):
+        yield re.sub(rf"^{FILES}__\w*$", FILES, name)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_specified_variables_are_used(path: Path) -> None:
+    specified = {option for options in SPECS.values() for option in options}
+    assert set(used_in(path)) <= specified
+
+
+@pytest.mark.parametrize(("role", "option"), EVERY)
+def test_every_specified_variable_is_used(role: str, option: str) -> None:
+    code = [path for path in SOURCES if path.suffix == ".py" or path.parent.name == "tasks"]
+    assert option in {name for path in code for name in used_in(path)}
+
+
+def test_what_the_code_looks_up_on_a_host_is_registered_by_a_role() -> None:
+    tasks = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("roles/*/tasks/*.yml"))
+    registered = set(re.findall(r"register: (\w+)", tasks))
+    looked_up = {
+        name
+        for path in ROOT.glob("plugins/**/*.py")
+        for name in re.findall(r'"(__multicart_\w+)"', path.read_text(encoding="utf-8"))
+    }
+    assert looked_up >= set(fleet.STEPS)
+    assert looked_up <= registered
