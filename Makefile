@@ -29,7 +29,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test unit integration lint lint-basic build clean
+.PHONY: help demo sandbox test unit integration faults lint lint-basic build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,14 +40,17 @@ demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against
 sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotation of your own fleet
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
-test: lint-basic $(VENV)/.test ## basic lint, unit tests and integration tests
-	$(PYTEST) tests/unit tests/integration $(ARGS)
+test: lint-basic $(VENV)/.test ## basic lint, and all tests
+	$(PYTEST) tests/unit tests/integration tests/faults $(ARGS)
 
 unit: $(VENV)/.test ## unit tests
 	$(PYTEST) tests/unit $(ARGS)
 
 integration: $(VENV)/.test ## integration tests, with real ansible-playbook runs
 	$(PYTEST) tests/integration $(ARGS)
+
+faults: $(VENV)/.test ## the fault matrix: a rotation under one fault each, over real HTTP
+	$(PYTEST) tests/faults $(ARGS)
 
 lint: lint-basic ## every linter: also yamllint and ansible-lint
 	$(BIN)/yamllint --strict -d '{extends: default, rules: {line-length: {max: 120}, comments: {min-spaces-from-content: 1}}}' \
