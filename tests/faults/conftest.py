@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The sandbox and the fleet of the integration tests; and tests that are too long for every run."""
+"""The sandbox and the fleet of the integration tests."""
 
 from __future__ import annotations
 
