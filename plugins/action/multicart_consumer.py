@@ -16,7 +16,12 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.module_utils.record import digest_of
-from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import STATE_DIR, FileSpec, files_of
+from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import (
+    STATE_DIR,
+    FileSpec,
+    files_of,
+    refuse_bad_steps,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils.edge import IS_CORE_2_19, failure, options_of, this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
 from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import stuck_at
@@ -62,6 +67,7 @@ class ActionModule(ActionBase):
         if stuck:
             raise MulticartError(Reason.NOT_CURRENT, f"The record stays open: {stuck}.")
         host_files = files_of(variables, self._templar.template)
+        refuse_bad_steps(variables, self._templar.template)
         files = host_files.own
         if not files:
             # Nothing to do there, so that it need not even be reachable.

@@ -78,6 +78,36 @@ def files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Ho
     return HostFiles(list(found.values()), others)
 
 
+def refuse_bad_steps(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> None:
+    """Refuse services and commands that could not be run, before a rotation rather than after it.
+
+    :raises MulticartError: ``invalid_option``; it names the variable, the entry and the remedy.
+    """
+    steps = (("services", _is_service), ("commands", _is_command), ("health", _is_command))
+    for name, is_right in steps:
+        source = f"multicart_deploy_{name}"
+        entries = template(variables.get(source)) or []
+        if not isinstance(entries, (list, tuple)):
+            raise _invalid(source, "must be a list")
+        for number, entry in enumerate(entries, 1):
+            if not is_right(entry):
+                what = (
+                    "a name, or name and state (restarted or reloaded)" if is_right is _is_service else "a command line"
+                )
+                raise _invalid(f"{source}, entry {number}", f"must be {what}")
+
+
+def _is_service(entry: Any) -> bool:
+    if not isinstance(entry, Mapping):
+        return _is_command(entry)
+    known = set(entry) <= {"name", "state"} and entry.get("state", "restarted") in ("restarted", "reloaded")
+    return known and _is_command(entry.get("name"))
+
+
+def _is_command(entry: Any) -> bool:
+    return isinstance(entry, str) and bool(entry.strip())
+
+
 def _checked(place: str, entry: Any) -> tuple[str, FileSpec]:
     if not isinstance(entry, Mapping):
         raise _invalid(place, "must be a mapping with at least path")

@@ -200,7 +200,7 @@ def _refuse_unready(fleet: Sequence[Consumer]) -> None:
         raise MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
     unready = {consumer.name: consumer.problems for consumer in fleet if consumer.problems}
     if unready:
-        listed = "; ".join(f"{name}: {', '.join(problems)}" for name, problems in unready.items())
+        listed = "; ".join(f"{name}: {', '.join(problems).rstrip('.')}" for name, problems in unready.items())
         raise MulticartError(Reason.NOT_READY, f"{len(unready)} of {len(fleet)} consumers are not ready: {listed}.")
 
 

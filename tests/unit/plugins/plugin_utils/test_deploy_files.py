@@ -9,7 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import FileSpec, HostFiles, files_of
+from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import (
+    FileSpec,
+    HostFiles,
+    files_of,
+    refuse_bad_steps,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 
 FILES = "multicart_deploy_files"
@@ -215,3 +220,30 @@ def test_a_mode_that_is_none_is_refused(mode: Any) -> None:
 @pytest.mark.parametrize("mode", [True, False])
 def test_true_and_false_are_no_modes(mode: Any) -> None:
     assert "mode" in refusal({**ENV, "mode": mode})
+
+
+# --- what is run after a write ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("multicart_deploy_services", "myapp"),
+        ("multicart_deploy_services", [{"state": "restarted"}]),
+        ("multicart_deploy_services", [{"name": "myapp", "state": "stopped"}]),
+        ("multicart_deploy_services", [{"name": "myapp", "enabled": True}]),
+        ("multicart_deploy_commands", {"cmd": "true"}),
+        ("multicart_deploy_commands", ["true", " "]),
+        ("multicart_deploy_health", [["curl", "url"]]),
+    ],
+)
+def test_a_step_that_could_not_be_run_is_refused_by_name(variable: str, value: object) -> None:
+    with pytest.raises(MulticartError, match=variable) as refused:
+        refuse_bad_steps({variable: value}, lambda raw: raw)
+    assert refused.value.reason is Reason.INVALID_OPTION
+
+
+def test_steps_that_can_be_run_pass() -> None:
+    services = ["myapp", {"name": "proxy", "state": "reloaded"}]
+    steps = {"multicart_deploy_services": services, "multicart_deploy_health": ["curl url"]}
+    refuse_bad_steps(steps, lambda raw: raw)
