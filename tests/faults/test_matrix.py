@@ -26,7 +26,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Req
 from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import RunCache
 
 from tests.faults.front import Ask, Elsewhere, Front, Habit, is_rotation, nobody_answers, nobody_there
-from tests.integration.harness import fingerprint
+from tests.integration.harness import Fleet, fingerprint
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account
 
@@ -402,7 +402,7 @@ ROWS = {
 }
 
 
-# --- the test -------------------------------------------------------------------------------------
+# --- one row --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -511,3 +511,72 @@ def test_a_rotation_under_a_fault(
     rotations = [entry for entry in sandbox.journal(started) if entry["endpoint"] == "rotate"]
     assert {entry["credential"] for entry in rotations} <= {"key"}
     assert {entry["fingerprint"] for entry in rotations if entry["committed"]} == {fingerprint(retire)}
+
+
+# --- the same through Ansible ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Played:
+    """A fault, and what a run of rotate.yml on one host makes of it; ``reason`` None: it ends green."""
+
+    outcome: str | None
+    reason: str | None
+    says: str
+    commits: int
+    faults: tuple[Fault, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    has: str = "token"
+
+
+def green(*faults: Fault, outcome: str = "rotated", **more: Any) -> Played:
+    return Played(outcome, None, "", 1, faults, **more)
+
+
+PLAYED = {
+    "lost-before-commit": green(rotate("answer_lost_before_commit")),
+    "lost-after-commit": green(rotate("answer_lost_after_commit")),
+    "http-502-after-commit": green(rotate("http_502_after_commit", FOR_EVER)),
+    "token-dies-with-a-login-at-hand": green(settings=_MORTAL, has="both"),
+    # Takes settle_timeout, thirty seconds.
+    "lost-before-commit-for-ever": Played(
+        "unknown", "unreachable", SAME_INTENT, 0, (rotate("answer_lost_before_commit", FOR_EVER),)
+    ),
+    "token-dies": Played("rotated", "new_key_unreadable", RUN_AGAIN, 1, settings=_MORTAL),
+    "http-403": Played("unchanged", "credentials_rejected", "refused the credential", 0, (rotate("http_403"),)),
+    "redirect-307-when-first-read": Played(
+        None, "redirect_refused", FIX_URL, 0, (read("redirect", value=307, to=ELSEWHERE),)
+    ),
+    "key-with-a-newline-when-first-read": Played(None, "malformed_key", LOOK_AT_DASHBOARD, 0, (read("key_newline"),)),
+}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=name, marks=[pytest.mark.full] if row.outcome == "unknown" else [])
+        for name, row in PLAYED.items()
+    ],
+)
+def test_a_run_of_rotate_under_a_fault(row: Played, fleet: Fleet, elsewhere: Elsewhere) -> None:
+    host = fleet.add("web1")
+    account, old = fleet.account, fleet.live
+    if row.settings:
+        fleet.sandbox.settings(fleet.email, **row.settings)
+    if row.has == "both":
+        fleet.env.update(MULTICART_EMAIL=fleet.email, MULTICART_PASSWORD=account["password"])
+    fleet.sandbox.faults([{**fault, **({"to": elsewhere.url} if "to" in fault else {})} for fault in row.faults])
+    run = fleet.rotate()
+    outcomes = [task.get("outcome") for task in run.of("multicart_key_rotate")][:1] or [None]
+    assert (fleet.rotations, outcomes[0], run.reason) == (row.commits, row.outcome, row.reason), run
+    assert run.green == (row.reason is None), run
+    assert row.says in run.message
+    assert not elsewhere.was_called
+    if not run.green:
+        assert old in host.env.read_text()
+        fleet.sandbox.clear()
+        fleet.env["MULTICART_SESSION_TOKEN"] = fleet.sandbox.token(fleet.email)
+        run = fleet.rotate()
+        assert run.green, run
+    assert (fleet.rotations, fleet.stale) == (1, []), run
+    assert not host.record["open"]
