@@ -29,7 +29,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test unit integration faults lint lint-basic build clean
+.PHONY: help demo sandbox test unit integration faults full lint lint-basic build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -49,8 +49,11 @@ unit: $(VENV)/.test ## unit tests
 integration: $(VENV)/.test ## integration tests, with real ansible-playbook runs
 	$(PYTEST) tests/integration $(ARGS)
 
-faults: $(VENV)/.test ## the fault matrix: a rotation under one fault each, over real HTTP
+faults: $(VENV)/.test ## rotations under faults: over real HTTP, raced, and killed at any point
 	$(PYTEST) tests/faults $(ARGS)
+
+full: export MULTICART_FULL := 1
+full: test ## all tests, also those that are too long for every run
 
 lint: lint-basic ## every linter: also yamllint and ansible-lint
 	$(BIN)/yamllint --strict -d '{extends: default, rules: {line-length: {max: 120}, comments: {min-spaces-from-content: 1}}}' \

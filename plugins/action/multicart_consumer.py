@@ -24,7 +24,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils.edge import IS_CORE_2_19, failure, options_of, this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
-from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import stuck_at
+from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import CLOSED, stuck_at
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, rotated_at
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import CONNECTION, Connection
 from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import prefer_pipelining
@@ -63,7 +63,7 @@ class ActionModule(ActionBase):
 
     def _on_host(self, connection: Connection, variables: dict[str, Any]) -> dict[str, Any]:
         phase = self._task.args.get("phase")
-        stuck = stuck_at(variables) if phase == "close" else None
+        stuck = stuck_at({**variables, CLOSED: None}) if phase == "close" else None
         if stuck:
             raise MulticartError(Reason.NOT_CURRENT, f"The record stays open: {stuck}.")
         host_files = files_of(variables, self._templar.template)

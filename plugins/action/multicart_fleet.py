@@ -25,10 +25,10 @@ DEFAULT_HOSTS = "multicart_consumers"
 SEEN = "__multicart_deploy_seen"
 OPENED = "__multicart_rotate_opened"
 WRITTEN = "__multicart_deploy_written"
-CLOSED = "__multicart_deploy_closed"
 PLAN = "__multicart_rotate_plan"
 ROTATION = "__multicart_rotate_rotation"
 PROOF = "__multicart_rotate_proof"
+READ = "__multicart_rotate_read"
 
 
 class ActionModule(ControllerAction):
@@ -108,12 +108,11 @@ class ActionModule(ControllerAction):
         return {"msg": ["Every consumer is prepared."], "retire": retire}
 
     def _judge(self) -> dict[str, Any]:
-        plan = self._registered(self.variables["inventory_hostname"], PLAN)
-        rotation = self._registered(self.variables["inventory_hostname"], ROTATION)
-        proof = self._registered(self.variables["inventory_hostname"], PROOF)
+        here = self.variables["inventory_hostname"]
+        plan, rotation, proof, read = (self._registered(here, name) for name in (PLAN, ROTATION, PROOF, READ))
         if rotation.get("outcome") == "would_rotate":
             return self._prediction(rotation)
-        for step in (rotation, proof):
+        for step in (rotation, proof, read):
             if step.get("failed"):
                 raise MulticartError(
                     Reason(step.get("reason") or Reason.INTERNAL_ERROR), str(step.get("msg", "")), self._how_to_finish()
@@ -184,7 +183,7 @@ class ActionModule(ControllerAction):
         """Return how each consumer stands after this run, and where it got stuck."""
         states = {}
         predicts = self._task.check_mode
-        for consumer in self._fleet(WRITTEN if predicts else CLOSED, WRITTEN):
+        for consumer in self._fleet(WRITTEN if predicts else fleet.CLOSED, WRITTEN):
             stuck = fleet.stuck_at(self._hostvars(consumer.name))
             if stuck:
                 states[consumer.name] = f"stale: {stuck}"

@@ -5,8 +5,8 @@
 """The fleet: what the consumers hold, what is to be done, and whether it was done. No HTTP, no Ansible, no I/O.
 
 A *consumer* is a host with files that hold the key. Each file has a secret-free *record* beside it: open from readiness
-until the new key is written and its services are restarted and healthy, closed afterwards. Keys appear only as
-fingerprints.
+until the new key is written, its services are restarted and healthy and the key is proven to be the live one, closed
+afterwards. Keys appear only as fingerprints.
 """
 
 from __future__ import annotations
@@ -273,12 +273,14 @@ def standing(consumer: Consumer, live: str) -> str:
     return f"{state.value}: {', '.join(consumer.problems)}" if tells_why else str(state.value)
 
 
+CLOSED = "__multicart_deploy_closed"
 STEPS = {
     "__multicart_deploy_written": "its files could not be written",
     "__multicart_deploy_services": "a service could not be restarted",
     "__multicart_deploy_commands": "a command failed",
     "__multicart_deploy_health": "its health check failed",
-    "__multicart_deploy_confirmed": "somebody keeps replacing the key",
+    "__multicart_deploy_confirmed": "it could not be learnt whether its key is still the live one",
+    CLOSED: "its records could not be closed",
 }
 """What the deploy role registers on a host, in order, and what it means when that failed."""
 
@@ -292,5 +294,6 @@ def stuck_at(registered: Mapping[str, Any]) -> str | None:
             if part.get("unreachable"):
                 return "it is unreachable"
             if part.get("failed"):
-                return str(part["msg"]) if "files" in part else meaning
+                # Other modules' messages may quote anything.
+                return str(part["msg"]) if "files" in part or "reason" in part else meaning
     return None

@@ -210,6 +210,21 @@ def test_a_restart_that_is_due_is_not_forgotten_when_another_rotation_begins(hos
     assert host.write(NEW).restart_due
 
 
+def test_after_that_restart_the_record_still_waits_for_the_rotation(host: Host) -> None:
+    host.write(NEW)
+    host.open(NEW)
+    file = host.close()
+    assert (file.changed, file.restart_due) == (True, False)
+    assert host.record and (host.record["open"], host.record["retire"]) == (True, NEW.fingerprint)
+
+
+def test_the_key_that_was_to_be_retired_stays_on_record_when_the_one_after_it_is_replaced_too(host: Host) -> None:
+    host.open(OLD)
+    host.write(NEW)  # and killed before the restart; then somebody rotates again
+    host.write(OTHER)
+    assert host.record and (host.record["retire"], host.record["held"]) == (OLD.fingerprint, OTHER.fingerprint)
+
+
 def test_a_record_that_is_none_is_replaced(host: Host) -> None:
     host.record_path.write_text('{"open": tr')
     assert host.look().record is None

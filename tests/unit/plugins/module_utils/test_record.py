@@ -113,6 +113,12 @@ def test_a_field_of_another_type_or_of_any_length_spoils_the_record(name: str, v
     assert record.parse(json.dumps({**GOOD, name: value}).encode()) is None
 
 
+@pytest.mark.parametrize("name", ["open", "restart"])
+@pytest.mark.parametrize("value", [None, 0, 1, "true", []])
+def test_a_flag_is_true_or_false_and_nothing_else(name: str, value: Any) -> None:
+    assert record.parse(json.dumps({**GOOD, name: value}).encode()) is None
+
+
 @pytest.mark.parametrize(
     "content",
     [

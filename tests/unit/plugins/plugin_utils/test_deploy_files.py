@@ -141,8 +141,9 @@ def test_entries_that_contradict_each_other_are_refused(first: dict[str, Any], s
     assert told == f"{MORE}, entry 2: it contradicts another entry for {ENV['path']}."
 
 
-def test_two_variables_of_one_file_cannot_want_different_modes() -> None:
-    refusal({**ENV, "variable": "A", "mode": "0600"}, {**ENV, "variable": "B", "mode": "0640"})
+@pytest.mark.parametrize(("field", "value"), [("mode", "0640"), ("owner", "app"), ("group", "app")])
+def test_two_variables_of_one_file_cannot_want_different_attributes(field: str, value: str) -> None:
+    assert ENV["path"] in refusal({**ENV, "variable": "A"}, {**ENV, "variable": "B", field: value})
 
 
 TEMPLATE_AND_ENV = [

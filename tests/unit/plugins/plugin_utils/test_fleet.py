@@ -70,6 +70,7 @@ def aged(since: str | None, held: str = LIVE) -> File:
         (Consumer("web", (READ_ONLY,)), State.CURRENT),  # it cannot be written, but need not be
         (Consumer("web", (CURRENT, File("/b", (LIVE,), record=OPEN_FOR_DEAD))), State.RESTART_DUE),
         (Consumer("web", (File(PATH, (LIVE,), record=Record(True, None, LIVE)),)), State.RESTART_DUE),
+        (Consumer("web", (File(PATH, (LIVE,), record=Record(True, LIVE, LIVE, restart=True)),)), State.RESTART_DUE),
         (Consumer("web", (CURRENT, STALE)), State.STALE),
         (Consumer("web", (File(PATH, (LIVE, DEAD)),)), State.STALE),  # one assignment of several
         (Consumer("web", (CURRENT, UNKNOWN)), State.STALE),
@@ -194,6 +195,11 @@ def test_the_first_step_that_failed_is_the_one_to_mend() -> None:
 def test_why_a_file_could_not_be_written_is_told_in_its_own_words() -> None:
     written = {"failed": True, "msg": "path /a is full", "files": [{"path": "/a"}]}
     assert stuck_at({"__multicart_deploy_written": written}) == "path /a is full"
+
+
+def test_what_failed_in_our_own_words_is_told_in_them() -> None:
+    confirmed = {"failed": True, "msg": "The service cannot be reached.", "reason": "unreachable"}
+    assert stuck_at({"__multicart_deploy_confirmed": confirmed}) == "The service cannot be reached."
 
 
 # --- what is decided: each row of "What it decides" -----------------------------------------------

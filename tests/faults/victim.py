@@ -1,0 +1,209 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A fleet whose run can be killed at a point of one's choice, and what must hold then and after a plain re-run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.integration.harness import ANSIBLE_BIN, VARIABLE, Fleet, Host, Run, _files, _found, _pieces, fingerprint
+from tests.sandbox.handle import Sandbox
+from tests.sandbox.shapes import Account, JournalEntry
+
+TEXT = f'# before\nOTHER="a b"\nexport {VARIABLE}="{{key}}" # ours\nLAST=1'
+"""An environment file: every byte but the key stays."""
+
+# Writes down the fingerprint of the key in the file. "$1" is the consumer's folder, "$2" its control folder.
+_RESTART = r"""
+hold() { if [ -e "$1" ]; then : > "$2/reached"; while [ ! -e "$2/go" ]; do sleep 0.02; done; fi; }
+hold "$2/hold-before-restart" "$2"
+key=$(sed -n 's/^export MULTICART_API_KEY="\([^"]*\)".*/\1/p' "$1/app.env")
+printf %s "$key" | sha256sum | cut -c1-16 >> "$1/log"
+hold "$2/hold-after-restart" "$2"
+"""
+_HEALTH = r"""
+if [ -e "$2/hold-health" ]; then : > "$2/reached"; while [ ! -e "$2/go" ]; do sleep 0.02; done; fi
+grep -q MULTICART_API_KEY "$1/app.env"
+"""
+_SECONDS = 60.0
+
+
+@dataclass
+class Started:
+    """A run of ansible-playbook under way; ``mark`` is in the environment of each of its processes and of no other."""
+
+    process: subprocess.Popen[bytes]
+    mark: str
+    output: Path
+
+    def family(self) -> list[int]:
+        """Return the processes of this run, on whichever side: Ansible's workers are in sessions of their own."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdecimal():
+                with contextlib.suppress(OSError):
+                    # What has ended and was not waited for yet has no environment any more.
+                    if f"RECORDER_FILE={self.mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                        found.append(int(folder.name))
+        return found
+
+    def kill(self, number: signal.Signals, spare: Callable[[int], bool] = lambda _pid: False) -> None:
+        """Send the signal to the run's process group, wait for its end, and end what is left of the run."""
+        os.killpg(self.process.pid, number)
+        if number is not signal.SIGKILL:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(10)
+        deadline = time.monotonic() + _SECONDS
+        while True:
+            left = [pid for pid in self.family() if not spare(pid)]
+            if not left and self.process.poll() is not None:
+                return
+            assert time.monotonic() < deadline, f"these cannot be ended: {left}"
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+
+
+class Victim(Fleet):
+    """A fleet of two: ``web1`` can be stopped at any step, ``web2`` goes its way."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path, account: Account) -> None:
+        super().__init__(sandbox, folder, account)
+        (folder / "control").mkdir()
+        # Short, as Ansible keeps a socket in it, whose path may have a hundred characters.
+        self.tmp = Path(tempfile.mkdtemp(prefix="mc-"))
+        (folder / "restart").write_text(_RESTART)
+        (folder / "health").write_text(_HEALTH)
+        self.env.update(TMPDIR=str(self.tmp))
+        self.old = self.live
+        for name in ("web1", "web2"):
+            self._add(name)
+
+    def _add(self, name: str) -> None:
+        control = self.folder / "control" / name
+        control.mkdir()
+        where = f"{{{{ home }}}} {control}"
+        host = self.add(
+            name,
+            TEXT,
+            multicart_deploy_commands=[f"sh {self.folder}/restart {where}"],
+            multicart_deploy_health=[f"sh {self.folder}/health {where}"],
+        )
+        host.env.chmod(0o600)
+        python = control / "python"
+        python.write_text(
+            "#!/bin/sh\n"
+            f"PYTHONPATH={shlex.quote(str(Path(__file__).parent / 'host'))} "
+            f"MULTICART_STEPS={shlex.quote(str(control))} MULTICART_STEPS_BELOW={shlex.quote(str(host.folder))} "
+            f'exec {shlex.quote(sys.executable)} "$@"\n'
+        )
+        python.chmod(0o755)
+        host.variables["ansible_python_interpreter"] = str(python)
+
+    def control(self, name: str) -> Path:
+        """Return a file of the control folder of ``web1``."""
+        return self.folder / "control" / "web1" / name
+
+    @property
+    def retiring(self) -> tuple[str, ...]:
+        """The arguments that name the key to retire."""
+        return ("-e", f"multicart_rotate_retire={fingerprint(self.old)}")
+
+    def peek(self) -> list[JournalEntry]:
+        """Return the requests to the service so far, without forgetting them as :meth:`requests` does."""
+        return self.sandbox.journal(self._seen)
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[Started]:
+        """Start rotate.yml, confirmed; nothing of it outlives the block."""
+        number = next(self._numbers)
+        recorded, output = (self.folder / f"{name}-{number}" for name in ("recorded", "output"))
+        recorded.touch()
+        command = [str(ANSIBLE_BIN / "ansible-playbook"), "-i", str(self.inventory), "multicart.keys.rotate"]
+        with output.open("wb") as sink:
+            process = subprocess.Popen(
+                [*command, "-e", "multicart_rotate_confirm=true"],
+                cwd=self.folder,
+                env=self._environment(recorded, {}),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        run = Started(process, str(recorded), output)
+        try:
+            yield run
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                run.kill(signal.SIGKILL)
+
+    def wait_until(self, reached: Callable[[], bool], run: Started) -> bool:
+        """Wait until the point is reached; False: the run has ended before."""
+        deadline = time.monotonic() + _SECONDS
+        while not reached():
+            if run.process.poll() is not None:
+                return reached()
+            assert time.monotonic() < deadline, run.output.read_text()
+            time.sleep(0.03)
+        return True
+
+    def release(self) -> None:
+        """Let nothing stop or fail any more."""
+        self.sandbox.clear()
+        for name in ("stop", "hold-before-restart", "hold-after-restart", "hold-health"):
+            self.control(name).unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Remove what is not in the folder."""
+        shutil.rmtree(self.tmp, ignore_errors=True)
+
+    # --- what must hold -----------------------------------------------------------------------------
+
+    def check_killed(self, run: Started) -> None:
+        """Whatever the point: the files are whole, and what is left over tells no secret."""
+        wholes = {TEXT.format(key=key) for key in (self.old, self.live)}
+        for host in self.hosts.values():
+            assert host.env.read_text() in wholes, f"the file of {host.name} is neither the old nor the new one"
+            for left in _leftovers(host):
+                assert stat.S_IMODE(left.stat().st_mode) == 0o600, left
+        pieces = _pieces(self.sandbox.secrets())
+        files = {host.env for host in self.hosts.values()} | {
+            left for host in self.hosts.values() for left in _leftovers(host)
+        }
+        for path in {*_files(self.folder), *_files(self.tmp)} - files:
+            assert not _found(pieces, path.read_bytes().decode("utf-8", "replace")), f"a secret was left in {path}"
+        assert self.rotations <= 1, run.output.read_text()
+
+    def check_finished(self, run: Run) -> None:
+        """The intent was finished, once, and everything that follows from it was done."""
+        assert run.green, run
+        assert self.rotations == 1, run
+        retired = [entry["fingerprint"] for entry in self.requests() if entry["committed"]]
+        assert retired == [fingerprint(self.old)]
+        for host in self.hosts.values():
+            assert host.env.read_text() == TEXT.format(key=self.live), host.name
+            assert stat.S_IMODE(host.env.stat().st_mode) == 0o600
+            assert not _leftovers(host), host.name
+            assert not (host.record["open"] or host.record["restart"]), host.record
+            assert host.record["held"] == self.live_fingerprint
+            assert host.log, f"{host.name} was not restarted"
+            assert host.log[-1] == self.live_fingerprint, f"{host.name} was not restarted with the new key"
+
+
+def _leftovers(host: Host) -> list[Path]:
+    return [path for path in host.folder.rglob("*") if path.name.endswith(".multicart-tmp")]
