@@ -81,6 +81,10 @@ live:
   description: Fingerprint of the live key.
   returned: with O(phase=plan), O(phase=judge) and O(phase=audit)
   type: str
+expected_outage:
+  description: With O(phase=plan), how long the last consumer will probably wait for the new key, in seconds.
+  returned: success
+  type: float
 next:
   description: The next safe command.
   returned: with O(phase=diagnose)
