@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 JOBS ?= 2
+SMOKE := tests/integration/test_env_file_tasks.py tests/integration/test_roles.py
 # Handed to pytest, or to the demo: make unit ARGS='-k rotation', make demo ARGS=--stay
 ARGS ?=
 
@@ -20,6 +21,8 @@ TARBALL := .cache/dist/multicart-keys-$(VERSION).tar.gz
 export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.cache/mypy
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
+export JOBS
+NOX := $(BIN)/nox --report .cache/nox.json -s
 PYTEST := $(BIN)/python -m pytest -o cache_dir=.cache/pytest -n $(JOBS)
 
 # Ansible insists on UTF-8, which bare containers do not set.
@@ -29,7 +32,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test unit integration faults full lint lint-basic build clean
+.PHONY: help demo sandbox test unit integration faults full lint lint-basic sanity smoke matrix docs build release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,23 +56,40 @@ faults: $(VENV)/.test ## rotations under faults: over real HTTP, raced, and kill
 	$(PYTEST) tests/faults $(ARGS)
 
 full: export MULTICART_FULL := 1
-full: test ## all tests, also those that are too long for every run
-
-lint: lint-basic ## every linter: also yamllint and ansible-lint
-	$(BIN)/yamllint --strict -d '{extends: default, rules: {line-length: {max: 120}, comments: {min-spaces-from-content: 1}}}' \
-	  galaxy.yml meta changelogs playbooks roles tests
-	PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS)" \
-	  ansible-lint --offline -q --skip-list run-once playbooks roles # run-once: the plays set their strategy
+full: test lint sanity matrix docs ## all that there is, also what is too long for every run
 
 lint-basic: $(VENV)/.lint | $(LINK) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(COLLECTIONS) && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml \
 	  -p ansible_collections.multicart.keys.plugins
-	$(BIN)/mypy -p tests.sandbox -p tests.demo
+	$(BIN)/mypy -p tests.sandbox -p tests.demo -p tests.tools
+
+lint: lint-basic $(VENV)/.tools build ## every linter, and the import into Galaxy
+	$(BIN)/yamllint --strict .
+	$(BIN)/reuse lint --lines
+	$(BIN)/antsibull-changelog lint
+	cd $(LINK) && $(CURDIR)/$(BIN)/antsibull-docs lint-collection-docs --plugin-docs .
+	PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS)" ansible-lint --offline -q
+	$(NOX) galaxy
+
+sanity: $(VENV)/.tools build ## ansible-test: sanity, units and integration, with the oldest and the newest rules
+	$(NOX) ansible_test -- $(ARGS)
+
+smoke: $(VENV)/.tools | $(LINK) ## a few integration tests on the oldest and the newest ansible-core
+	$(NOX) "matrix(python='3.12', core='2.16')" "matrix(python='3.12', core='2.21')" -- $(SMOKE)
+
+matrix: $(VENV)/.tools | $(LINK) ## tests on every ansible-core, modules on every Python of managed hosts, and molecule
+	$(NOX) matrix targets molecule
+
+docs: $(VENV)/.tools | $(LINK) ## the documentation as a site, in .cache/docs/html
+	$(NOX) docs
 
 build: $(VENV)/.demo ## build the collection's tarball into .cache/dist
-	@$(BIN)/ansible-galaxy collection build --force --output-path .cache/dist
+	@$(BIN)/python -m tests.tools.tarball . .cache/dist
+
+release: $(VENV)/.tools ## write the changelog and build the tarball of a release: make release VERSION=1.2.3
+	@$(BIN)/python -m tests.tools.release $(VERSION)
 
 clean: ## remove .venv and .cache
 	rm -rf $(VENV) .cache
@@ -86,7 +106,8 @@ $(VENV)/.made:
 $(VENV)/.demo: tests/requirements/demo.txt tests/sandbox/requirements.txt | $(VENV)/.made
 $(VENV)/.test: tests/requirements/test.txt $(VENV)/.demo
 $(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.test
-$(VENV)/.demo $(VENV)/.test $(VENV)/.lint:
+$(VENV)/.tools: tests/requirements/tools.txt $(VENV)/.lint
+$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.tools:
 	@echo "Installing $< ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
