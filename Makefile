@@ -32,7 +32,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test unit integration faults full lint lint-basic sanity smoke matrix docs build release clean
+.PHONY: help demo sandbox test unit integration faults full lint lint-basic sanity smoke matrix molecule docs build release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,7 +56,7 @@ faults: $(VENV)/.test ## rotations under faults: over real HTTP, raced, and kill
 	$(PYTEST) tests/faults $(ARGS)
 
 full: export MULTICART_FULL := 1
-full: test lint sanity matrix docs ## all that there is, also what is too long for every run
+full: test lint sanity matrix molecule docs ## all that there is, also what is too long for every run
 
 lint-basic: $(VENV)/.lint | $(LINK) ## ruff and mypy
 	$(BIN)/ruff check .
@@ -79,8 +79,11 @@ sanity: $(VENV)/.tools build ## ansible-test: sanity, units and integration, wit
 smoke: $(VENV)/.tools | $(LINK) ## a few integration tests on the oldest and the newest ansible-core
 	$(NOX) "matrix(python='3.12', core='2.16')" "matrix(python='3.12', core='2.21')" -- $(SMOKE)
 
-matrix: $(VENV)/.tools | $(LINK) ## tests on every ansible-core, modules on every Python of managed hosts, and molecule
-	$(NOX) matrix targets molecule
+matrix: $(VENV)/.tools | $(LINK) ## tests on every ansible-core, and modules on every Python of managed hosts
+	$(NOX) matrix targets
+
+molecule: $(VENV)/.tools | $(LINK) ## the molecule scenario, against the stand-in
+	$(NOX) molecule
 
 docs: $(VENV)/.tools | $(LINK) ## the documentation as a site, in .cache/docs/html
 	$(NOX) docs

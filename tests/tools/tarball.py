@@ -21,14 +21,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+GALAXY = Path(sys.executable).with_name("ansible-galaxy")
 _Members = dict[str, tuple[tarfile.TarInfo, bytes]]
 
 
 def build(collection: Path, output: Path) -> None:
     """Build the collection into the directory, as ``NAMESPACE-NAME-VERSION.tar.gz``."""
-    galaxy = Path(sys.executable).with_name("ansible-galaxy")
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([galaxy, "collection", "build", "--output-path", folder], cwd=collection, check=True)
+        subprocess.run([GALAXY, "collection", "build", "--output-path", folder], cwd=collection, check=True)
         (raw,) = Path(folder).iterdir()
         members = _read(raw)
         output.mkdir(parents=True, exist_ok=True)
