@@ -32,7 +32,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test unit integration faults full lint lint-basic sanity smoke matrix molecule docs build release clean
+.PHONY: help demo sandbox test unit integration faults full lint lint-basic yamllint reuse sanity smoke matrix molecule docs build release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -65,9 +65,13 @@ lint-basic: $(VENV)/.lint | $(LINK) ## ruff and mypy
 	  -p ansible_collections.multicart.keys.plugins
 	$(BIN)/mypy -p tests.sandbox -p tests.demo -p tests.tools
 
-lint: lint-basic $(VENV)/.tools build ## every linter, and the import into Galaxy
+yamllint: $(VENV)/.tools
 	$(BIN)/yamllint --strict .
+
+reuse: $(VENV)/.tools
 	$(BIN)/reuse lint --lines
+
+lint: lint-basic yamllint reuse build ## every linter, and the import into Galaxy
 	$(BIN)/antsibull-changelog lint
 	cd $(LINK) && $(CURDIR)/$(BIN)/antsibull-docs lint-collection-docs --plugin-docs .
 	PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS)" ansible-lint --offline -q

@@ -15,6 +15,6 @@ html_show_sphinx = False
 pygments_style = "ansible"
 root_doc = "index"
 nitpicky = True
-# References to the documentation of Ansible are links to its site, of which nothing is fetched: `make docs` works offline.
+# Nothing is fetched from the site of Ansible: `make docs` works offline, and references to there are plain text.
 intersphinx_mapping: dict[str, tuple[str, None]] = {}
 nitpick_ignore_regex = [("std:ref", r"ansible_collections\.ansible\..*")]

@@ -88,6 +88,8 @@ class Stage:
             (tools / name).write_text(f'#!/bin/sh\necho {name} "$@" >>{self.log}\n')
             (tools / name).chmod(0o755)
         fleet.env["PATH"] = f"{tools}:{os.environ['PATH']}"
+        # The hosts are this machine: facts would have the controller's environment, and with it the token.
+        fleet.env["ANSIBLE_GATHERING"] = "explicit"
         (fleet.folder / "myapp-config.json.j2").write_text('{"key": "{{ multicart_key }}"}\n')
 
     def translate(self, text: str) -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -51,7 +52,10 @@ def _number(version: str) -> tuple[int, ...]:
 
 
 def _changelog(root: Path, command: str) -> None:
-    subprocess.run([Path(sys.executable).with_name("antsibull-changelog"), command], cwd=root, check=True)
+    # It calls the ansible-doc that it finds on the PATH.
+    tools = Path(sys.executable).parent
+    env = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    subprocess.run([tools / "antsibull-changelog", command], cwd=root, env=env, check=True)
 
 
 def main() -> int:
