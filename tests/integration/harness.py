@@ -349,8 +349,9 @@ class Fleet:
         ours = self.folder / "hosts"
         for path in _files(self.folder):
             if ours not in path.parents or path.name.startswith("."):
-                text = path.read_bytes().decode("utf-8", "replace")
-                assert not _found(pieces, text), f"a secret was left in {path} by {run.command}"
+                with contextlib.suppress(FileNotFoundError):  # of another run, which has ended meanwhile
+                    text = path.read_bytes().decode("utf-8", "replace")
+                    assert not _found(pieces, text), f"a secret was left in {path} by {run.command}"
 
 
 def _pieces(secrets: set[str]) -> set[str]:
