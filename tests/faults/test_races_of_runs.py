@@ -143,11 +143,14 @@ MEETINGS = {
         ("before-its-request", "rotate", False, True, 1),
         ("before-its-answer", "rotate", True, True, 2),
         ("with-a-key-that-dies-at-once", "read-back", True, False, 2),
-        ("before-its-proof", "prove-new", False, False, 2),
     )
     for deploys in (True, False)
-} | {"after-its-proof-deployed": Meeting("prove-old", False, True, False, 2)}
-"""Without a deployment after its proof, rotate.yml has told the truth, and the rest is the other's to do."""
+} | {
+    "before-its-proof-deployed": Meeting("prove-new", False, True, True, 2),
+    "before-its-proof-not-deployed": Meeting("prove-new", False, False, False, 2),
+    # Not deployed, it would be none of this run's business any more: it has proven what it says.
+    "after-its-proof-deployed": Meeting("prove-old", False, True, False, 2),
+}
 TELLING = ("before-its-request-not-deployed",)
 
 
