@@ -27,8 +27,8 @@ from tests.integration.harness import Fleet, Run, fingerprint
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account
 
-SECONDS = 100.0
-PATIENT = {"MULTICART_TIMEOUT": "100"}
+SECONDS = 300.0  # in which whole runs end on a very busy machine
+PATIENT = {"MULTICART_TIMEOUT": "300"}
 
 SLICES = 3
 
@@ -151,7 +151,7 @@ MEETINGS = {
     # Not deployed, it would be none of this run's business any more: it has proven what it says.
     "after-its-proof-deployed": Meeting("prove-old", False, True, False, 2),
 }
-TELLING = ("before-its-request-not-deployed",)
+TELLING = ("with-a-key-that-dies-at-once-not-deployed",)
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,13 @@ NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 CLOSED = Record(open=False, retire=DEAD, held=LIVE)
 OPEN_FOR_LIVE = Record(open=True, retire=LIVE, held=LIVE)
 OPEN_FOR_DEAD = Record(open=True, retire=DEAD, held=LIVE)
-OVERWRITTEN = Record(open=True, retire=LIVE, held=DEAD, restart=True)
 
 CURRENT = File(PATH, (LIVE,))
 STALE = File(PATH, (DEAD,))
 MISSING = File(PATH)
 UNKNOWN = File(PATH, unknown=True)
 BEGUN = File(PATH, (LIVE,), record=OPEN_FOR_LIVE)
+OVERWRITTEN = File(PATH, (DEAD,), record=Record(open=True, retire=LIVE, held=DEAD, restart=True))
 READ_ONLY = File(PATH, (LIVE,), why_not="read-only")
 
 
