@@ -30,10 +30,11 @@ ROW = 22
 PICTURE = 960
 """Pixels that the rows without names share, though each has one at least."""
 
-READY_WIDTH = 10.0
+READY_WIDTH = 12.0
 """Percent of the width for what came before the rotation, which has a scale of its own."""
 
-_GAP = 18  # pixels between those that are not done and the others
+BAND = 20
+"""So many rows with names are drawn as one, so that a printed page does not end within a row."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Row:
-    """One consumer in the picture; pixels from the top."""
+    """One consumer in the picture; pixels from the top of its band."""
 
     line: Line
     top: int
@@ -71,24 +72,44 @@ class Tick:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """The timeline."""
+class Band:
+    """Rows that are drawn together.
+
+    :ivar counts: number and place of some rows, where they are too low for names.
+    :ivar apart: whether there is a gap above it.
+    """
 
     rows: Sequence[Row]
-    ticks: Sequence[Tick]
     counts: Sequence[tuple[int, int]]
-    height: int
+    apart: bool
+
+    @property
+    def height(self) -> int:
+        return self.rows[-1].top + self.rows[-1].height
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The timeline.
+
+    :ivar zero: where the rotation is, in percent from the left.
+    :ivar ready: how long before it the first consumer was found ready.
+    """
+
+    bands: Sequence[Band]
+    ticks: Sequence[Tick]
     zero: float
-    ready: Tick | None
+    ready: str | None
     expected: Tick | None
 
     @property
-    def restarts(self) -> bool:
-        return any(bar.kind == "restart" for row in self.rows for bar in row.bars)
+    def kinds(self) -> set[str]:
+        """What there is to explain."""
+        return {bar.kind for band in self.bands for row in band.rows for bar in row.bars}
 
     @property
-    def checks(self) -> bool:
-        return any(bar.kind == "check" for row in self.rows for bar in row.bars)
+    def named(self) -> bool:
+        return any(row.named for band in self.bands for row in band.rows)
 
 
 def picture_of(report: Report) -> Picture | None:
@@ -97,14 +118,11 @@ def picture_of(report: Report) -> Picture | None:
     if report.rotated_at is None or not lines:
         return None
     scale = _Scale(lines, report.expected)
-    rows, height = _rows(lines, scale)
     return Picture(
-        rows=rows,
+        bands=list(_bands(lines, scale)),
         ticks=list(scale.ticks()),
-        counts=list(_counts(rows)),
-        height=height,
         zero=scale.zero,
-        ready=Tick(0.0, f"−{seconds(-scale.first)}") if scale.first else None,
+        ready=f"−{seconds(-scale.first)}" if scale.first else None,
         expected=Tick(scale.x(report.expected), seconds(report.expected)) if report.expected else None,
     )
 
@@ -130,15 +148,16 @@ class _Scale:
             yield Tick(self.x(number * step), f"{number * step:g} s")
 
 
-def _rows(lines: Sequence[Line], scale: _Scale) -> tuple[list[Row], int]:
-    rows, top = [], 0
-    for group in ([line for line in lines if not line.done], [line for line in lines if line.done]):
-        height = ROW if len(group) <= NAMED else max(1, min(ROW // 2, PICTURE // len(group)))
-        top += _GAP if rows and group else 0
-        for line in group:
-            rows.append(_row(line, top, height, scale))
-            top += height
-    return rows, top
+def _bands(lines: Sequence[Line], scale: _Scale) -> Iterator[Band]:
+    unfinished = [line for line in lines if not line.done]
+    for group in (unfinished, [line for line in lines if line.done]):
+        named = len(group) <= NAMED
+        height = ROW if named else max(1, min(ROW // 2, PICTURE // len(group)))
+        size = BAND if named else len(group)
+        for first in range(0, len(group), size):
+            rows = [_row(line, at * height, height, scale) for at, line in enumerate(group[first : first + size])]
+            counts = [] if named else list(_counts(rows))
+            yield Band(rows, counts, apart=bool(unfinished) and group is not unfinished and first == 0)
 
 
 def _row(line: Line, top: int, height: int, scale: _Scale) -> Row:
@@ -169,13 +188,9 @@ def _bar(kind: str, since: float, until: float, scale: _Scale) -> Bar:
 
 
 def _counts(rows: Sequence[Row]) -> Iterator[tuple[int, int]]:
-    """Number the rows that are too low for a name, here and there."""
-    low = [row for row in rows if not row.named]
-    step = max(1, 10 ** math.floor(math.log10(max(len(low), 1)))) // 4 or 1
-    for number, row in enumerate(low, 1):
-        if number == 1 or number % step == 0:
-            if number == 1 or row.top - low[0].top >= ROW:
-                yield number, row.top
+    """Number some of the rows."""
+    step = next(step for step in (20, 50, 100, 500, 5000, len(rows)) if len(rows) <= 12 * step)
+    yield from ((number, row.top) for number, row in enumerate(rows, 1) if number == 1 or number % step == 0)
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -237,6 +252,6 @@ def page(report: Report) -> str:
         headline=headline(report),
         moment=moment,
         events=EVENTS,
-        known=UNKNOWN,
+        known=not any(line.state == UNKNOWN for line in report.lines),
         row_height=ROW,
     )

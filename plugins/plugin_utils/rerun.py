@@ -22,7 +22,6 @@ MANY = 20
 
 # Name among Ansible's parsed options, and how it is written. What these hold are names, paths and numbers.
 _TOLD = {
-    "inventory": "-i",
     "remote_user": "--user",
     "private_key_file": "--private-key",
     "connection": "--connection",
@@ -47,7 +46,7 @@ _NAMED = {
     "scp_extra_args": "--scp-extra-args",
     "sftp_extra_args": "--sftp-extra-args",
 }
-OPTIONS = (*_TOLD, *_NAMED, "args", "subset")
+OPTIONS = (*_TOLD, *_NAMED, "args", "inventory", "subset")
 """Ansible's parsed options that this module looks at."""
 
 _PLAIN_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\Z")
@@ -97,9 +96,11 @@ def again(how: Invocation) -> Rerun:
 
 def _rerun(how: Invocation, playbooks: list[str], limit: list[str], told: Mapping[str, re.Pattern[str]]) -> Rerun:
     given = {name: value for name, value in how.options.items() if value and value != how.defaults.get(name)}
-    words = ["ansible-playbook", *playbooks, *limit]
+    inventory = _written("-i", given.get("inventory", ()))
+    words = ["ansible-playbook", *inventory, *playbooks]
     for name, option in _TOLD.items():
-        words += _written(option, given[name]) if name in given else []
+        words += _written(option, given.get(name, ()))
+    words += limit
     left = []
     for name in how.extra:
         value = how.variables.get(name, "")
