@@ -30,6 +30,10 @@ class FleetAction(ControllerAction):
     _need_all = False
     """Whether consumers that are left out of the play count."""
 
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        self._looked_up: dict[str, dict[str, Any]] = {}
+        return super().run(tmp, task_vars)
+
     def _fleet(self, *looks: str) -> list[fleet.Consumer]:
         """Return the consumers of this run's account, each from the first of the looks that registered its files."""
         names = [name for name in self._consumers() if not self._is_of_other_account(name)]
@@ -46,9 +50,11 @@ class FleetAction(ControllerAction):
         return self._hostvars(host).get(name) or {}
 
     def _hostvars(self, host: str) -> dict[str, Any]:
-        # Raw, because templating the result of a skipped task warns of what ansible-core itself has put there.
-        variables: dict[str, Any] = self.variables["hostvars"].raw_get(host)
-        return variables
+        # Raw, because templating the result of a skipped task warns of what ansible-core itself has put there. Kept,
+        # because with a thousand hosts each look costs.
+        if host not in self._looked_up:
+            self._looked_up[host] = self.variables["hostvars"].raw_get(host)
+        return self._looked_up[host]
 
     def _consumers(self) -> list[str]:
         here = set(self.variables["ansible_play_hosts_all"])

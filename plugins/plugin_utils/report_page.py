@@ -33,7 +33,7 @@ PICTURE = 960
 READY_WIDTH = 12.0
 """Percent of the width for what came before the rotation, which has a scale of its own."""
 
-BAND = 20
+BAND = 10
 """So many rows with names are drawn as one, so that a printed page does not end within a row."""
 
 
