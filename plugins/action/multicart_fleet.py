@@ -20,6 +20,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import
     PLAN,
     PROOF,
     READ,
+    REPORT,
     ROTATION,
     SEEN,
     WRITTEN,
@@ -42,7 +43,7 @@ class ActionModule(FleetAction):
             "check": self._check,
             "plan": self._plan,
             "interlock": self._interlock,
-            "judge": self._judge,
+            "judge": self._judge_and_name_report,
             "audit": self._audit,
             "diagnose": self._diagnose,
         }
@@ -103,6 +104,17 @@ class ActionModule(FleetAction):
         retire = self._options["retire"]
         fleet.refuse_unprepared(self._fleet(OPENED), retire)
         return {"msg": ["Every consumer is prepared."], "retire": retire}
+
+    def _judge_and_name_report(self) -> dict[str, Any]:
+        try:
+            judged = self._judge()
+        except MulticartError as error:
+            judged = failure(error)
+        report = self._registered(self.variables["inventory_hostname"], REPORT).get("html_path")
+        if report:
+            said = judged["msg"]
+            judged["msg"] = f"{said} Report: {report}" if isinstance(said, str) else [*said, f"Report: {report}"]
+        return judged
 
     def _judge(self) -> dict[str, Any]:
         here = self.variables["inventory_hostname"]

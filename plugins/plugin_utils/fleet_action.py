@@ -22,6 +22,7 @@ PLAN = "__multicart_rotate_plan"
 ROTATION = "__multicart_rotate_rotation"
 PROOF = "__multicart_rotate_proof"
 READ = "__multicart_rotate_read"
+REPORT = "__multicart_report_written"
 
 
 class FleetAction(ControllerAction):
