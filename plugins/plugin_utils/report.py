@@ -50,6 +50,7 @@ class Line:
     :ivar why: what is wrong with it; None: nothing, or nothing that is known.
     :ivar times: when each event happened, as far as it did.
     :ivar seconds: the same, relative to the rotation; empty without one.
+    :ivar changed: whether this run wrote or restarted anything there.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Line:
     why: str | None
     times: Mapping[str, datetime]
     seconds: Mapping[str, float]
+    changed: bool
 
     @property
     def done(self) -> bool:
@@ -116,8 +118,8 @@ class Report:
     @property
     def worth_keeping(self) -> bool:
         """Whether there is anything to tell: a run that found all in order and changed nothing has no story."""
-        wrote = any("written" in line.times for line in self.lines)
-        return self.outcome != NOT_NEEDED or self.reason is not None or wrote
+        changed = any(line.changed for line in self.lines)
+        return self.outcome != NOT_NEEDED or self.reason is not None or changed
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the role's README describes it: moments in UTC, durations in seconds."""
@@ -219,7 +221,8 @@ def line_of(consumer: Consumer, registered: Mapping[str, Any], run: Registered) 
     times = _times(registered)
     rotated_at = run.rotated_at
     seconds = {event: round((at - rotated_at).total_seconds(), 3) for event, at in times.items()} if rotated_at else {}
-    return Line(consumer.name, state, why, times, seconds)
+    changed = bool((registered.get("__multicart_deploy_written") or {}).get("changed"))
+    return Line(consumer.name, state, why, times, seconds, changed)
 
 
 def _state(consumer: Consumer, registered: Mapping[str, Any], run: Registered) -> tuple[str, str | None]:
