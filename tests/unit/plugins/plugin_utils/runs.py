@@ -47,10 +47,16 @@ def holding(key: str, **times: float) -> dict[str, Any]:
     return {"files": [file], "times": {event: at(seconds) for event, seconds in times.items()}}
 
 
-def host(written: float | None = None, **more: Any) -> dict[str, Any]:
-    """Return what the tasks registered on a host that was written so many seconds after the rotation, or never."""
-    registered = {"__multicart_deploy_seen": holding(OLD, ready=-5)}
-    if written is not None:
+def host(written: float | Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """Return what the tasks registered on a host.
+
+    :param written: when it was written, in seconds after the rotation, or the result itself; None: it was not.
+    :param more: further results, by the ends of their names.
+    """
+    registered: dict[str, Any] = {"__multicart_deploy_seen": holding(OLD, ready=-5)}
+    if isinstance(written, Mapping):
+        registered["__multicart_deploy_written"] = written
+    elif written is not None:
         registered["__multicart_deploy_written"] = {**holding(NEW, written=written), "changed": True}
     return {**registered, **{f"__multicart_deploy_{name}": result for name, result in more.items()}}
 
