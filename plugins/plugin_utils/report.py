@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import MASK, is_fingerprint
@@ -267,5 +267,5 @@ def verdict(run: Registered, lines: Sequence[Line]) -> tuple[str | None, str | N
 
 def in_order(lines: Sequence[Line]) -> list[Line]:
     """Sort the consumers: those that are not done first, then in the order in which they were written."""
-    late = max((at for line in lines for at in line.times.values()), default=None)
-    return sorted(lines, key=lambda line: (line.done, line.times.get("written") or late or 0, line.name))
+    never = datetime.max.replace(tzinfo=timezone.utc)
+    return sorted(lines, key=lambda line: (line.done, line.times.get("written", never), line.name))

@@ -90,7 +90,7 @@ def test_what_is_left_to_do_is_on_the_page() -> None:
     st.sampled_from([2, 1000]),
 )
 def test_every_row_is_in_the_picture_once_within_it_and_in_order(writes: list[tuple[float, str]], named: int) -> None:
-    fates = {"well": lambda at: host(at), "sick": lambda at: host(at, **SICK), "gone": lambda at: host(**UNREACHABLE)}
+    fates = {"well": host, "sick": lambda at: host(at, **SICK), "gone": lambda at: host(**UNREACHABLE)}
     report = report_of({f"web{number}": fates[how](at) for number, (at, how) in enumerate(writes)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report_page, "NAMED", named)

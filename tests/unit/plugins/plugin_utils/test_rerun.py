@@ -31,7 +31,7 @@ def started(*arguments: str, **variables: str) -> rerun.Invocation:
 def test_the_hosts_are_named_and_the_options_that_matter_repeated() -> None:
     how = started(
         *("multicart.keys.rotate", "-i", "a b.yml", "-i", "more/", "-b", "--become-user", "root", "-f", "30", "-J"),
-        *("--vault-id", "ops@prompt", "--private-key", "/k", "-e", "multicart_hosts=web:!web7", "-e", "@file.yml"),
+        *("--vault-id", "ops@prompt", "--private-key", "/k", "-e", "multicart_hosts=web:!web7", "-e", "@/file.yml"),
         *("-e", "multicart_rotate_confirm=true", "-e", f"multicart_password={CANARY}"),
         *("--ssh-common-args", f"-o ProxyCommand='sshpass -p {CANARY}'"),
         multicart_hosts="web:!web7",
@@ -41,7 +41,7 @@ def test_the_hosts_are_named_and_the_options_that_matter_repeated() -> None:
     assert shlex.split(again.command) == [
         *("ansible-playbook", "-i", "a b.yml", "-i", "more/", "multicart.keys.deploy", "--private-key", "/k"),
         *("--forks", "30", "--become", "--become-user", "root", "--vault-id", "ops@prompt", "--ask-vault-password"),
-        *("--limit", "web1,web2", "-e", "multicart_hosts=web:!web7", "-e", "@file.yml"),
+        *("--limit", "web1,web2", "-e", "multicart_hosts=web:!web7", "-e", "@/file.yml"),
     ]
     assert list(again.give_again) == ["-e multicart_password=…", "--ssh-common-args"]
     assert CANARY not in str(again)
