@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import
     FleetAction,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import REPORT, Options
-from ansible_collections.multicart.keys.plugins.plugin_utils.report import (
-    Registered,
-    Report,
-    in_order,
-    line_of,
-    verdict,
-)
+from ansible_collections.multicart.keys.plugins.plugin_utils.report import Registered, Report, Versions, report_of
 from ansible_collections.multicart.keys.plugins.plugin_utils.report_page import page
 
 
@@ -87,32 +82,21 @@ class ActionModule(FleetAction):
         here = self.variables["inventory_hostname"]
         run = Registered(*(self._registered(here, name) for name in (PLAN, ROTATION, PROOF, READ)))
         consumers = self._fleet(fleet.CLOSED, WRITTEN, OPENED, SEEN)
-        lines = in_order([line_of(consumer, self._hostvars(consumer.name), run) for consumer in consumers])
-        reason, message = verdict(run, lines)
-        return Report(
-            outcome=run.outcome,
-            reason=reason,
-            message=message,
-            account=str(self._templar.template(self.variables.get("multicart_deploy_account")) or DEFAULT_ACCOUNT),
-            old_key=run.old_key,
-            new_key=run.new_key,
-            new_key_works=run.proof.get("verified"),
-            old_key_rejected=run.proof.get("old_key_rejected"),
-            rotated_at=run.rotated_at,
-            expected=run.plan.get("expected_outage") if run.plan.get("step") == fleet.Step.ROTATE.value else None,
-            lines=lines,
-            rerun=self._rerun(run, [line.name for line in lines if not line.done]) if reason else None,
-            made_at=datetime.now(timezone.utc),
-            collection=VERSION,
-            core=core_version,
+        report = report_of(
+            run,
+            [(consumer, self._hostvars(consumer.name)) for consumer in consumers],
+            str(self._templar.template(self.variables.get("multicart_deploy_account")) or DEFAULT_ACCOUNT),
+            Versions(VERSION, core_version),
+            datetime.now(timezone.utc),
         )
+        return replace(report, rerun=self._rerun(run, report)) if report.reason else report
 
-    def _rerun(self, run: Registered, short: list[str]) -> rerun.Rerun:
+    def _rerun(self, run: Registered, report: Report) -> rerun.Rerun:
         how = self._invocation()
         # Without the variable, the consumers are the hosts of a play that this collection does not know.
-        if run.failure or not short or self._pattern() is None:
+        if run.failure or not report.unfinished or self._pattern() is None:
             return rerun.again(how)
-        return rerun.deploy(how, short)
+        return rerun.deploy(how, [line.name for line in report.unfinished])
 
     def _invocation(self) -> rerun.Invocation:
         cli = PlaybookCLI(["ansible-playbook"])

@@ -10,7 +10,7 @@ go on. Anything may be missing, because a host failed, was unreachable, or a run
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -72,6 +72,14 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Versions:
+    """Who made the report."""
+
+    collection: str
+    core: str
+
+
+@dataclass(frozen=True)
 class Report:
     """What a run did.
 
@@ -95,10 +103,9 @@ class Report:
     rotated_at: datetime | None
     expected: float | None
     lines: Sequence[Line]
-    rerun: Rerun | None
+    versions: Versions
     made_at: datetime
-    collection: str
-    core: str
+    rerun: Rerun | None = None
 
     @property
     def unfinished(self) -> list[Line]:
@@ -126,7 +133,7 @@ class Report:
         return {
             "format": FORMAT,
             "made_at": iso_time(self.made_at),
-            "versions": {"multicart.keys": self.collection, "ansible-core": self.core},
+            "versions": {"multicart.keys": self.versions.collection, "ansible-core": self.versions.core},
             "outcome": self.outcome,
             "reason": self.reason,
             "message": self.message,
@@ -169,12 +176,9 @@ class Registered:
         """What became of the key in this run."""
         if self.plan.get("step") != Step.ROTATE.value:
             return NOT_NEEDED
-        known = {outcome.value for outcome in Outcome}
         said = self.rotation.get("outcome")
-        if said in known:
-            return str(said)
-        # Skipped, or broken off before the action could say anything: nothing was sent.
-        return Outcome.UNCHANGED.value
+        # Without one it was skipped, or broken off before anything was sent.
+        return said if said in [outcome.value for outcome in Outcome] else Outcome.UNCHANGED.value
 
     @property
     def rotated_at(self) -> datetime | None:
@@ -194,12 +198,17 @@ class Registered:
         return None if replaced else _key({"fingerprint": self.plan.get("live")}, "")
 
     @property
+    def expected(self) -> float | None:
+        """Seconds that the window was expected to last."""
+        seconds = self.plan.get("expected_outage")
+        return float(seconds) if self.outcome != NOT_NEEDED and isinstance(seconds, (int, float)) else None
+
+    @property
     def failure(self) -> tuple[str, str] | None:
         """Reason and message of the step of the rotation that failed; None: none did."""
         for result in (self.rotation, self.proof, self.read):
             if result.get("failed"):
-                known = {reason.value for reason in Reason}
-                if result.get("reason") in known:
+                if result.get("reason") in [reason.value for reason in Reason]:
                     return str(result["reason"]), str(result.get("msg") or "")
                 # Without a reason it is core's own text, which may quote anything.
                 return Reason.INTERNAL_ERROR.value, ADVICE[Reason.INTERNAL_ERROR]
@@ -213,6 +222,10 @@ def _key(result: Mapping[str, Any], prefix: str) -> Key | None:
         return None
     shown = isinstance(masked, str) and masked.endswith(f".{MASK}") and masked.count(".") == 1
     return Key(str(masked) if shown else None, str(fingerprint))
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def line_of(consumer: Consumer, registered: Mapping[str, Any], run: Registered) -> Line:
@@ -269,3 +282,33 @@ def in_order(lines: Sequence[Line]) -> list[Line]:
     """Sort the consumers: those that are not done first, then in the order in which they were written."""
     never = datetime.max.replace(tzinfo=timezone.utc)
     return sorted(lines, key=lambda line: (line.done, line.times.get("written", never), line.name))
+
+
+def report_of(
+    run: Registered,
+    hosts: Iterable[tuple[Consumer, Mapping[str, Any]]],
+    account: str,
+    versions: Versions,
+    made_at: datetime,
+) -> Report:
+    """Tell what a run did.
+
+    :param hosts: each consumer as it was last looked at, and all that the tasks registered on it.
+    """
+    lines = in_order([line_of(consumer, registered, run) for consumer, registered in hosts])
+    reason, message = verdict(run, lines)
+    return Report(
+        outcome=run.outcome,
+        reason=reason,
+        message=message,
+        account=account,
+        old_key=run.old_key,
+        new_key=run.new_key,
+        new_key_works=_flag(run.proof.get("verified")),
+        old_key_rejected=_flag(run.proof.get("old_key_rejected")),
+        rotated_at=run.rotated_at,
+        expected=run.expected,
+        lines=lines,
+        versions=versions,
+        made_at=made_at,
+    )

@@ -6,18 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import consumer_from
-from ansible_collections.multicart.keys.plugins.plugin_utils.report import (
-    Registered,
-    Report,
-    in_order,
-    line_of,
-    verdict,
-)
+from ansible_collections.multicart.keys.plugins.plugin_utils.report import Registered, Report, Versions, report_of
 from ansible_collections.multicart.keys.plugins.plugin_utils.rerun import Rerun
 
 START = datetime(2026, 6, 20, 3, tzinfo=timezone.utc)
@@ -65,35 +60,15 @@ UNREACHABLE = {"written": {"unreachable": True, "msg": "no route"}}
 SICK = {"health": {"failed": True, "reason": "unhealthy", "msg": "It is not healthy."}}
 
 
-def report_of(
-    hosts: Mapping[str, Mapping[str, Any]],
-    run: Registered = DONE,
-    rerun: Rerun | None = None,
-    made_at: datetime = START + timedelta(minutes=1),
-) -> Report:
-    """Return the report of a run, put together as the action does."""
-    lines = []
-    for name, registered in hosts.items():
-        looks: Sequence[Mapping[str, Any]] = [
-            registered.get(f"__multicart_deploy_{look}") or {} for look in ("written", "seen")
-        ]
-        consumer = consumer_from(name, next((look for look in looks if "files" in look), looks[0]))
-        lines.append(line_of(consumer, registered, run))
-    lines = in_order(lines)
-    return Report(
-        outcome=run.outcome,
-        reason=verdict(run, lines)[0],
-        message=verdict(run, lines)[1],
-        account="default",
-        old_key=run.old_key,
-        new_key=run.new_key,
-        new_key_works=run.proof.get("verified"),
-        old_key_rejected=run.proof.get("old_key_rejected"),
-        rotated_at=run.rotated_at,
-        expected=run.plan.get("expected_outage"),
-        lines=lines,
-        rerun=rerun,
-        made_at=made_at,
-        collection="1.0.0",
-        core="2.21.5",
-    )
+def told_of(hosts: Mapping[str, Mapping[str, Any]], run: Registered = DONE, rerun: Rerun | None = None) -> Report:
+    """Return the report of a run, from what was registered on each host."""
+    looks = {
+        name: [registered.get(f"__multicart_deploy_{look}") or {} for look in ("written", "seen")]
+        for name, registered in hosts.items()
+    }
+    consumers = [
+        (consumer_from(name, next((look for look in found if "files" in look), found[0])), hosts[name])
+        for name, found in looks.items()
+    ]
+    report = report_of(run, consumers, "default", Versions("1.0.0", "2.21.5"), START + timedelta(minutes=1))
+    return replace(report, rerun=rerun)

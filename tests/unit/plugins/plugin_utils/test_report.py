@@ -28,7 +28,7 @@ from tests.unit.plugins.plugin_utils.runs import (
     UNREACHABLE,
     holding,
     host,
-    report_of,
+    told_of,
 )
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -46,7 +46,7 @@ LOST = {"failed": True, "outcome": "unknown", "reason": "unreachable", "msg": "N
 
 def test_a_run_in_which_all_went_well() -> None:
     times = holding(NEW, written=1.25, restarted=2.5)
-    report = report_of(
+    report = told_of(
         {"b": host(written=times, health={"times": {"healthy": "2026-06-20T03:00:03.500Z"}}), "a": host(0.5)}
     )
     assert (report.outcome, report.reason, report.window, report.outage) == ("rotated", None, 1.25, 3.5)
@@ -56,7 +56,7 @@ def test_a_run_in_which_all_went_well() -> None:
 
 
 def test_who_is_not_done_comes_first_and_keeps_the_outage_open() -> None:
-    report = report_of({"a": host(1), "sick": host(2, **SICK), "gone": host(**UNREACHABLE)})
+    report = told_of({"a": host(1), "sick": host(2, **SICK), "gone": host(**UNREACHABLE)})
     assert [(line.name, line.state, line.why) for line in report.lines] == [
         ("sick", "stale", "It is not healthy"),
         ("gone", "stale", "it is unreachable"),
@@ -90,7 +90,7 @@ def test_who_is_not_done_comes_first_and_keeps_the_outage_open() -> None:
 def test_what_a_consumer_that_was_only_looked_at_means(
     run: Registered, told: tuple[str, str | None, str | None], state: str
 ) -> None:
-    report = report_of({"web": host()}, run)
+    report = told_of({"web": host()}, run)
     live = report.new_key.fingerprint if report.new_key else None
     reason = "not_current" if told[1] is None and state != "current" else told[1]
     assert (report.outcome, report.reason, live) == (told[0], reason, told[2])
@@ -99,7 +99,7 @@ def test_what_a_consumer_that_was_only_looked_at_means(
 
 def test_a_run_that_only_finished_another_has_no_window() -> None:
     run = Registered({"step": "deploy"}, {}, {}, PROVEN)
-    report = report_of({"web": host(3)}, run)
+    report = told_of({"web": host(3)}, run)
     assert (report.window, report.outage, report.lines[0].seconds) == (None, None, {})
     assert list(report.lines[0].times) == ["ready", "written"]
     assert report.worth_keeping
@@ -107,12 +107,12 @@ def test_a_run_that_only_finished_another_has_no_window() -> None:
 
 def test_a_run_that_found_all_in_order_is_not_worth_a_report() -> None:
     run = Registered({"step": "deploy"}, {}, {}, PROVEN)
-    assert not report_of({"web": host(written=holding(NEW, written=1))}, run).worth_keeping
-    assert report_of({"web": host(**UNREACHABLE)}, run).worth_keeping
+    assert not told_of({"web": host(written=holding(NEW, written=1))}, run).worth_keeping
+    assert told_of({"web": host(**UNREACHABLE)}, run).worth_keeping
 
 
 def test_a_fleet_without_consumers_is_told_too() -> None:
-    assert report_of({}).reason == "no_consumers"
+    assert told_of({}).reason == "no_consumers"
 
 
 # --- what is never told ---------------------------------------------------------------------------
@@ -128,16 +128,16 @@ TEXT = st.sampled_from([CANARY, f"173axcs.{CANARY}", f"{CANARY}.{'â€¢' * 16}.{'â
     )
 )
 def test_nothing_goes_on_that_is_neither_mask_nor_fingerprint_nor_moment(wrong: dict[str, Any]) -> None:
-    run = Registered({**PLAN, "why": CANARY}, {**ROTATED, **wrong}, {}, {**wrong, "msg": CANARY})
+    run = Registered({**PLAN, "why": CANARY}, {**ROTATED, **wrong}, wrong, {**wrong, "msg": CANARY})
     written = {**holding(NEW), "times": {"written": CANARY}, "stdout": CANARY}
     registered = host(written, health={"msg": CANARY})
-    report = report_of({"web": registered}, run)
+    report = told_of({"web": registered}, run)
     assert CANARY not in json.dumps(report.to_json())
 
 
 def test_a_failure_without_a_reason_does_not_speak() -> None:
     run = Registered(PLAN, {"failed": True, "msg": CANARY, "exception": CANARY}, {}, {})
-    report = report_of({"web": host(written={"failed": True, "msg": CANARY})}, run)
+    report = told_of({"web": host(written={"failed": True, "msg": CANARY})}, run)
     assert report.reason == "internal_error"
     assert CANARY not in json.dumps(report.to_json())
 
@@ -155,14 +155,14 @@ def test_times_of_any_shape_break_nothing(seen: Any, written: Any, healthy: Any)
         "__multicart_deploy_written": {**holding(NEW), "times": written},
         "__multicart_deploy_health": {"skipped": True, "times": healthy},
     }
-    report = report_of({"web": registered, "other": {}})
+    report = told_of({"web": registered, "other": {}})
     assert json.loads(json.dumps(report.to_json()))["consumers"]["total"] == 2
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e5), st.booleans()), max_size=12))
 def test_the_window_ends_with_the_last_write_and_the_outage_not_before(writes: list[tuple[float, bool]]) -> None:
     hosts = {f"web{number}": host(at, **({} if well else SICK)) for number, (at, well) in enumerate(writes)}
-    report = report_of(hosts)
+    report = told_of(hosts)
     assert len(report.lines) == len(hosts) and {line.name for line in report.lines} == set(hosts)
     assert [line.done for line in report.lines] == sorted(line.done for line in report.lines)
     done = [line.seconds["written"] for line in report.lines if line.done]
@@ -179,7 +179,7 @@ def test_the_window_ends_with_the_last_write_and_the_outage_not_before(writes: l
 
 
 def test_the_readme_describes_exactly_the_fields_of_the_file() -> None:
-    found = report_of({"web": host(1)}).to_json()
+    found = told_of({"web": host(1)}).to_json()
     readme = (ROOT / "roles/multicart_report/README.md").read_text(encoding="utf-8").split("## The JSON file")[1]
     cells = re.findall(r"^\| (`.*?`) \|", readme, re.MULTILINE)
     described = {name for cell in cells for name in re.findall(r"`([a-z_\[\].]+)`", cell)} - {"field"}
@@ -187,5 +187,5 @@ def test_the_readme_describes_exactly_the_fields_of_the_file() -> None:
 
 
 def test_a_mask_is_told_with_its_key() -> None:
-    key = report_of({}).to_json()["old_key"]
+    key = told_of({}).to_json()["old_key"]
     assert key == {"masked": MASKED, "fingerprint": OLD}

@@ -17,7 +17,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.rerun import Rerun
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.plugins.plugin_utils.runs import PLAN, PROVEN, SICK, UNREACHABLE, host, report_of
+from tests.unit.plugins.plugin_utils.runs import PLAN, PROVEN, SICK, UNREACHABLE, host, told_of
 
 HOSTILE = ["<script>alert(1)</script>", "'\"><img src=x onerror=alert(1)>", "{{ 7*7 }}", "]]>", "&lt;b&gt;", "a" * 300]
 
@@ -62,7 +62,7 @@ def harmless(reader: Reader) -> bool:
 @given(st.lists(st.sampled_from(HOSTILE) | st.text("<>&\"'/a{}%#\\", min_size=1), unique=True, min_size=1, max_size=6))
 def test_no_name_gets_out_of_its_place(names: list[str]) -> None:
     hosts = {name: host(at) if at % 2 else host(**SICK) for at, name in enumerate(names)}
-    text = page(report_of(hosts, rerun=Rerun(f"ansible-playbook {names[0]}", names)))
+    text = page(told_of(hosts, rerun=Rerun(f"ansible-playbook {names[0]}", names)))
     reader = Reader(text)
     assert sorted(reader.names) == sorted(name.replace("\r", "\n") for name in names)
     assert harmless(reader)
@@ -71,14 +71,14 @@ def test_no_name_gets_out_of_its_place(names: list[str]) -> None:
 
 @pytest.mark.parametrize("run", [Registered(PLAN, {}, {}, {}), Registered({"step": "deploy"}, {}, {}, PROVEN)])
 def test_without_a_rotation_there_is_no_picture(run: Registered) -> None:
-    report = report_of({"web": host(1)}, run)
+    report = told_of({"web": host(1)}, run)
     assert picture_of(report) is None
     assert "<figure" not in page(report)
 
 
 def test_what_is_left_to_do_is_on_the_page() -> None:
     rerun = Rerun("ansible-playbook multicart.keys.deploy --limit gone", ["-e multicart_password=…"])
-    text = page(report_of({"web": host(1), "gone": host(**UNREACHABLE)}, rerun=rerun))
+    text = page(told_of({"web": host(1), "gone": host(**UNREACHABLE)}, rerun=rerun))
     assert rerun.command in text and "multicart_password=…" in text
     assert "Key rotated. 1 of 2 consumers are not done." in text
     assert 'class="open' in text
@@ -91,7 +91,7 @@ def test_what_is_left_to_do_is_on_the_page() -> None:
 )
 def test_every_row_is_in_the_picture_once_within_it_and_in_order(writes: list[tuple[float, str]], named: int) -> None:
     fates = {"well": host, "sick": lambda at: host(at, **SICK), "gone": lambda at: host(**UNREACHABLE)}
-    report = report_of({f"web{number}": fates[how](at) for number, (at, how) in enumerate(writes)})
+    report = told_of({f"web{number}": fates[how](at) for number, (at, how) in enumerate(writes)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report_page, "NAMED", named)
         picture = picture_of(report)
@@ -109,7 +109,7 @@ def test_every_row_is_in_the_picture_once_within_it_and_in_order(writes: list[tu
 
 
 def test_a_thousand_consumers_are_all_there() -> None:
-    report = report_of({f"web{at}": host(at / 10) for at in range(1000)})
+    report = told_of({f"web{at}": host(at / 10) for at in range(1000)})
     text = page(report)
     assert len(Reader(text).names) == 1000
     picture = picture_of(report)
@@ -126,5 +126,5 @@ def test_durations_read_well(value: float | None, shown: str) -> None:
 
 
 def test_nothing_is_loaded() -> None:
-    text = page(report_of({"web": host(1)}))
+    text = page(told_of({"web": host(1)}))
     assert not re.search(r"url\((?!#)|@import|https?:", text)
