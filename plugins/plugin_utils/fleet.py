@@ -238,11 +238,12 @@ def _choose(fleet: Sequence[Consumer], live: str, wanted: Wanted, now: datetime)
 
 
 def _age(records: Iterable[Record], live: str, now: datetime) -> timedelta | None:
-    since = [moment for record in records if record.held == live and (moment := _moment(record.since))]
+    since = [moment for record in records if record.held == live and (moment := parse_time(record.since))]
     return now - min(since) if since else None
 
 
-def _moment(text: str | None) -> datetime | None:
+def parse_time(text: str | None) -> datetime | None:
+    """Read a moment in ISO 8601; None: it is none, or has no time zone."""
     try:
         moment = datetime.fromisoformat((text or "").replace("Z", "+00:00"))
     except ValueError:
@@ -297,3 +298,9 @@ def stuck_at(registered: Mapping[str, Any]) -> str | None:
             # Without a reason it is core's own text, which may quote anything.
             return str(result["msg"]).rstrip(".") if "reason" in result else meaning
     return None
+
+
+def ended(consumer: Consumer, registered: Mapping[str, Any], live: str) -> str:
+    """Return how a consumer stands at the end of a run, and where it got stuck."""
+    stuck = stuck_at(registered)
+    return f"{State.STALE.value}: {stuck}" if stuck else standing(consumer, live)
