@@ -140,7 +140,7 @@ class Watched(Fleet):
             return [str(ANSIBLE_BIN / "ansible-playbook"), "-i", str(self.inventory), playbook, *arguments]
         base = self.folder / "runner"
         (base / "project").mkdir(parents=True, exist_ok=True)
-        told = ["--inventory", str(self.inventory), "--cmdline", shlex.join(arguments), "-p", playbook]
+        told = ["--inventory", str(self.inventory), f"--cmdline={shlex.join(arguments)}", "-p", playbook]
         return [sys.executable, "-m", "ansible_runner", "run", str(base), *told]
 
     def _watching(self) -> dict[str, str]:

@@ -1,0 +1,39 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The matrix: whatever is run, and whatever fails, no secret comes out where it should not be."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tests.leaks.conftest import MakeWatched
+from tests.leaks.scenario import Scenario
+from tests.leaks.scenarios_tasks import TASKS
+from tests.leaks.watched import STYLES, Style
+
+SCENARIOS = {**TASKS}
+
+
+def _cells() -> list[object]:
+    """Every scenario in every style; in the shorter form the most telling scenarios, each in the next style."""
+    turn = itertools.cycle(STYLES)
+    cells = []
+    for name, scenario in SCENARIOS.items():
+        quick = next(turn) if scenario.quick else None
+        for style in STYLES:
+            marks = [] if style is quick else [pytest.mark.full]
+            cells.append(pytest.param(scenario, style, id=f"{name}-{style.name}", marks=marks))
+    return cells
+
+
+@pytest.mark.parametrize(("scenario", "style"), _cells())
+def test_nothing_comes_out(scenario: Scenario, style: Style, watched: MakeWatched) -> None:
+    fleet = watched(style)
+    run = scenario.run(fleet)
+    if "--check" not in style.arguments:  # a prediction may be spared the failure
+        assert (run.green, run.reason or "") == (scenario.reason is None, scenario.reason or ""), run
+    assert [leak for leak in fleet.leaks() if leak.sink not in scenario.shown] == [], run
