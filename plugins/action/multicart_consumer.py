@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import time
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -19,8 +21,9 @@ from ansible_collections.multicart.keys.plugins.module_utils.record import diges
 from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import (
     STATE_DIR,
     FileSpec,
+    Steps,
     files_of,
-    refuse_bad_steps,
+    steps_of,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils.edge import IS_CORE_2_19, failure, options_of, this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
@@ -28,7 +31,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import CLOSED
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, rotated_at
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import CONNECTION, Connection
 from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import prefer_pipelining
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import utc_now
+from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import iso_time, utc_now
 
 # Before ansible-core 2.19 the lookup would convert what looks like data; since then naming that option is deprecated.
 _KEEP_TEXT: dict[str, Any] = {} if IS_CORE_2_19 else {"convert_data": False}
@@ -67,29 +70,45 @@ class ActionModule(ActionBase):
         if stuck:
             raise MulticartError(Reason.NOT_CURRENT, f"The record stays open: {stuck}.")
         host_files = files_of(variables, self._templar.template)
-        refuse_bad_steps(variables, self._templar.template)
+        steps = steps_of(variables, self._templar.template)
         files = host_files.own
         if not files:
             # Nothing to do there, so that it need not even be reachable.
             return {"files": [], "other_account": host_files.others, "restart_due": False}
-        arguments = dict(self._task.args, files=[spec.arguments() for spec in files])
-        state_dir = self._templar.template(variables.get(STATE_DIR))
-        if state_dir:
-            arguments["state_dir"] = state_dir
+        arguments = {**self._task.args, **_step_arguments(phase, steps)}
         live = None
-        if not arguments.get("replaced") and (phase == "write" or any(spec.template for spec in files)):
-            live = self._live_key(connection, phase)
+        if phase != "health":
+            arguments["files"] = [spec.arguments() for spec in files]
+            state_dir = self._templar.template(variables.get(STATE_DIR))
+            if state_dir:
+                arguments["state_dir"] = state_dir
+            if not arguments.get("replaced") and (phase == "write" or any(spec.template for spec in files)):
+                live = self._live_key(connection, phase)
         if live is not None:
             self._add_contents(arguments, files, live, variables)
         if live is not None and phase == "write":
             arguments.update(value=live.reveal(), since=rotated_at(connection, this_run()) or utc_now())
         prefer_pipelining(self, variables)
-        started = time.monotonic()
-        result = self._execute_module("multicart.keys.multicart_consumer", arguments, task_vars=variables)
-        result.update(seconds=round(time.monotonic() - started, 3), clock=time.monotonic())
+        result = self._execute(phase, arguments, variables)
         if phase == "write" and live is not None:
             result.update(live.describe())
-        return dict(result)
+        return result
+
+    def _execute(self, phase: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        began = time.monotonic()
+        if phase == "look":
+            # Opens the connection, so that how long the look takes foretells how long the write will.
+            self._low_level_execute_command("true", sudoable=False)
+        connected, computed = time.monotonic(), _computed()
+        result = dict(self._execute_module("multicart.keys.multicart_consumer", arguments, task_vars=variables))
+        ended, now = time.monotonic(), datetime.now(timezone.utc)
+        if phase == "look":
+            pace = {"began": began, "connected": connected, "ended": ended, "cpu": _computed() - computed}
+            result["pace"] = {name: round(value, 3) for name, value in pace.items()}
+        # How long ago is the host's to say, but not when: its clock may be wrong.
+        ago = result.pop("ago", {"ready": 0} if phase in ("look", "open") else {})
+        result["times"] = {name: iso_time(now - timedelta(seconds=seconds)) for name, seconds in ago.items()}
+        return {**result, "clock": ended}
 
     def _live_key(self, connection: Connection, phase: str) -> ApiKey | None:
         try:
@@ -127,3 +146,19 @@ class ActionModule(ActionBase):
                 f"The template {source} cannot be rendered ({cause}).",
                 "It is looked for beside the playbook and the inventory, and may be an absolute path.",
             ) from None
+
+
+def _step_arguments(phase: str | None, steps: Steps) -> dict[str, Any]:
+    if phase == "look":
+        return {"services": steps.services, "commands": steps.commands + steps.health}
+    if phase == "write":
+        return {"services": steps.services, "commands": steps.commands}
+    if phase == "health":
+        return {"commands": steps.health, "retries": steps.retries, "delay": steps.delay}
+    return {}
+
+
+def _computed() -> float:
+    """Return the CPU seconds of this worker, which is a process of its own for each task, and of its children."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime

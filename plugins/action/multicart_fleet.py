@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, try_credentials
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import FLEET, Options
+from ansible_collections.multicart.keys.plugins.plugin_utils.outage import foretell
 
 DEFAULT_HOSTS = "multicart_consumers"
 
@@ -80,26 +82,23 @@ class ActionModule(ControllerAction):
             self._options["retire"], self._options["force"], self._options["max_age"], self._options["budget"]
         )
         live = live_key(self._connection_options, this_run())
-        forks = int(self.variables.get("ansible_forks") or 1)
-        plan = fleet.make_plan(seen, live.fingerprint, wanted, forks)
+        paces = [consumer.pace for consumer in seen if consumer.pace]
+        outage = foretell(paces, int(self.variables.get("ansible_forks") or 1), os.cpu_count() or 1)
+        plan = fleet.make_plan(seen, live.fingerprint, wanted, outage)
         says = {
             fleet.Step.ROTATE: f"Will retire {live.masked} {plan.retire}: {plan.why}.",
             fleet.Step.DEPLOY: f"Nothing to rotate: {plan.why}. Bringing every consumer to the live key.",
             fleet.Step.CATCH_UP: f"Will not rotate: {plan.why}. Bringing every consumer to the live key first.",
         }[plan.step]
-        outage = fleet.expected_outage(seen, forks)
         lines = [f"{len(seen)} consumers are ready.", says]
         if plan.step is fleet.Step.ROTATE:
-            lines.append(
-                f"The last consumer is expected to hold the new key {outage:.1f} s after the old one has died, "
-                f"with {forks} forks; restarts come on top."
-            )
+            lines.append(outage.sentence)
         return {
             "msg": lines,
             "step": plan.step.value,
             "retire": plan.retire,
             "live": live.fingerprint,
-            "expected_outage": round(outage, 1),
+            "expected_outage": round(outage.seconds, 1),
         }
 
     def _interlock(self) -> dict[str, Any]:

@@ -7,12 +7,12 @@
 DOCUMENTATION = r"""
 module: multicart_consumer
 author: multicart.keys contributors (@multicart)
-short_description: Look at, prepare, write and close all key files of one host
+short_description: Look at, prepare, write, prove and close all that uses the key on one host
 version_added: 1.0.0
 description:
   - Internal to the roles P(multicart.keys.multicart_deploy#role) and P(multicart.keys.multicart_rotate#role); use
     M(multicart.keys.multicart_env_file) in playbooks of your own.
-  - Does one phase for all files of a host in one round trip, so that a host costs one task while the key is dead.
+  - Does one phase for a whole host in one round trip, so that a host costs one task while the key is dead.
   - Takes the files and the connection from the role's variables and the live key from the run cache; no key is ever in
     the task's arguments or result.
   - Keeps a record without secrets beside each file, or in O(state_dir).
@@ -21,15 +21,18 @@ extends_documentation_fragment:
 options:
   phase:
     description:
-      - V(look) changes nothing and tells what each file holds and whether it can be written.
+      - V(look) changes nothing. It tells what each file holds and whether it can be written, and which of O(services)
+        and O(commands) the host lacks.
       - V(open) opens each file's record for the rotation of the key O(retire).
-      - V(write) writes the live key, and opens the record first where that changes a file.
+      - V(write) writes the live key, and opens the record first where that changes a file. Then it restarts O(services)
+        and runs O(commands), unless whoever reads the files uses that key already.
+      - V(health) runs O(commands) until they succeed.
       - V(close) closes the record of each file that holds the live key.
       - V(confirm) runs in the controller only, and tells whether the key O(fingerprint) is still the live one in a read
         that began after O(clock).
     type: str
     required: true
-    choices: [look, open, write, close, confirm]
+    choices: [look, open, write, health, close, confirm]
   retire:
     description: With O(phase=open), fingerprint of the key that is to be retired.
     type: str
@@ -50,6 +53,34 @@ options:
   state_dir:
     description: Directory on the host for the records, instead of beside the files.
     type: path
+  services:
+    description: The services, from the role's variables; set by the action.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The service.
+        type: str
+        required: true
+      state:
+        description: What is done to it. A service that cannot be reloaded is restarted, where systemd knows that.
+        type: str
+        choices: [restarted, reloaded]
+        default: restarted
+  commands:
+    description: The commands, each as a list of words, from the role's variables; set by the action.
+    type: list
+    elements: list
+    default: []
+  retries:
+    description: With O(phase=health), how often a command that failed is tried again; set by the action.
+    type: int
+    default: 0
+  delay:
+    description: With O(phase=health), seconds between two tries; set by the action.
+    type: float
+    default: 1
   files:
     description: The files, from the role's variables; set by the action.
     type: list
@@ -127,15 +158,34 @@ restart_due:
   description: Whether whoever reads the files may still run with another key.
   returned: with O(phase=write)
   type: bool
+lacking:
+  description: Which services and commands the host does not have, each as a sentence.
+  returned: with O(phase=look)
+  type: list
+  elements: str
+times:
+  description:
+    - When it came so far, by the controller's clock, UTC, ISO 8601.
+    - C(ready) after V(look) and V(open), C(written) and C(restarted) after V(write), C(healthy) after V(health).
+  returned: when there was a connection
+  type: dict
+pace:
+  description:
+    - How long it took, by the controller's monotonic clock, in seconds, to foresee what the next phase will take.
+    - C(began), C(connected), C(ended), and C(cpu), what the controller computed for it after it was connected.
+  returned: with O(phase=look)
+  type: dict
 reason:
   description: Why it failed, from a closed list.
   returned: failure
   type: str
 """
 
+import time
 from typing import Any, Dict, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.multicart.keys.plugins.module_utils import steps
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.module_utils.consumer import KeyFile
 from ansible_collections.multicart.keys.plugins.module_utils.env_file import EnvFileError
@@ -149,7 +199,7 @@ Problems = List[Tuple[str, str]]
 def argument_spec() -> Dict[str, Any]:
     """Return the module's arguments."""
     return dict(
-        phase=dict(type="str", required=True, choices=["look", "open", "write", "close", "confirm"]),
+        phase=dict(type="str", required=True, choices=["look", "open", "write", "health", "close", "confirm"]),
         retire=dict(type="str"),
         replaced=dict(type="bool", default=False),
         fingerprint=dict(type="str"),
@@ -158,6 +208,18 @@ def argument_spec() -> Dict[str, Any]:
         state_dir=dict(type="path"),
         value=dict(type="str", no_log=True),
         since=dict(type="str"),
+        services=dict(
+            type="list",
+            elements="dict",
+            default=[],
+            options=dict(
+                name=dict(type="str", required=True),
+                state=dict(type="str", choices=["restarted", "reloaded"], default="restarted"),
+            ),
+        ),
+        commands=dict(type="list", elements="list", default=[]),
+        retries=dict(type="int", default=0),
+        delay=dict(type="float", default=1),
         files=dict(
             type="list",
             elements="dict",
@@ -210,27 +272,65 @@ def act(module: AnsibleModule, file: KeyFile, entry: Dict[str, Any]) -> None:
         file.close()
 
 
-def main() -> None:
-    """Do one phase for all files; a file that fails does not keep the others from theirs."""
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    params = module.params
-    defect = None
-    try:
-        done = [do_phase(module, entry) for entry in params["files"]]
-    except Exception as error:  # its text could hold anything
-        defect = "Unexpected {0}; please report it.".format(type(error).__name__)
-    if defect:  # not inside of except, where core would show the exception as well
-        module.fail_json(msg=defect, reason="internal_error")
+def do_files(module: AnsibleModule) -> Dict[str, Any]:
+    """Do the phase for all files; one that fails does not keep the others from theirs."""
+    done = [do_phase(module, entry) for entry in module.params["files"]]
     files = [file for file, _problems in done]
     problems = [problem for _file, found in done for problem in found]
     result = {
         "changed": any(file.changed for file in files),
         "files": [file.describe() for file in files],
     }  # type: Dict[str, Any]
-    if params["phase"] == "write":
-        result["restart_due"] = params["replaced"] or any(file.restart_due for file in files)
+    if module.params["phase"] == "write":
+        result["restart_due"] = module.params["replaced"] or any(file.restart_due for file in files)
     if problems:
-        module.fail_json(msg="; ".join(text for _reason, text in problems), reason=problems[0][0], **result)
+        result.update(failed=True, msg="; ".join(text for _reason, text in problems), reason=problems[0][0])
+    return result
+
+
+def do_steps(module: AnsibleModule, result: Dict[str, Any]) -> None:
+    """Do the phase for services and commands, and add to the result what came of it.
+
+    ``moments`` are this host's monotonic clock, in seconds.
+    """
+    params = module.params
+
+    def run(command: steps.Command) -> Tuple[int, str]:
+        code, printed, _errors = module.run_command(command, handle_exceptions=False)
+        return code, printed
+
+    try:
+        if params["phase"] == "look":
+            result["lacking"] = steps.lacking(params["services"], params["commands"], run)
+        elif params["phase"] == "write" and not result.get("failed"):
+            result["moments"] = {"written": time.monotonic()}
+            if result["restart_due"] and steps.restart(params["services"], params["commands"], run):
+                result["moments"]["restarted"] = time.monotonic()
+                result["changed"] = True
+        elif params["phase"] == "health":
+            steps.prove_health(params["commands"], params["retries"], params["delay"], run)
+            result["moments"] = {"healthy": time.monotonic()}
+    except steps.StepFailed as error:
+        result.update(failed=True, msg=str(error), reason=error.reason)
+
+
+def main() -> None:
+    """Do one phase."""
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    defect = None
+    try:
+        result = do_files(module)
+        if not module.check_mode or module.params["phase"] == "look":
+            do_steps(module, result)
+    except Exception as error:  # its text could hold anything
+        defect = "Unexpected {0}; please report it.".format(type(error).__name__)
+    if defect:  # not inside of except, where core would show the exception as well
+        module.fail_json(msg=defect, reason="internal_error")
+    if "moments" in result:
+        now = time.monotonic()
+        result["ago"] = {name: now - moment for name, moment in result.pop("moments").items()}
+    if result.pop("failed", False):
+        module.fail_json(**result)
     module.exit_json(**result)
 
 

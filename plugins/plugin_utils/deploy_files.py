@@ -2,12 +2,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The files of one consumer, from the role's variables: every list merged, checked and narrowed to one account."""
+"""One consumer, from the role's variables: its files, every list merged and narrowed to one account; and its steps."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,11 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.errors import Multi
 FILES = "multicart_deploy_files"
 ACCOUNT = "multicart_deploy_account"
 STATE_DIR = "multicart_deploy_state_dir"
+SERVICES = "multicart_deploy_services"
+COMMANDS = "multicart_deploy_commands"
+HEALTH = "multicart_deploy_health"
+HEALTH_RETRIES = "multicart_deploy_health_retries"
+HEALTH_DELAY = "multicart_deploy_health_delay"
 DEFAULT_ACCOUNT = "default"
 DEFAULT_VARIABLE = "MULTICART_API_KEY"
 
@@ -78,34 +84,74 @@ def files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Ho
     return HostFiles(list(found.values()), others)
 
 
-def refuse_bad_steps(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> None:
-    """Refuse services and commands that could not be run, before a rotation rather than after it.
+@dataclass(frozen=True)
+class Steps:
+    """What makes a host's consumer use the key, and how it shows its health.
+
+    :ivar services: each ``name`` and ``state``.
+    :ivar commands: each the words of a command line.
+    :ivar health: likewise.
+    :ivar retries: how often a health command is tried again.
+    :ivar delay: seconds between two tries.
+    """
+
+    services: list[dict[str, str]]
+    commands: list[list[str]]
+    health: list[list[str]]
+    retries: int
+    delay: float
+
+
+def steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Steps:
+    """Return the host's services and commands, refusing before a rotation what could not be run after it.
 
     :raises MulticartError: ``invalid_option``; it names the variable, the entry and the remedy.
     """
-    steps = (("services", _is_service), ("commands", _is_command), ("health", _is_command))
-    for name, is_right in steps:
-        source = f"multicart_deploy_{name}"
-        entries = template(variables.get(source)) or []
+
+    def each(name: str, parse: Callable[[Any], Any], what: str) -> list[Any]:
+        entries = template(variables.get(name)) or []
         if not isinstance(entries, (list, tuple)):
-            raise _invalid(source, "must be a list")
-        for number, entry in enumerate(entries, 1):
-            if not is_right(entry):
-                what = (
-                    "a name, or name and state (restarted or reloaded)" if is_right is _is_service else "a command line"
-                )
-                raise _invalid(f"{source}, entry {number}", f"must be {what}")
+            raise _invalid(name, "must be a list")
+        parsed = [parse(entry) for entry in entries]
+        if None in parsed:
+            raise _invalid(f"{name}, entry {parsed.index(None) + 1}", f"must be {what}")
+        return parsed
+
+    def number(name: str, kind: type[int] | type[float], default: int) -> Any:
+        raw = template(variables.get(name, default))
+        try:
+            value = kind(raw)
+        except (TypeError, ValueError):
+            value = -1
+        if not 0 <= value < 1_000_000:
+            raise _invalid(name, "must be a number, 0 or more")
+        return value
+
+    return Steps(
+        services=each(SERVICES, _service, "a name, or name and state (restarted or reloaded)"),
+        commands=each(COMMANDS, _words, "a command line"),
+        health=each(HEALTH, _words, "a command line"),
+        retries=number(HEALTH_RETRIES, int, 10),
+        delay=number(HEALTH_DELAY, float, 1),
+    )
 
 
-def _is_service(entry: Any) -> bool:
+def _service(entry: Any) -> dict[str, str] | None:
     if not isinstance(entry, Mapping):
-        return _is_command(entry)
-    known = set(entry) <= {"name", "state"} and entry.get("state", "restarted") in ("restarted", "reloaded")
-    return known and _is_command(entry.get("name"))
+        entry = {"name": entry}
+    name, state = entry.get("name"), entry.get("state", "restarted")
+    right = set(entry) <= {"name", "state"} and state in ("restarted", "reloaded")
+    # A name that begins with a dash would be an option of the service manager.
+    return {"name": str(name), "state": str(state)} if right and _words(name) and not name.startswith("-") else None
 
 
-def _is_command(entry: Any) -> bool:
-    return isinstance(entry, str) and bool(entry.strip())
+def _words(entry: Any) -> list[str] | None:
+    if not isinstance(entry, str):
+        return None
+    try:
+        return shlex.split(entry) or None
+    except ValueError:  # an open quote
+        return None
 
 
 def _checked(place: str, entry: Any) -> tuple[str, FileSpec]:

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Outage, Pace
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,16 @@ class Consumer:
 
     :ivar failure: why the host could not be looked at; None: it could.
     :ivar reached: whether there was a connection at all.
-    :ivar seconds: how long the look took.
+    :ivar lacking: what its services and commands need and it does not have.
+    :ivar pace: how long the look took.
     """
 
     name: str
     files: tuple[File, ...] = ()
     failure: str | None = None
     reached: bool = True
-    seconds: float = 0.0
+    lacking: tuple[str, ...] = ()
+    pace: Pace | None = None
 
     @property
     def holds_key(self) -> bool:
@@ -109,7 +112,7 @@ class Consumer:
             return [self.failure]
         if not self.files:
             return ["it has no files of this account: set multicart_deploy_files"]
-        return [file.why_not for file in self.files if file.why_not]
+        return [*(file.why_not for file in self.files if file.why_not), *self.lacking]
 
 
 def consumer_from(name: str, seen: Mapping[str, Any] | None) -> Consumer:
@@ -123,7 +126,8 @@ def consumer_from(name: str, seen: Mapping[str, Any] | None) -> Consumer:
     return Consumer(
         name,
         tuple(_file_from(file) for file in seen["files"]),
-        seconds=float(seen.get("seconds") or 0),
+        lacking=tuple(seen.get("lacking") or ()),
+        pace=Pace(**seen["pace"]) if seen.get("pace") else None,
     )
 
 
@@ -171,26 +175,20 @@ class Plan:
     retire: str | None = None
 
 
-def expected_outage(fleet: Iterable[Consumer], forks: int) -> float:
-    """Return how many seconds the last consumer will probably wait: what a look cost, for all, over the forks."""
-    seconds = [consumer.seconds for consumer in fleet]
-    return sum(seconds) / max(1, min(forks, len(seconds)))
-
-
-def make_plan(fleet: Sequence[Consumer], live: str, wanted: Wanted, forks: int, now: datetime | None = None) -> Plan:
+def make_plan(
+    fleet: Sequence[Consumer], live: str, wanted: Wanted, outage: Outage, now: datetime | None = None
+) -> Plan:
     """Decide what to do from what every consumer holds and records.
 
     :param live: fingerprint of the account's live key.
+    :param outage: what a rotation would cost.
     :raises MulticartError: ``no_consumers``, ``not_ready``, ``retire_unknown`` or ``over_budget``.
     """
     _refuse_unready(fleet)
     plan = _choose(fleet, live, wanted, now or datetime.now(timezone.utc))
-    outage = expected_outage(fleet, forks)
-    if plan.step is Step.ROTATE and wanted.budget is not None and outage > wanted.budget:
+    if plan.step is Step.ROTATE and wanted.budget is not None and outage.seconds > wanted.budget:
         raise MulticartError(
-            Reason.OVER_BUDGET,
-            f"The outage is expected to last {outage:.1f} s with {forks} forks, "
-            f"which is more than multicart_rotate_budget={wanted.budget:g}.",
+            Reason.OVER_BUDGET, f"{outage.sentence} That is more than multicart_rotate_budget={wanted.budget:g}."
         )
     return plan
 
@@ -276,8 +274,6 @@ def standing(consumer: Consumer, live: str) -> str:
 CLOSED = "__multicart_deploy_closed"
 STEPS = {
     "__multicart_deploy_written": "its files could not be written",
-    "__multicart_deploy_services": "a service could not be restarted",
-    "__multicart_deploy_commands": "a command failed",
     "__multicart_deploy_health": "its health check failed",
     "__multicart_deploy_confirmed": "it could not be learnt whether its key is still the live one",
     CLOSED: "its records could not be closed",
@@ -289,11 +285,9 @@ def stuck_at(registered: Mapping[str, Any]) -> str | None:
     """Return why a host's roll-out got stuck, from what its tasks registered; None: it did not."""
     for name, meaning in STEPS.items():
         result = registered.get(name) or {}
-        # Not every ansible-core tells at the top of a loop's result that an item was unreachable.
-        for part in [result, *(result.get("results") or [])]:
-            if part.get("unreachable"):
-                return "it is unreachable"
-            if part.get("failed"):
-                # Other modules' messages may quote anything.
-                return str(part["msg"]) if "files" in part or "reason" in part else meaning
+        if result.get("unreachable"):
+            return "it is unreachable"
+        if result.get("failed"):
+            # Without a reason it is core's own text, which may quote anything.
+            return str(result["msg"]).rstrip(".") if "reason" in result else meaning
     return None

@@ -64,7 +64,7 @@ class Result:
     :ivar recovered: an answer was lost and the truth was read back.
     :ivar verified: the live key was proven to work, and the previous one, if known, to be dead.
     :ivar old_key_rejected: the service refused the previous key; None where that was not tried.
-    :ivar rotated_at: when this run replaced the key, UTC, ISO 8601.
+    :ivar rotated_at: when this run sent the request that replaced the key, UTC, ISO 8601: the old key died right after.
     :ivar error: why it failed; None: it did not.
     """
 
@@ -91,7 +91,7 @@ class Intent:
     :ivar sent: a request left and was not definitely refused.
     :ivar dead: the service lets the key in no more.
     :ivar done: the key that replaced it is known.
-    :ivar rotated_at: when this run replaced it, UTC, ISO 8601.
+    :ivar rotated_at: when this run sent the request that replaced it, UTC, ISO 8601.
     :ivar verified: the proofs succeeded.
     """
 
@@ -120,8 +120,13 @@ class Ledger(Protocol):
 
 
 def utc_now() -> str:
-    """Return the time as results and records show it: UTC, ISO 8601, milliseconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Return the time, as :func:`iso_time` shows it."""
+    return iso_time(datetime.now(timezone.utc))
+
+
+def iso_time(moment: datetime) -> str:
+    """Return a moment as results and records show it: UTC, ISO 8601, milliseconds."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,7 @@ class _Rotation:
         self._read_error: MulticartError | None = None
         self._intent: Intent | None = None
         self._accepted = False
+        self._sent_at: str | None = None
         self._let_in: ApiKey | None = None
 
     def run(self) -> Result:
@@ -266,6 +272,7 @@ class _Rotation:
     def _send(self, intent: Intent) -> RotationAnswer:
         self._ledger.record(replace(intent, sent=True))
         intent.sent = True
+        self._sent_at = self._sent_at or self._clock.utc()
         answer = self._service.rotate(intent.retire)
         self._accepted |= answer.verdict is Verdict.ACCEPTED
         return answer
@@ -275,7 +282,7 @@ class _Rotation:
         intent.dead, intent.done = True, new is not None
         intent.sent = False
         if ours:
-            intent.rotated_at = self._clock.utc()
+            intent.rotated_at = self._sent_at or self._clock.utc()
         outcome = Outcome.ROTATED if ours else Outcome.ALREADY_ROTATED
         result = Result(outcome, new, intent.retire, recovered, rotated_at=intent.rotated_at)
         if new is None:

@@ -45,6 +45,15 @@ REFUSED: dict[str, tuple[Callable[[Fleet], object] | None, list[str], str, str]]
     "over_budget": (None, ["-e", "multicart_rotate_budget=0.001"], "over_budget", "multicart_rotate_budget"),
     "unreachable_host": (lambda fleet: fleet.add_unreachable("gone"), [], "not_ready", "gone: it is unreachable"),
     "unwritable_file": (hard_linked, [], "not_ready", "web2: "),
+    "absent_service_and_command": (
+        lambda fleet: fleet.hosts["web2"].variables.update(
+            multicart_deploy_services=["no-such-service"], multicart_deploy_health=["no-such-command --all"]
+        ),
+        [],
+        "not_ready",
+        "no-such-command",
+    ),
+    "unknown_strategy": (None, ["-e", "multicart_strategy=no_such_strategy"], None, ""),
     "retire_of_a_bad_shape": (
         None,
         ["-e", "multicart_rotate_retire=oops"],

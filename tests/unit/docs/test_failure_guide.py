@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file
+from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, steps
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome
 
@@ -32,6 +32,7 @@ def names() -> list[str]:
 def test_the_guide_has_every_reason_and_outcome_once() -> None:
     on_hosts = {
         *host_file.REASONS,
+        *steps.REASONS,
         *(error.reason for error in (env_file.NotText, env_file.BadName, env_file.Ambiguous)),
     }
     known = {*(str(reason.value) for reason in Reason), *(str(outcome.value) for outcome in Outcome), *on_hosts}

@@ -12,8 +12,9 @@ import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import (
     FileSpec,
     HostFiles,
+    Steps,
     files_of,
-    refuse_bad_steps,
+    steps_of,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 
@@ -233,18 +234,33 @@ def test_true_and_false_are_no_modes(mode: Any) -> None:
         ("multicart_deploy_services", [{"state": "restarted"}]),
         ("multicart_deploy_services", [{"name": "myapp", "state": "stopped"}]),
         ("multicart_deploy_services", [{"name": "myapp", "enabled": True}]),
+        ("multicart_deploy_services", ["--force"]),
         ("multicart_deploy_commands", {"cmd": "true"}),
         ("multicart_deploy_commands", ["true", " "]),
+        ("multicart_deploy_commands", ["sh -c 'true"]),
         ("multicart_deploy_health", [["curl", "url"]]),
+        ("multicart_deploy_health_retries", "often"),
+        ("multicart_deploy_health_retries", -1),
+        ("multicart_deploy_health_delay", None),
+        ("multicart_deploy_health_delay", "nan"),
     ],
 )
 def test_a_step_that_could_not_be_run_is_refused_by_name(variable: str, value: object) -> None:
     with pytest.raises(MulticartError, match=variable) as refused:
-        refuse_bad_steps({variable: value}, lambda raw: raw)
+        steps_of({variable: value}, lambda raw: raw)
     assert refused.value.reason is Reason.INVALID_OPTION
 
 
-def test_steps_that_can_be_run_pass() -> None:
-    services = ["myapp", {"name": "proxy", "state": "reloaded"}]
-    steps = {"multicart_deploy_services": services, "multicart_deploy_health": ["curl url"]}
-    refuse_bad_steps(steps, lambda raw: raw)
+def test_steps_are_brought_into_one_form() -> None:
+    given = {
+        "multicart_deploy_services": ["myapp", {"name": "proxy", "state": "reloaded"}],
+        "multicart_deploy_commands": ["sh -c 'echo \"a b\"'"],
+        "multicart_deploy_health": ["curl url"],
+        "multicart_deploy_health_retries": "3",
+        "multicart_deploy_health_delay": 0.5,
+    }
+    services = [{"name": "myapp", "state": "restarted"}, {"name": "proxy", "state": "reloaded"}]
+    assert steps_of(given, lambda raw: raw) == Steps(
+        services, [["sh", "-c", 'echo "a b"']], [["curl", "url"]], retries=3, delay=0.5
+    )
+    assert steps_of({}, lambda raw: raw) == Steps([], [], [], retries=10, delay=1.0)

@@ -21,12 +21,12 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import (
     Step,
     Wanted,
     consumer_from,
-    expected_outage,
     make_plan,
     refuse_unprepared,
     standing,
     stuck_at,
 )
+from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Outage, Pace
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,8 +50,11 @@ def consumers(*files: File) -> list[Consumer]:
     return [Consumer(f"web{number}", (file,)) for number, file in enumerate(files, 1)]
 
 
-def decide(*files: File, forks: int = 5, **wanted: Any) -> Plan:
-    return make_plan(consumers(*files), LIVE, Wanted(**wanted), forks, NOW)
+OUTAGE = Outage(hosts=1, forks=2, seconds=4.0)
+
+
+def decide(*files: File, **wanted: Any) -> Plan:
+    return make_plan(consumers(*files), LIVE, Wanted(**wanted), OUTAGE, NOW)
 
 
 def aged(since: str | None, held: str = LIVE) -> File:
@@ -133,13 +136,16 @@ def test_what_a_look_registered_is_read_as_it_is() -> None:
     }
     file = {"path": "/a", "variable": "KEY", "holds": [LIVE], "unknown": False, "why_not": None, "record": record}
     bare = {"path": "/b", "holds": [], "unknown": True, "why_not": "read-only", "record": None}
-    assert consumer_from("web", {"files": [file, bare], "seconds": 1.5}) == Consumer(
+    pace = {"began": 1.0, "connected": 1.5, "ended": 2.5, "cpu": 0.1}
+    seen = {"files": [file, bare], "lacking": ["it has no service app"], "pace": pace}
+    assert consumer_from("web", seen) == Consumer(
         "web",
         (
             File("/a", (LIVE,), record=Record(True, DEAD, LIVE, "2026-01-01T00:00:00Z")),
             File("/b", unknown=True, why_not="read-only"),
         ),
-        seconds=1.5,
+        lacking=("it has no service app",),
+        pace=Pace(**pace),
     )
 
 
@@ -172,34 +178,32 @@ def test_the_files_of_a_failed_look_are_not_lost() -> None:
 @pytest.mark.parametrize("name", STEPS)
 def test_each_step_of_the_roll_out_that_failed_is_named(name: str) -> None:
     assert stuck_at({name: {"failed": True, "msg": "secret detail"}}) == STEPS[name]
-    assert stuck_at({name: {"failed": True, "results": [{"failed": False}, {"failed": True}]}}) == STEPS[name]
     assert stuck_at({name: {"unreachable": True}}) == "it is unreachable"
-    assert stuck_at({name: {"results": [{"changed": True}, {"unreachable": True}]}}) == "it is unreachable"
 
 
 def test_a_roll_out_that_went_through_is_stuck_nowhere() -> None:
-    good = {"changed": True, "failed": False, "results": [{"changed": True}, {"skipped": True}]}
+    good = {"changed": True, "failed": False}
     assert stuck_at({}) is None
     assert stuck_at(dict.fromkeys(STEPS, good)) is None
-    assert stuck_at({name: {"skipped": True, "results": []} for name in STEPS}) is None
+    assert stuck_at({name: {"skipped": True} for name in STEPS}) is None
 
 
 def test_the_first_step_that_failed_is_the_one_to_mend() -> None:
     failed = {"failed": True}
     assert (
-        stuck_at({"__multicart_deploy_health": failed, "__multicart_deploy_services": failed})
-        == (STEPS["__multicart_deploy_services"])
+        stuck_at({"__multicart_deploy_health": failed, "__multicart_deploy_written": failed})
+        == (STEPS["__multicart_deploy_written"])
     )
 
 
 def test_why_a_file_could_not_be_written_is_told_in_its_own_words() -> None:
-    written = {"failed": True, "msg": "path /a is full", "files": [{"path": "/a"}]}
+    written = {"failed": True, "msg": "path /a is full.", "reason": "no_space"}
     assert stuck_at({"__multicart_deploy_written": written}) == "path /a is full"
 
 
 def test_what_failed_in_our_own_words_is_told_in_them() -> None:
     confirmed = {"failed": True, "msg": "The service cannot be reached.", "reason": "unreachable"}
-    assert stuck_at({"__multicart_deploy_confirmed": confirmed}) == "The service cannot be reached."
+    assert stuck_at({"__multicart_deploy_confirmed": confirmed}) == "The service cannot be reached"
 
 
 # --- what is decided: each row of "What it decides" -----------------------------------------------
@@ -298,36 +302,31 @@ def test_every_problem_of_every_consumer_is_told_at_once() -> None:
         Consumer("web4"),
     ]
     with pytest.raises(MulticartError) as caught:
-        make_plan(fleet, LIVE, Wanted(retire=LIVE, force=True), 5, NOW)
+        make_plan(fleet, LIVE, Wanted(retire=LIVE, force=True), OUTAGE, NOW)
     assert caught.value.reason is Reason.NOT_READY
     assert "3 of 4" in caught.value.what
     assert "web2: first, second; web3: it is unreachable; web4: it has no files" in caught.value.what
     assert "web1" not in caught.value.what
 
 
-def slow(seconds: float, file: File = CURRENT) -> Consumer:
-    return Consumer("web", (file,), seconds=seconds)
-
-
-@pytest.mark.parametrize(
-    ("count", "forks", "seconds"), [(4, 1, 8.0), (4, 2, 4.0), (4, 50, 2.0), (1, 5, 2.0), (2, 0, 4.0), (0, 5, 0.0)]
-)
-def test_the_outage_is_what_the_looks_cost_over_the_forks(count: int, forks: int, seconds: float) -> None:
-    assert expected_outage([slow(2.0)] * count, forks) == seconds
+def test_what_its_services_and_commands_lack_makes_a_consumer_unready_and_nothing_else() -> None:
+    web = Consumer("web", (CURRENT,), lacking=("it has no service app",))
+    assert web.state(LIVE) is State.CURRENT
+    with pytest.raises(MulticartError, match="web: it has no service app"):
+        make_plan([web], LIVE, Wanted(), OUTAGE, NOW)
 
 
 def test_an_outage_over_the_budget_is_refused_and_one_within_it_is_not() -> None:
-    fleet = [slow(2.0)] * 4
     with pytest.raises(MulticartError) as caught:
-        make_plan(fleet, LIVE, Wanted(budget=3.9), 2, NOW)
+        make_plan([Consumer("web", (CURRENT,))], LIVE, Wanted(budget=3.9), OUTAGE, NOW)
     assert caught.value.reason is Reason.OVER_BUDGET
-    assert "4.0 s with 2 forks" in caught.value.what
+    assert "4.0 s after the old one has died, with 2 forks" in caught.value.what
     assert "multicart_rotate_budget=3.9" in caught.value.what
-    assert make_plan(fleet, LIVE, Wanted(budget=4.0), 2, NOW).step is Step.ROTATE
+    assert decide(CURRENT, budget=4.0).step is Step.ROTATE
 
 
 def test_the_budget_does_not_keep_a_fleet_from_being_brought_up_to_date() -> None:
-    assert make_plan([slow(60.0, STALE)], LIVE, Wanted(budget=1.0), 1, NOW).step is Step.CATCH_UP
+    assert decide(STALE, budget=1.0).step is Step.CATCH_UP
 
 
 # --- the interlock --------------------------------------------------------------------------------

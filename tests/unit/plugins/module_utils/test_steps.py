@@ -1,0 +1,165 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Services and commands, against service managers that only note how they were called."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ansible_collections.multicart.keys.plugins.module_utils import steps
+
+APP = [{"name": "app", "state": "restarted"}]
+PROXY = [{"name": "proxy", "state": "reloaded"}]
+Programs = Callable[..., list[str]]
+
+
+def run(command: list[str]) -> tuple[int, str]:
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    return ended.returncode, ended.stdout
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
+    """Make these, and a plain shell, the only programs of the host; returns the list of calls to them as it grows."""
+    path = tmp_path / "bin"
+    path.mkdir()
+    (path / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
+    monkeypatch.setenv("PATH", str(path))
+    monkeypatch.setattr(steps, "_MORE_PATH", ())
+    monkeypatch.setattr(steps, "SYSTEMD", str(tmp_path / "systemd"))
+    calls = tmp_path / "calls"
+    calls.touch()
+
+    def install(systemd: bool = False, **scripts: str) -> list[str]:
+        if systemd:
+            (tmp_path / "systemd").mkdir()
+        for name, script in scripts.items():
+            program = path / name.replace("_", "-")
+            program.write_text(f'#!/bin/sh\necho {program.name} "$@" >> {calls}\n{script}\n')
+            program.chmod(0o755)
+        return calls.read_text().splitlines()
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("systemd", "program", "called"),
+    [
+        (True, "systemctl", ["systemctl restart app", "systemctl reload-or-restart proxy"]),
+        (False, "rc-service", ["rc-service app restart", "rc-service proxy reload"]),
+        (False, "service", ["service app restart", "service proxy reload"]),
+    ],
+)
+def test_services_are_restarted_by_the_manager_of_the_host(
+    programs: Programs, systemd: bool, program: str, called: list[str]
+) -> None:
+    programs(systemd=systemd, **{"service": "", program: ""})
+    assert steps.restart([*APP, *PROXY], [], run)
+    assert programs() == called
+
+
+def test_systemctl_without_systemd_is_not_the_manager(programs: Programs) -> None:
+    """As in a container, where it is installed and nobody listens to it."""
+    programs(systemctl="exit 1", service="")
+    assert steps.restart(APP, [], run)
+    assert programs() == ["service app restart"]
+
+
+def test_services_come_before_commands_and_nothing_after_the_first_that_failed(programs: Programs) -> None:
+    programs(service="exit 3", notify="")
+    with pytest.raises(steps.StepFailed, match=r"service app could not be restarted \(exit code 3;") as failed:
+        steps.restart(APP, [["notify", "all"]], run)
+    assert failed.value.reason == "restart_failed"
+    assert programs() == ["service app restart"]
+
+
+def test_a_command_that_failed_is_told_without_what_it_said_or_was_given(programs: Programs) -> None:
+    programs(notify="echo SECRET; echo SECRET >&2; exit 7")
+    with pytest.raises(steps.StepFailed) as failed:
+        steps.restart([], [["notify", "--token=SECRET"]], run)
+    assert str(failed.value) == "the command notify failed (exit code 7; run it on the host to see why)"
+
+
+def test_a_command_that_cannot_be_started_is_told_as_such(programs: Programs) -> None:
+    programs()
+    with pytest.raises(steps.StepFailed, match=r"command absent failed \(No such file or directory\)"):
+        steps.restart([], [["absent"]], run)
+
+
+def test_nothing_to_do_is_told_from_something_done(programs: Programs) -> None:
+    programs(true="")
+    assert not steps.restart([], [], run)
+    assert steps.restart([], [["true"]], run)
+
+
+# --- before the rotation --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("systemd", "scripts"),
+    [
+        (True, {"systemctl": '[ "$4" = app ] && echo LoadState=loaded || echo LoadState=not-found'}),
+        (False, {"rc_service": '[ "$2" = app ]'}),
+    ],
+)
+def test_a_service_that_the_host_does_not_have_is_found_out(
+    programs: Programs, systemd: bool, scripts: dict[str, str]
+) -> None:
+    programs(systemd=systemd, **scripts)
+    assert steps.lacking([*APP, *PROXY], [], run) == ["it has no service proxy"]
+    assert not any("restart" in call for call in programs())
+
+
+def test_a_masked_service_counts_as_none(programs: Programs) -> None:
+    programs(systemd=True, systemctl="echo LoadState=masked")
+    assert steps.lacking(APP, [], run) == ["it has no service app"]
+
+
+def test_a_host_without_any_manager_is_told_what_to_use_instead(programs: Programs) -> None:
+    programs()
+    assert steps.lacking(APP, [], run) == ["it has no systemctl, rc-service or service: use multicart_deploy_commands"]
+    with pytest.raises(steps.StepFailed, match="multicart_deploy_commands"):
+        steps.restart(APP, [], run)
+
+
+def test_every_command_that_the_host_does_not_have_is_named_once(
+    programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs(notify="")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    plain = tmp_path / "plain"
+    plain.touch()
+    present = [["notify"], [str(tmp_path / "bin" / "notify")], ["~/bin/notify"], ["$HOME/bin/notify", "x"]]
+    absent = [["absent"], ["absent", "again"], [str(plain)]]
+    assert steps.lacking([], [*present, *absent], run) == [f"it has no command {plain}", "it has no command absent"]
+    assert programs() == []
+
+
+# --- health ---------------------------------------------------------------------------------------
+
+
+def test_a_consumer_has_some_time_to_get_well(programs: Programs, tmp_path: Path) -> None:
+    third = f"set --; while read -r line; do set -- 1 $*; done < {tmp_path / 'calls'}; [ $# -ge 3 ]"
+    programs(check=third)
+    steps.prove_health([["check", "a"]], retries=2, delay=0, run=run)
+    assert programs() == ["check a"] * 3
+
+
+def test_a_consumer_that_stays_ill_is_unhealthy(programs: Programs) -> None:
+    programs(check="exit 1", other="")
+    with pytest.raises(steps.StepFailed, match="health command check failed") as failed:
+        steps.prove_health([["check"], ["other"]], retries=1, delay=0, run=run)
+    assert failed.value.reason == "unhealthy"
+    assert programs() == ["check"] * 2
+
+
+def test_the_real_manager_of_this_machine_is_one_of_those_known() -> None:
+    assert steps.manager() in ("systemctl", "rc-service", "service", "")
+    assert (steps.manager() == "systemctl") == os.path.isdir("/run/systemd/system")
