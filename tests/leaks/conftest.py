@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,4 +38,4 @@ def watched(sandbox: Sandbox, tmp_path: Path) -> Iterator[MakeWatched]:
     yield make
     sandbox.clear()
     for one in made:
-        shutil.rmtree(one._tmp)
+        one.close()

@@ -13,27 +13,35 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_EVERY = 0.002  # seconds
+_EVERY = 0.003  # seconds
 
 
 class Processes:
-    """Every process that came up on this machine meanwhile, whoever started it.
+    """Every process that came up meanwhile, but for the children of those that were there before: they are not ours.
 
     :ivar seen: arguments and environment, each as the kernel shows it.
     """
 
     def __init__(self) -> None:
         self.seen: set[tuple[bytes, bytes]] = set()
-        self._before = set(_pids())
+        self._strangers = set(_pids()) - {"1"}  # which adopts orphans
+        self._ours: set[str] = set()
+        self._me = str(os.getpid())
         self._over = threading.Event()
 
     def _look(self) -> None:
         for pid in _pids():
-            if pid in self._before:
+            if pid in self._strangers:
                 continue
             # Gone, or not ours to read.
             with contextlib.suppress(OSError):
                 folder = Path("/proc", pid)
+                if pid not in self._ours:
+                    parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                    known = self._strangers if parent in self._strangers and parent != self._me else self._ours
+                    known.add(pid)
+                    if known is self._strangers:
+                        continue
                 self.seen.add(((folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()))
 
     def _watch(self) -> None:

@@ -12,10 +12,11 @@ import pytest
 
 from tests.leaks.conftest import MakeWatched
 from tests.leaks.scenario import Scenario
+from tests.leaks.scenarios_fleet import FLEET
 from tests.leaks.scenarios_tasks import TASKS
 from tests.leaks.watched import STYLES, Style
 
-SCENARIOS = {**TASKS}
+SCENARIOS = {**TASKS, **FLEET}
 
 
 def _cells() -> list[object]:

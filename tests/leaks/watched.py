@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.integration.harness import ANSIBLE_BIN, Fleet, Run, Task
 from tests.leaks.canaries import Canaries
@@ -79,6 +83,7 @@ class Watched(Fleet):
         self.holders: set[Path] = set()
         self.secrets: dict[str, str] = {}
         self._texts: list[tuple[str, str, str | bytes]] = []
+        self._mounted: list[Path] = []
         self._sinks = self.folder / "sinks"
         for name in ("dump", "junit", "facts"):
             (self._sinks / name).mkdir(parents=True)
@@ -103,6 +108,19 @@ class Watched(Fleet):
         python.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         python.chmod(0o755)
         self.variables["ansible_python_interpreter"] = str(python)
+
+    def mount(self, folder: Path, options: str) -> None:
+        """Make a folder a small file system of its own, for as long as the test goes on."""
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("this user may not mount file systems")
+        self._mounted.append(folder)
+
+    def close(self) -> None:
+        """Take away what is not the test's own folder."""
+        for folder in self._mounted:
+            subprocess.run(["umount", str(folder)], check=True)
+        shutil.rmtree(self._tmp)
 
     # --- runs -------------------------------------------------------------------------------------
 
@@ -201,8 +219,9 @@ class Watched(Fleet):
         home = Path(pwd.getpwuid(os.getuid()).pw_dir)
         for place in (self._tmp, *_SHARED, home / ".ansible", home / ".ansible_async"):
             for path in place.iterdir() if place.is_dir() else []:
-                if path.lstat().st_ctime >= self._started and not path.name.startswith(("pytest-", "leaks-")):
-                    yield from (("files left", file) for file in _files_below(path))
+                with contextlib.suppress(FileNotFoundError):  # others use these folders, too
+                    if path.lstat().st_ctime >= self._started and not path.name.startswith(("pytest-", "leaks-")):
+                        yield from (("files left", file) for file in _files_below(path))
 
     def _declared(self) -> set[Path]:
         found = set(self.holders)
@@ -228,7 +247,10 @@ class Watched(Fleet):
             found |= {Leak(sink, what, where) for what in canaries.found_in(text)}
         self._texts.clear()
         for sink, path in self._files():
-            text = path.read_bytes() + f"\n{path}".encode()
+            try:
+                text = path.read_bytes() + f"\n{path}".encode()
+            except FileNotFoundError:  # another's, and gone again
+                continue
             found |= {Leak(sink, what, str(path)) for what in canaries.found_in(text)}
         return sorted(found)
 
