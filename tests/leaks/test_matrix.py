@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,21 +15,24 @@ from tests.leaks.conftest import MakeWatched
 from tests.leaks.scenario import Scenario
 from tests.leaks.scenarios_fleet import FLEET
 from tests.leaks.scenarios_tasks import TASKS
-from tests.leaks.watched import STYLES, Style
+from tests.leaks.watched import CHECK, LOUD, MINIMAL, ONELINE, PLAIN, RUNNER, RUNNER_CHECK, Style
 
 SCENARIOS = {**TASKS, **FLEET}
 
 
-def _cells() -> list[object]:
-    """Every scenario in every style; in the shorter form the most telling scenarios, each in the next style."""
-    turn = itertools.cycle(STYLES)
-    cells = []
+def _cells() -> Iterator[object]:
+    """Every scenario loud, through ansible-runner, at verbosity 0 and in check mode; the rest of the styles in turn.
+
+    In the shorter form only the most telling scenarios, each in the next style.
+    """
+    quiet, check = itertools.cycle((PLAIN, MINIMAL, ONELINE)), itertools.cycle((CHECK, RUNNER_CHECK))
+    turn = itertools.cycle(range(4))
     for name, scenario in SCENARIOS.items():
-        quick = next(turn) if scenario.quick else None
-        for style in STYLES:
+        styles = (RUNNER, LOUD, next(quiet), next(check))
+        quick = styles[next(turn)] if scenario.quick else None
+        for style in styles:
             marks = [] if style is quick else [pytest.mark.full]
-            cells.append(pytest.param(scenario, style, id=f"{name}-{style.name}", marks=marks))
-    return cells
+            yield pytest.param(scenario, style, id=f"{name}-{style.name}", marks=marks)
 
 
 @pytest.mark.parametrize(("scenario", "style"), _cells())

@@ -29,7 +29,7 @@ from tests.leaks.processes import Processes
 from tests.sandbox.shapes import Account
 
 _HERE = Path(__file__).parent
-_SECONDS = 120
+_SECONDS = 300
 _SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 
 
@@ -59,7 +59,6 @@ CHECK = Style("check", ("-vvvvv", "--diff", "--check"), {**_LOUD, "ANSIBLE_CALLB
 MINIMAL = Style("minimal", ("-v", "--diff"), {"ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal"})
 ONELINE = Style("oneline", ("-v",), {"ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.oneline"})
 RUNNER_CHECK = Style("runner-check", ("--diff", "--check"), runner=True)
-STYLES = (PLAIN, LOUD, RUNNER, CHECK, MINIMAL, ONELINE, RUNNER_CHECK)
 
 
 @dataclass(frozen=True, order=True)
@@ -88,7 +87,7 @@ class Watched(Fleet):
         for name in ("dump", "junit", "facts"):
             (self._sinks / name).mkdir(parents=True)
         # Short, as Ansible keeps a socket in it, whose path may have a hundred characters.
-        self._tmp = Path(tempfile.mkdtemp(prefix="leaks-"))
+        self.tmp = Path(tempfile.mkdtemp(prefix="leaks-"))
         self._started = time.time()
         self._python()
 
@@ -98,7 +97,7 @@ class Watched(Fleet):
         kept = {
             "PATH": "/usr/bin:/bin",
             "HOME": str(self.folder / "home"),
-            "TMPDIR": str(self._tmp),
+            "TMPDIR": str(self.tmp),
             "LC_ALL": "C.UTF-8",
             "PYTHONPATH": str(_HERE / "spy"),
             "LEAKS_SPY": str(self._sinks / "spy"),
@@ -120,7 +119,7 @@ class Watched(Fleet):
         """Take away what is not the test's own folder."""
         for folder in self._mounted:
             subprocess.run(["umount", str(folder)], check=True)
-        shutil.rmtree(self._tmp)
+        shutil.rmtree(self.tmp)
 
     # --- runs -------------------------------------------------------------------------------------
 
@@ -164,7 +163,7 @@ class Watched(Fleet):
     def _watching(self) -> dict[str, str]:
         return {
             "PATH": f"{ANSIBLE_BIN}:{os.environ['PATH']}",
-            "TMPDIR": str(self._tmp),
+            "TMPDIR": str(self.tmp),
             "PYTHONPATH": str(_HERE / "spy"),
             "LEAKS_SPY": str(self._sinks / "spy"),
             "LEAKS_DUMP": str(self._sinks / "dump"),
@@ -217,7 +216,7 @@ class Watched(Fleet):
                 continue
             yield _sink_of(path.relative_to(self.folder)), path
         home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-        for place in (self._tmp, *_SHARED, home / ".ansible", home / ".ansible_async"):
+        for place in (self.tmp, *_SHARED, home / ".ansible", home / ".ansible_async"):
             for path in place.iterdir() if place.is_dir() else []:
                 with contextlib.suppress(FileNotFoundError):  # others use these folders, too
                     if path.lstat().st_ctime >= self._started and not path.name.startswith(("pytest-", "leaks-")):
