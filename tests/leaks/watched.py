@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pwd
@@ -15,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +28,9 @@ from tests.sandbox.shapes import Account
 
 _HERE = Path(__file__).parent
 _SECONDS = 300
-_SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Style:
     """How a run is started, and what it shows of itself.
 
@@ -86,9 +83,9 @@ class Watched(Fleet):
         self._sinks = self.folder / "sinks"
         for name in ("dump", "junit", "facts"):
             (self._sinks / name).mkdir(parents=True)
+        self._before = _shared()
         # Short, as Ansible keeps a socket in it, whose path may have a hundred characters.
         self.tmp = Path(tempfile.mkdtemp(prefix="leaks-"))
-        self._started = time.time()
         self._python()
 
     def _python(self) -> None:
@@ -215,12 +212,8 @@ class Watched(Fleet):
             if path in self._declared() or path.name == "inventory.json" or path.name.startswith("play-"):
                 continue
             yield _sink_of(path.relative_to(self.folder)), path
-        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-        for place in (self.tmp, *_SHARED, home / ".ansible", home / ".ansible_async"):
-            for path in place.iterdir() if place.is_dir() else []:
-                with contextlib.suppress(FileNotFoundError):  # others use these folders, too
-                    if path.lstat().st_ctime >= self._started and not path.name.startswith(("pytest-", "leaks-")):
-                        yield from (("files left", file) for file in _files_below(path))
+        for path in _shared() - self._before:  # the fleet's own temporary folder is among them
+            yield from (("files left", file) for file in _files_below(path))
 
     def _declared(self) -> set[Path]:
         found = set(self.holders)
@@ -270,6 +263,13 @@ _PLACES = {
 
 def _sink_of(path: Path) -> str:
     return next((sink for place, sink in _PLACES.items() if path.is_relative_to(place)), "files left")
+
+
+def _shared() -> set[Path]:
+    """Return what is in the folders that a run may use besides its own, whatever its environment says."""
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    folders = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), home, home / ".ansible", home / ".ansible" / "tmp")
+    return {path for folder in folders if folder.is_dir() for path in folder.iterdir()}
 
 
 def _files_below(path: Path) -> list[Path]:
