@@ -29,7 +29,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test unit integration faults full lint lint-basic build clean
+.PHONY: help demo sandbox test unit integration faults leaks full lint lint-basic build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,8 +40,8 @@ demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against
 sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotation of your own fleet
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
-test: lint-basic $(VENV)/.test ## basic lint, and all tests
-	$(PYTEST) tests/unit tests/integration tests/faults $(ARGS)
+test: lint-basic $(VENV)/.leaks ## basic lint, and all tests
+	$(PYTEST) tests/unit tests/integration tests/faults tests/leaks $(ARGS)
 
 unit: $(VENV)/.test ## unit tests
 	$(PYTEST) tests/unit $(ARGS)
@@ -51,6 +51,9 @@ integration: $(VENV)/.test ## integration tests, with real ansible-playbook runs
 
 faults: $(VENV)/.test ## rotations under faults: over real HTTP, raced, and killed at any point
 	$(PYTEST) tests/faults $(ARGS)
+
+leaks: $(VENV)/.leaks ## search for secrets wherever one could come out, on the oldest, a middle and the newest ansible-core
+	$(BIN)/python -m tests.leaks --jobs $(JOBS) $(ARGS)
 
 full: export MULTICART_FULL := 1
 full: test ## all tests, also those that are too long for every run
@@ -85,8 +88,9 @@ $(VENV)/.made:
 
 $(VENV)/.demo: tests/requirements/demo.txt tests/sandbox/requirements.txt | $(VENV)/.made
 $(VENV)/.test: tests/requirements/test.txt $(VENV)/.demo
-$(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.test
-$(VENV)/.demo $(VENV)/.test $(VENV)/.lint:
+$(VENV)/.leaks: tests/requirements/leaks.txt $(VENV)/.test
+$(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.leaks
+$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.leaks:
 	@echo "Installing $< ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
