@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from flask import Flask, Response, abort, jsonify, request
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from .resources import RESOURCES, UNIFIED
 from .rules import Refused
@@ -33,6 +33,13 @@ class Request:
     body: Any
 
 
+class _Silent(WSGIRequestHandler):
+    """Says nothing about the requests, which are recorded."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
 class Awx:
     """A running stand-in; to be used in a ``with`` statement.
 
@@ -45,7 +52,7 @@ class Awx:
         self.token = secrets.token_hex(15)
         self.requests: list[Request] = []
         self.forbidden: set[tuple[str, str]] = set()
-        self._server = make_server("127.0.0.1", 0, self._app(), threaded=True)
+        self._server = make_server("127.0.0.1", 0, self._app(), threaded=True, request_handler=_Silent)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property

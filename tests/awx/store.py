@@ -18,6 +18,7 @@ from .rules import Refused
 
 ENCRYPTED = "$encrypted$"
 Object = dict[str, Any]
+_PROMPTS = {"limit": "limit", "job_tags": "tags", "skip_tags": "skip_tags", "job_type": "job_type"}
 
 
 class Forbidden(Exception):
@@ -146,9 +147,8 @@ class Store:
         survey = self.surveys.get(template["id"], {}) if template.get("survey_enabled") else {}
         for complaint in rules.refused_answers(survey, after["extra_data"], complete=complete):
             raise Refused(f"extra_data: {complaint}")
-        for name in ("limit", "job_tags", "skip_tags", "job_type"):
-            asked = template.get(f"ask_{name.removeprefix('job_t') and name}_on_launch", False)
-            if after[name] is not None and not asked:
+        for name, asked in _PROMPTS.items():
+            if after[name] is not None and not template.get(f"ask_{asked}_on_launch"):
                 raise Refused(f"{name}: the template does not ask for it")
 
     def _sync(self, project: Object) -> None:
