@@ -157,10 +157,29 @@ def test_everything_is_made_and_what_drifted_is_put_right(fleet: Fleet, awx: Awx
 def test_a_second_run_sends_nothing_and_check_mode_knows_it(fleet: Fleet, awx: Awx) -> None:
     assert keep(fleet, awx).green
     awx.requests.clear()
-    for arguments in ((), ("--check",)):
-        again = keep(fleet, awx, *arguments)
+    for again in (
+        keep(fleet, awx),
+        keep(fleet, awx, "--check"),
+        keep(fleet, awx, session_token=None, email=None, password=None, scm_url=None),
+    ):
         assert again.green and not changed(again), again
         assert awx.writes == []
+
+
+@pytest.mark.full
+def test_a_workflow_that_was_left_half_made_is_finished(fleet: Fleet, awx: Awx) -> None:
+    assert keep(fleet, awx).green
+    whole = links(awx)
+    gone = awx.store.one("workflow_job_template_nodes", identifier="final-audit")["id"]
+    del awx.store.objects["workflow_job_template_nodes"][gone]
+    for ids in awx.store.associations.values():
+        if gone in ids:
+            ids.remove(gone)
+    awx.requests.clear()
+    check = keep(fleet, awx, "--check")
+    assert check.green and changed(check) and not awx.writes, check
+    real = keep(fleet, awx)
+    assert real.green and links(awx) == whole, real
 
 
 def test_check_mode_of_a_first_run_sends_nothing(fleet: Fleet, awx: Awx) -> None:
@@ -285,8 +304,13 @@ def test_a_repository_without_the_playbooks_is_told(fleet: Fleet, awx: Awx) -> N
 @pytest.mark.full
 def test_a_second_account_has_objects_of_its_own(fleet: Fleet, awx: Awx) -> None:
     assert keep(fleet, awx).green
-    second = keep(fleet, awx, name="Shop", extra_vars={"multicart_deploy_account": "shop"}, group="multicart_consumers")
+    awx.store.add("groups", name="shops", inventory=awx.store.one("inventories")["id"])
+    given = {"extra_vars": {"multicart_deploy_account": "shop"}, "deploy_slices": 3, "forks": 50, "become": True}
+    second = keep(fleet, awx, name="Shop", group="shops", **given)
     assert second.green, second
     assert len(awx.store.select("job_templates")) == 10
-    made = awx.store.one("job_templates", name="Shop deploy")
-    assert json.loads(made["extra_vars"]) == {"multicart_deploy_account": "shop"}
+    deploy, rotate = (awx.store.one("job_templates", name=f"Shop {name}") for name in ("deploy", "rotate"))
+    assert (deploy["job_slice_count"], rotate["job_slice_count"]) == (3, 1)
+    for one in (deploy, rotate):
+        assert (one["forks"], one["become_enabled"]) == (50, True)
+        assert json.loads(one["extra_vars"]) == {"multicart_deploy_account": "shop", "multicart_hosts": "shops"}
