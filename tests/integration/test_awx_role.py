@@ -72,8 +72,8 @@ def run(fleet: Fleet, awx: Awx, playbook: str, *arguments: str, env: dict[str, s
 
 
 def changed(done: Run) -> list[str]:
-    """Return the names of what a run changed."""
-    return [task.task for task in done.tasks if task.get("changed") and "results" not in task.result]
+    """Return the names of the tasks that changed something."""
+    return [task.task for task in done.tasks if task.get("changed")]
 
 
 def template(awx: Awx, name: str) -> dict[str, Any]:
