@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.awx.app import Awx
 from tests.awx.collection import COLLECTIONS
@@ -21,16 +24,26 @@ from tests.integration.harness import Fleet, Run
 pytestmark = pytest.mark.skipif(
     not COLLECTIONS.exists(), reason="awx.awx is missing: python -m tests.awx.collection gets it from PyPI"
 )
-PROJECT = Path(__file__).resolve().parents[2] / "roles" / "multicart_awx" / "files" / "project"
-REPOSITORY = "https://git.example.com/keys.git"
-RULE = "DTSTART;TZID=Europe/Berlin:20260101T040000 RRULE:FREQ=DAILY;INTERVAL=1"
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "multicart_awx"
+PROJECT = ROLE / "files" / "project"
+
+
+def example(word: str) -> str:
+    """Return the one example of the README that has this word in it."""
+    blocks = re.findall(r"^ *```yaml\n(.*?)```", (ROLE / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    (found,) = (block for block in blocks if word in block)
+    return textwrap.dedent(found)
+
+
+WANTED: dict[str, Any] = yaml.safe_load(example("# awx.yml"))
+REPOSITORY = WANTED["multicart_awx_scm_url"]
 
 
 @pytest.fixture
 def awx() -> Iterator[Awx]:
     """An AWX with an organization and an inventory that has the group of the consumers."""
     with Awx() as awx:
-        owner = awx.store.add("organizations", name="Ops")["id"]
+        owner = awx.store.add("organizations", name="Default")["id"]
         inventory = awx.store.add("inventories", name="Production", organization=owner)["id"]
         awx.store.add("groups", name="multicart_consumers", inventory=inventory)
         kind = awx.store.add("credential_types", name="Machine", kind="cloud", inputs={}, injectors={})["id"]
@@ -42,17 +55,10 @@ def awx() -> Iterator[Awx]:
 
 
 def keep(fleet: Fleet, awx: Awx, *arguments: str, env: dict[str, str] | None = None, **variables: Any) -> Run:
-    """Run awx.yml with the credentials of the fleet's account; a variable that is None is left out."""
+    """Run awx.yml with the variables of the README, a session token and these; one that is None is left out."""
     given = {
-        "multicart_awx_organization": "Ops",
-        "multicart_awx_inventory": "Production",
-        "multicart_awx_scm_url": REPOSITORY,
+        **WANTED,
         "multicart_awx_session_token": "{{ lookup('ansible.builtin.env', 'MULTICART_SESSION_TOKEN') }}",
-        "multicart_awx_email": fleet.email,
-        "multicart_awx_password": "{{ lookup('ansible.builtin.env', 'PASSWORD') }}",
-        "multicart_awx_other_credentials": ["ssh"],
-        "multicart_awx_rotate_rrule": RULE,
-        "multicart_awx_audit_rrule": RULE,
         **{f"multicart_awx_{name}": value for name, value in variables.items()},
     }
     given = {name: value for name, value in given.items() if value is not None}
@@ -63,7 +69,8 @@ def run(fleet: Fleet, awx: Awx, playbook: str, *arguments: str, env: dict[str, s
     known = {
         "CONTROLLER_HOST": awx.url,
         "CONTROLLER_OAUTH_TOKEN": awx.token,
-        "PASSWORD": fleet.account["password"],
+        "MULTICART_EMAIL": fleet.email,
+        "MULTICART_PASSWORD": fleet.account["password"],
         "ANSIBLE_COLLECTIONS_PATH": f"{os.environ['ANSIBLE_COLLECTIONS_PATH']}:{COLLECTIONS}",
     }
     done = fleet.run(playbook, *arguments, env={**known, **(env or {})})
@@ -134,8 +141,8 @@ def test_everything_is_made_and_what_drifted_is_put_right(fleet: Fleet, awx: Awx
         ("rotate-again", "success_nodes", "final-audit"),
     }
     assert {one["name"]: one["rrule"] for one in awx.store.select("schedules")} == {
-        "MultiCartAPI rotate when due": RULE,
-        "MultiCartAPI audit": RULE,
+        "MultiCartAPI rotate when due": WANTED["multicart_awx_rotate_rrule"],
+        "MultiCartAPI audit": WANTED["multicart_awx_audit_rrule"],
     }
 
     wrong = {"job_slice_count": 5, "allow_simultaneous": True, "ask_limit_on_launch": True, "limit": "web1"}
@@ -220,26 +227,25 @@ HOLDER = {
     },
     "injectors": {},
 }
-RENEW = """
-  - hosts: localhost
-    gather_facts: false
-    tasks:
-      - multicart.keys.multicart_key_rotate:
-      - ansible.builtin.include_role:
-          name: multicart.keys.multicart_awx
-          tasks_from: credential.yml
-        vars:
-          multicart_awx_credential: "{{ wanted | default('shop') }}"
-          multicart_awx_credential_type: Shop
+ROTATE = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - multicart.keys.multicart_key_rotate:
 """
+
+
+def renew(fleet: Fleet, awx: Awx, *arguments: str) -> Run:
+    """Rotate, and then do as the README says."""
+    (fleet.folder / "renew.yml").write_text(ROTATE + example("tasks_from: credential.yml"))
+    return run(fleet, awx, "renew.yml", *arguments)
 
 
 def test_the_live_key_is_put_into_a_credential_and_nothing_else_is_lost(fleet: Fleet, awx: Awx) -> None:
     kind = awx.store.add("credential_types", name="Shop", **HOLDER)["id"]
     inputs = {"shop": "north", "pin": "4711", "api_key": fleet.live}
     key = awx.store.add("credentials", name="shop", credential_type=kind, inputs=inputs)["id"]
-    (fleet.folder / "renew.yml").write_text(RENEW)
-    done = run(fleet, awx, "renew.yml")
+    done = renew(fleet, awx)
     assert done.green and fleet.rotations == 1, done
     assert awx.store.objects["credentials"][key]["inputs"] == {**inputs, "api_key": fleet.live}
     assert inputs["api_key"] != fleet.live
@@ -249,8 +255,7 @@ def test_the_live_key_is_put_into_a_credential_and_nothing_else_is_lost(fleet: F
 
 @pytest.mark.full
 def test_a_credential_that_is_not_found_is_no_success(fleet: Fleet, awx: Awx) -> None:
-    (fleet.folder / "renew.yml").write_text(RENEW)
-    done = run(fleet, awx, "renew.yml", "-e", "wanted=nowhere")
+    done = renew(fleet, awx, "-e", "multicart_awx_credential=nowhere")
     assert not done.green and "There are 0 credentials nowhere" in done.message, done
     assert awx.writes == []
 
