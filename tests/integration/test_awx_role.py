@@ -216,6 +216,14 @@ def test_a_credential_that_was_not_given_must_be_there(fleet: Fleet, awx: Awx) -
     assert {request.path for request in awx.writes} == {"credential_types"}
 
 
+def test_the_secrets_are_in_no_file_on_the_way_and_a_missing_project_is_told(fleet: Fleet, awx: Awx) -> None:
+    done = keep(fleet, awx, "-vvv", scm_url=None, env={"ANSIBLE_PIPELINING": "0"})
+    assert not done.green and "no project MultiCartAPI in the organization Default" in done.message, done
+    by_task = dict(re.findall(r"^TASK \[.*? : (.*?)\](.*?)(?=^TASK|^PLAY RECAP)", done.output, re.M | re.S))
+    assert "PUT /" in by_task["Keep the project"], done
+    assert "EXEC" in by_task["Keep the credential"] and "PUT /" not in by_task["Keep the credential"], done
+
+
 HOLDER = {
     "kind": "cloud",
     "inputs": {
