@@ -40,7 +40,9 @@ def ours(strategy: str) -> Way:
     def rotate(stage: Stage, _sshd: Sshd, forks: int) -> Outage:
         env = {"ANSIBLE_STRATEGY": strategy, "ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=300s"}
         if strategy.startswith("mitogen"):
-            env.update(ANSIBLE_STRATEGY_PLUGINS=str(mitogen_plugins()), ANSIBLE_HOST_KEY_CHECKING="0")  # it has its own ssh
+            env.update(
+                ANSIBLE_STRATEGY_PLUGINS=str(mitogen_plugins()), ANSIBLE_HOST_KEY_CHECKING="0"
+            )  # it has its own ssh
         confirmed = ("-e", "multicart_rotate_confirm=true", "-f", str(forks))
         with stage.rotation(f"multicart.keys, {strategy}") as found:
             found.append(stage.run("ansible-playbook", "multicart.keys.rotate", *confirmed, **env))
