@@ -274,6 +274,6 @@ def _shared() -> set[Path]:
 
 
 def _files_below(path: Path) -> list[Path]:
-    if path.is_dir() and not path.is_symlink():
-        return [file for file in path.rglob("*") if file.is_file() and not file.is_symlink()]
-    return [path] if path.is_file() and not path.is_symlink() else []
+    """Return the files in a folder, or the one file; unlike ``rglob`` it bears that others remove theirs meanwhile."""
+    found = [Path(folder, name) for folder, _folders, names in os.walk(path) for name in names] or [path]
+    return [file for file in found if file.is_file() and not file.is_symlink()]
