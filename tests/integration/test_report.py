@@ -138,6 +138,13 @@ def test_a_directory_that_cannot_be_written_is_told_and_fails_nothing(fleet: Fle
 
 
 @pytest.mark.full
+def test_a_directory_that_cannot_be_templated_fails_nothing(fleet: Fleet) -> None:
+    fleet.add("web1")
+    run = fleet.rotate("-e", '{"multicart_report_dir": "{{ no_such_variable }}"}')
+    assert run.green and fleet.stale == [] and reports(fleet) == [], run
+
+
+@pytest.mark.full
 def test_an_empty_directory_turns_it_off(fleet: Fleet) -> None:
     fleet.add("web1")
     run = fleet.rotate("-e", "multicart_report_dir=")
