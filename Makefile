@@ -84,7 +84,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: tests/requirements/demo.txt tests/sandbox/requirements.txt | $(VENV)/.made
-$(VENV)/.test: tests/requirements/test.txt $(VENV)/.demo
+$(VENV)/.test: tests/requirements/test.txt tests/requirements/awx.txt $(VENV)/.demo
 $(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.test
 $(VENV)/.demo $(VENV)/.test $(VENV)/.lint:
 	@echo "Installing $< ..."
