@@ -103,11 +103,12 @@ class Started:
             assert not _found(pieces, text), f"a secret is in {place}: {_masked(text, pieces)}"
         self.awx.fleet._search_files(job)
 
-    def cancel(self) -> Job:
-        """Cancel it, as AWX does: the runner kills Ansible, and then the container with all that is left in it."""
+    def cancel(self, container: bool = True) -> Job:
+        """Cancel it, as AWX does: the runner kills Ansible, and with the container goes all that is left in it."""
         self.process.send_signal(signal.SIGTERM)
         job = self.wait()
-        self.kill_left()
+        if container:
+            self.kill_left()
         return job
 
     def kill_left(self) -> None:
@@ -321,6 +322,11 @@ class Awx:
         }
         _write(path, _INVENTORY.format(json.dumps(data)))
         path.chmod(0o700)
+
+
+def confirmed(fleet: Fleet) -> dict[str, Any]:
+    """Return the answers to the survey of a rotation that retires the live key."""
+    return {"multicart_rotate_confirm": "yes", "multicart_rotate_retire": fleet.live_fingerprint}
 
 
 def _task(event: Mapping[str, Any]) -> Task:
