@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Jobs as AWX runs them: AWX's own injector and runner, its layout, its variables, its slices. Only the container is missing.
+"""Jobs as AWX runs them: with its own injector and runner, in its layout, with its variables; without the container.
 
 What AWX would keep of a job (its events, its shown environment, its facts) and what it leaves on the disk is searched
 for secrets after every job.
@@ -139,6 +139,7 @@ class Started:
 class Awx:
     """An AWX whose inventory holds the consumers of a fleet, with the wrapper project and one credential.
 
+    :ivar ansible: the folder with the commands of the ansible-core that jobs run on.
     :ivar inputs: what is filled in into the credential; the rest of its fields stays empty.
     :ivar project: the folder of the project, whose playbooks are what can be launched.
     """
@@ -146,6 +147,7 @@ class Awx:
     def __init__(self, fleet: Fleet, folder: Path) -> None:
         self.fleet = fleet
         self.folder = folder
+        self.ansible = ANSIBLE_BIN
         self.project = folder / "project"
         shutil.copytree(ROLE / "project", self.project)
         account = fleet.account
@@ -267,7 +269,7 @@ class Awx:
 
     def _base_env(self, folder: Path, number: int) -> dict[str, str]:
         return {
-            "PATH": f"{ANSIBLE_BIN}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{self.ansible}{os.pathsep}{os.environ['PATH']}",
             "LC_ALL": "C.UTF-8",
             "HOME": str(folder / "home"),
             "JOB_ID": str(number),

@@ -94,7 +94,7 @@ def carried_out(fleet: Fleet) -> Callable[[], bool]:
 
 def deploying(fleet: Fleet) -> Callable[[], bool]:
     held = hold(fleet)
-    return lambda: (held / "web2.held").exists()
+    return (held / "web2.held").exists
 
 
 def hold(fleet: Fleet) -> Path:
