@@ -260,9 +260,11 @@ class Awx:
         from awx_plugins.interfaces._temporary_private_inject_api import inject_credential  # noqa: PLC0415
 
         definition = yaml.safe_load((ROLE / "credential_type.yml").read_text(encoding="utf-8"))
-        kind = SimpleNamespace(managed=False, **{name: definition[name] for name in ("inputs", "injectors")})
-        credential = SimpleNamespace(get_input_keys=lambda: list(self.inputs), get_input=self.inputs.get)
-        injected, shown, before = dict(env), {}, list(arguments)
+        kind: Any = SimpleNamespace(managed=False, **{name: definition[name] for name in ("inputs", "injectors")})
+        credential: Any = SimpleNamespace(get_input_keys=lambda: list(self.inputs), get_input=self.inputs.get)
+        injected: dict[str, Any] = dict(env)
+        shown: dict[str, Any] = {}
+        before = list(arguments)
         inject_credential(kind, credential, injected, shown, arguments, str(folder))
         assert arguments == before, "what is an extra variable can be overridden by another"
         return {name: value for name, value in injected.items() if name not in env}, shown

@@ -64,7 +64,7 @@ def install(core: str) -> Path:
         made = folder / "made"
         if not made.exists():
             subprocess.run([find_python(CORES[core]), "-m", "venv", "--clear", folder], check=True)
-            pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             subprocess.run([*pip, core, "requests"], check=True)
             made.touch()
     return folder / "bin"

@@ -133,7 +133,7 @@ def test_answers_that_are_left_empty_are_unset(fleet: Fleet, awx: Awx) -> None:
     assert (fleet.rotations, fleet.stale) == (1, [])
 
 
-@pytest.mark.parametrize("answer", ["no", pytest.param("", marks=pytest.mark.full)])
+@pytest.mark.parametrize("answer", ["", pytest.param("no", marks=pytest.mark.full)])
 def test_without_the_confirmation_nothing_is_rotated(fleet: Fleet, awx: Awx, answer: str) -> None:
     job = awx.launch("rotate.yml", {**confirmed(fleet), "multicart_rotate_confirm": answer})
     assert (job.green, job.reason) == (False, "not_confirmed"), job
