@@ -141,10 +141,10 @@ def docs(session: nox.Session) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     pages.mkdir(parents=True)
     path = {"ANSIBLE_COLLECTIONS_PATH": str(CACHE / "collections")}
-    collection = ("--use-current", "--use-html-blobs", "--dest-dir", str(pages), "multicart.keys")
+    collection = ("--use-current", "--squash-hierarchy", "--dest-dir", str(pages), "multicart.keys")
     session.run("antsibull-docs", "collection", *collection, env=path)
     for picture in (ROOT / "docs" / "docsite" / "rst").glob("*.svg"):
-        shutil.copy(picture, pages / "collections" / "multicart" / "keys" / "docsite")
+        shutil.copy(picture, pages / "docsite")
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-c", "docs", str(pages), str(html))
     print(f"{html}/index.html")
 
