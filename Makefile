@@ -32,11 +32,8 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-<<<<<<< HEAD
-.PHONY: help demo sandbox test unit integration faults full lint lint-basic yamllint reuse sanity smoke matrix molecule docs build release clean
-=======
-.PHONY: help demo sandbox test unit integration faults leaks full lint lint-basic build clean
->>>>>>> main
+.PHONY: help demo sandbox test unit integration faults leaks bench full lint lint-basic yamllint reuse sanity smoke matrix molecule \
+  docs build release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,20 +44,23 @@ demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against
 sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotation of your own fleet
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
-test: lint-basic $(VENV)/.awx ## basic lint, and all tests
+test: lint-basic $(VENV)/.test ## basic lint, and all tests
 	$(PYTEST) tests/unit tests/integration tests/faults tests/leaks $(ARGS)
 
 unit: $(VENV)/.test ## unit tests
 	$(PYTEST) tests/unit $(ARGS)
 
-integration: $(VENV)/.awx ## integration tests, with real ansible-playbook runs
+integration: $(VENV)/.test ## integration tests, with real ansible-playbook runs
 	$(PYTEST) tests/integration $(ARGS)
 
 faults: $(VENV)/.test ## rotations under faults: over real HTTP, raced, and killed at any point
 	$(PYTEST) tests/faults $(ARGS)
 
-leaks: $(VENV)/.leaks ## search for secrets wherever one could come out, on the oldest, a middle and the newest ansible-core
+leaks: $(VENV)/.test ## search for secrets wherever one could come out, on the oldest, a middle and the newest ansible-core
 	$(BIN)/python -m tests.leaks --jobs $(JOBS) $(ARGS)
+
+bench: $(VENV)/.bench | $(LINK) ## how long consumers are locked out: by hand, by this collection, and at the very least
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 full: export MULTICART_FULL := 1
 full: test lint sanity matrix molecule docs ## all that there is, also what is too long for every run
@@ -70,8 +70,7 @@ lint-basic: $(VENV)/.lint | $(LINK) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	cd $(COLLECTIONS) && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml \
 	  -p ansible_collections.multicart.keys.plugins
-<<<<<<< HEAD
-	$(BIN)/mypy -p tests.sandbox -p tests.demo -p tests.tools
+	$(BIN)/mypy -p tests.sandbox -p tests.demo -p tests.awx -p tests.tools
 
 yamllint: $(VENV)/.tools
 	$(BIN)/yamllint --strict .
@@ -99,9 +98,6 @@ molecule: $(VENV)/.tools | $(LINK) ## the molecule scenario, against the stand-i
 
 docs: $(VENV)/.tools | $(LINK) ## the documentation as a site, in .cache/docs/html
 	$(NOX) docs
-=======
-	$(BIN)/mypy -p tests.sandbox -p tests.demo -p tests.awx
->>>>>>> main
 
 build: $(VENV)/.demo ## build the collection's tarball into .cache/dist
 	@$(BIN)/python -m tests.tools.tarball . .cache/dist
@@ -122,22 +118,17 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: tests/requirements/demo.txt tests/sandbox/requirements.txt | $(VENV)/.made
-$(VENV)/.test: tests/requirements/test.txt $(VENV)/.demo
-<<<<<<< HEAD
+$(VENV)/.test: tests/requirements/test.txt tests/requirements/awx.txt tests/awx/collection.py $(VENV)/.demo
 $(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.test
 $(VENV)/.tools: tests/requirements/tools.txt $(VENV)/.lint
-$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.tools:
-=======
-$(VENV)/.leaks: tests/requirements/leaks.txt $(VENV)/.test
-$(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.leaks
-$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.leaks:
->>>>>>> main
+$(VENV)/.bench: tests/requirements/bench.txt $(VENV)/.test
+$(VENV)/.demo $(VENV)/.lint $(VENV)/.tools $(VENV)/.bench:
 	@echo "Installing $< ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-# Above .lint for the same reason; awx.awx is on Galaxy, but in a package of PyPI, too.
-$(VENV)/.awx: tests/requirements/awx.txt tests/awx/collection.py $(VENV)/.lint
+# awx.awx is on Galaxy, but in a package of PyPI, too.
+$(VENV)/.test:
 	@echo "Installing $< ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@$(BIN)/python -m tests.awx.collection
