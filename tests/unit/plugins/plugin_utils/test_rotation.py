@@ -532,8 +532,8 @@ def _calls(draw: st.DrawFn) -> list[tuple[list[Step], Fault, dict[str, Any]]]:
 
 def _lies_twice(model: Model, calls: list[tuple[list[Step], Fault, dict[str, Any]]]) -> bool:
     """Claims without a change, and besides older reads or nothing let in: that cannot be seen through."""
-    claims = any(step.fault is Fault.CLAIMED for script, _, _ in calls for step in script)
-    return claims and (len(model.keys) > 1 or any(options["locks_after"] is not None for _, _, options in calls))
+    claims = any(step.fault is Fault.CLAIMED for script, *dummy in calls for step in script)
+    return claims and (len(model.keys) > 1 or any(options["locks_after"] is not None for *dummy, options in calls))
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

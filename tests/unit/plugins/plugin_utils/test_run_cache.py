@@ -68,10 +68,10 @@ def in_forks(number: int, work: Callable[[], Any]) -> list[Any]:
         except MulticartError as error:
             results.put(error.reason)
 
-    processes = [context.Process(target=run) for _ in range(number)]
+    processes = [context.Process(target=run) for dummy in range(number)]
     for process in processes:
         process.start()
-    found = [results.get() for _ in processes]
+    found = [results.get() for dummy in processes]
     for process in processes:
         process.join(30)
     return found
