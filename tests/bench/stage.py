@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -89,18 +90,19 @@ class Stage:
 
     def __init__(self, folder: Path, sandbox: Sandbox, network: Network, forks: int, output: Path) -> None:
         self.fleet = Fleet(sandbox, folder, sandbox.account())
-        # As a user has it: Ansible finds the hosts' Python by itself, and its temporary files are on the host.
         self.fleet.variables.update(
-            ansible_python_interpreter="auto_silent",
+            ansible_python_interpreter=shutil.which("python3", path="/usr/bin") or sys.executable,
             ansible_remote_tmp="{{ home }}/.ansible/tmp",
             **network.variables,
         )
         self.network = network
         self.forks = forks
+        self.label = "run"
         self._output = output
 
-    def reset(self) -> None:
+    def reset(self, label: str) -> None:
         """Bring every host to where a run starts: the live key, no record, no open connection."""
+        self.label = f"{label}-{len(self.fleet.hosts)}".replace(", ", "-").replace(" ", "-")
         self.network.hang_up()
         live = self.fleet.live
         for host in self.fleet.hosts.values():
@@ -129,7 +131,7 @@ class Stage:
         command = [str(ANSIBLE_BIN / "ansible-playbook"), "-i", str(self.fleet.inventory), name, *arguments]
         clock = self.fleet.folder / "clock.jsonl"
         clock.write_text("")
-        log = self._output / f"{Path(name).stem}-{len(self.fleet.hosts)}.log"
+        log = self._output / f"{self.label}.log"
         with log.open("w") as file:
             ran = run(command, cwd=self.fleet.folder, env=self._environment(clock, env or {}), output=file)
         return Ran(ran.took, ran.cpu, ran.peak, [json.loads(line) for line in clock.read_text().splitlines()])

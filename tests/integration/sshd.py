@@ -30,6 +30,7 @@ UsePAM no
 PasswordAuthentication no
 MaxStartups 1000
 MaxSessions 100
+Subsystem sftp internal-sftp
 LogLevel ERROR
 """
 
