@@ -33,7 +33,7 @@ def read_account(connection: Connection, cache: RunCache) -> Account:
 def live_key(connection: Connection, cache: RunCache, newer_than: float = 0.0) -> ApiKey:
     """Return the account's live key, read at most once in a run.
 
-    :param newer_than: what was read before this moment of ``time.monotonic()`` does not count.
+    :param newer_than: what was asked for before this moment of ``time.monotonic()`` does not count.
     :raises MulticartError: why it could not be read.
     """
     _need_credential(connection)

@@ -2,203 +2,196 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the bench happens: N hosts, the service with one account, and what a run did to them."""
+"""The stage: the stand-in service, hosts behind a real sshd, and what is measured of a run."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
-import shutil
 import subprocess
 import sys
-import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from tests.bench.watch import Watch
-from tests.integration.harness import ANSIBLE_BIN, VARIABLE, Fleet
+import requests
+
+from tests.integration.harness import Fleet, fingerprint
 from tests.integration.sshd import Sshd
 from tests.sandbox.handle import Sandbox
-from tests.sandbox.shapes import JournalEntry
 
 HERE = Path(__file__).parent
-COLLECTIONS = HERE.parents[1] / ".cache" / "collections"
+BIN = Path(sys.executable).parent
+CONSUMERS = 3
+"""How many hosts have a consumer that calls the service all the time; each costs time on this machine, too."""
+PAUSE = 0.1
+"""Seconds between two calls of a consumer."""
 
 
-class Network(Protocol):
-    """What is between the controller and the hosts."""
+@dataclass
+class Ran:
+    """A program that has ended: seconds of processor time of it and its children, and its peak memory in MiB."""
 
-    @property
-    def variables(self) -> dict[str, Any]: ...
+    code: int
+    output: str
+    cpu: float
+    peak: float
+    seconds: float
+    events: list[dict[str, Any]] = field(default_factory=list)
 
-    def hang_up(self) -> None: ...
 
+@dataclass
+class Outage:
+    """One rotation: when each host had the new key, in seconds after the service accepted the rotation.
 
-@dataclass(frozen=True)
-class Measured:
-    """What one run did.
-
-    :ivar seconds: for each host, from the accepted rotation to its new key.
-    :ivar took: the whole run.
-    :ivar cpu: seconds of processor of the controller and all it started but connections that stay open.
-    :ivar peak: megabytes of its largest process.
-    :ivar requests: calls of the service, consumers' left out.
-    :ivar rotations: how many the service accepted.
+    :ivar refused: for how long the consumers themselves were refused, by host, in seconds.
     """
 
-    seconds: dict[str, float]
-    took: float
-    cpu: float
-    peak: float
-    requests: int = 0
-    rotations: int = 0
+    by: str
+    written: dict[str, float]
+    requests: int
+    ran: Ran
+    refused: dict[str, float] = field(default_factory=dict)
 
     @property
-    def window(self) -> float:
-        """The outage of the last host."""
-        return max(self.seconds.values(), default=0.0)
+    def last(self) -> float:
+        return max(self.written.values())
 
-
-@dataclass(frozen=True)
-class Ran:
-    """A process that has ended, and the lines of the callback clock."""
-
-    took: float
-    cpu: float
-    peak: float
-    clock: list[dict[str, Any]] = field(default_factory=list)
-
-    def answers(self, play: str) -> dict[str, float]:
-        """Return how long after the start of a play each host answered in it for the first time."""
-        found: dict[str, float] = {}
-        started: float | None = None
-        for line in self.clock:
-            if line["event"] == "play":
-                started = line["time"] if line["name"] == play else None
-            elif line["event"] == "ok" and started is not None:
-                found.setdefault(line["name"], line["time"] - started)
-        return found
+    @property
+    def median(self) -> float:
+        return sorted(self.written.values())[len(self.written) // 2]
 
 
 class Stage:
-    """Hosts that all hold the live key, before each run anew. Use :func:`open_stage`."""
+    """A fleet of hosts that hold the live key, each in a folder of its own on this machine."""
 
-    def __init__(self, folder: Path, sandbox: Sandbox, network: Network, forks: int, output: Path) -> None:
-        self.fleet = Fleet(sandbox, folder, sandbox.account())
-        self.fleet.variables.update(
-            ansible_python_interpreter=shutil.which("python3", path="/usr/bin") or sys.executable,
-            ansible_remote_tmp="{{ home }}/.ansible/tmp",
-            **network.variables,
-        )
-        self.network = network
-        self.forks = forks
-        self.label = "run"
-        self._output = output
+    def __init__(self, sandbox: Sandbox, folder: Path, hosts: int, variables: Mapping[str, Any]) -> None:
+        folder.mkdir()
+        self.sandbox = sandbox
+        self.fleet = Fleet(sandbox, folder, sandbox.add_account(f"{folder.name}@example.com", "a password"))
+        self.fleet.variables.update(variables)
+        self.fleet.add_many(hosts)
 
-    def reset(self, label: str) -> None:
-        """Bring every host to where a run starts: the live key, no record, no open connection."""
-        self.label = f"{label}-{len(self.fleet.hosts)}".replace(", ", "-").replace(" ", "-")
-        self.network.hang_up()
-        live = self.fleet.live
-        for host in self.fleet.hosts.values():
-            for record in host.folder.glob(".*.json"):
-                record.unlink()
-            host.env.write_text(f"PORT=8080\n{VARIABLE}={live}\nLOG_LEVEL=info\n")
-            host.env.chmod(0o600)
-        self.fleet.requests()
-
-    def measure(self, act: Callable[[], Ran], seconds: Callable[[float], dict[str, float]] | None = None) -> Measured:
-        """Do what rotates, and return what it did; ``seconds`` tells when hosts had the key, instead of their files."""
-        old, before = self.fleet.live, self.fleet.rotations
-        files = {} if seconds else {name: host.env for name, host in self.fleet.hosts.items()}
-        with Watch(files, old) as watch:
-            ran = act()
-        calls = [call for call in self.fleet.requests() if call["endpoint"] != "profile"]
-        accepted = accepted_at(calls)
-        found = seconds(accepted) if seconds else {name: at - accepted for name, at in watch.found.items()}
-        missing = self.fleet.hosts.keys() - found.keys()
-        if missing:
-            raise RuntimeError(f"{len(missing)} hosts never had the new key, such as {min(missing)}")
-        return Measured(found, ran.took, ran.cpu, ran.peak, len(calls), self.fleet.rotations - before)
-
-    def playbook(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> Ran:
-        """Run a playbook, and keep what it printed in the output directory."""
-        command = [str(ANSIBLE_BIN / "ansible-playbook"), "-i", str(self.fleet.inventory), name, *arguments]
-        clock = self.fleet.folder / "clock.jsonl"
-        clock.write_text("")
-        log = self._output / f"{self.label}.log"
-        with log.open("w") as file:
-            ran = run(command, cwd=self.fleet.folder, env=self._environment(clock, env or {}), output=file)
-        return Ran(ran.took, ran.cpu, ran.peak, [json.loads(line) for line in clock.read_text().splitlines()])
-
-    def _environment(self, clock: Path, more: Mapping[str, str]) -> dict[str, str]:
-        home = self.fleet.folder / "home"
-        kept = {name: os.environ[name] for name in ("PATH", "TZ") if name in os.environ}
-        return {
-            **kept,
+    def run(self, *command: str, **env: str) -> Ran:
+        """Run a program of Ansible's and measure it."""
+        folder = self.fleet.folder
+        clock = folder / f"clock-{time.monotonic_ns()}"
+        clock.touch()
+        environment = {
+            "PATH": os.environ["PATH"],
+            "ANSIBLE_COLLECTIONS_PATH": str(HERE.parents[1] / ".cache" / "collections"),
             "LC_ALL": "C.UTF-8",
-            "HOME": str(home),
-            "NO_PROXY": "*",
-            "ANSIBLE_HOME": str(home / ".ansible"),
-            "ANSIBLE_CONFIG": str(self.fleet.folder / "ansible.cfg"),
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "HOME": str(folder / "home"),
+            "ANSIBLE_HOME": str(folder / "home" / ".ansible"),
+            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
             "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callbacks"),
             "ANSIBLE_CALLBACKS_ENABLED": "clock",
-            "ANSIBLE_DEPRECATION_WARNINGS": "0",
-            "ANSIBLE_FORKS": str(self.forks),
-            "ANSIBLE_NOCOLOR": "1",
-            "CLOCK_FILE": str(clock),
+            "BENCH_CLOCK": str(clock),
+            "NO_PROXY": "*",
             **self.fleet.env,
-            **more,
+            **env,
         }
+        command = (str(BIN / command[0]), "-i", str(self.fleet.inventory), *command[1:])
+        began = time.monotonic()
+        with (folder / "output").open("w+") as output:
+            process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+            _pid, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            output.seek(0)
+            return Ran(
+                process.returncode,
+                output.read(),
+                usage.ru_utime + usage.ru_stime,
+                usage.ru_maxrss / 1024,
+                time.monotonic() - began,
+                [json.loads(line) for line in clock.read_text().splitlines()],
+            )
+
+    @contextmanager
+    def rotation(self, by: str) -> Iterator[list[Outage]]:
+        """Measure a rotation that is carried out inside; append what ran to the list, and find the outage there."""
+        self.fleet.requests()
+        found: list[Any] = []
+        consumers = [Consumer(self, name) for name in list(self.fleet.hosts)[:CONSUMERS]]
+        try:
+            yield found
+            assert found[0].code == 0, found[0].output
+            accepted = next(entry["time"] for entry in self.fleet.requests() if entry["committed"])
+            time.sleep(3 * PAUSE)
+        finally:
+            for consumer in consumers:
+                consumer.stop()
+        assert not self.fleet.stale, f"{by} left hosts behind: {self.fleet.stale}\n{found[0].output}"
+        # Every way replaces or rewrites the file once, at which moment it says of itself.
+        written = {name: host.env.stat().st_mtime - accepted for name, host in self.fleet.hosts.items()}
+        requests_sent = len([entry for entry in self.sandbox.journal() if self._is_of_run(entry, accepted)])
+        found[0] = Outage(by, written, requests_sent, found[0], {each.name: each.refused for each in consumers})
+
+    def _is_of_run(self, entry: Mapping[str, Any], accepted: float) -> bool:
+        return abs(entry["time"] - accepted) < 300 and "bench-consumer" not in (entry["user_agent"] or "")
+
+    def rotate_by_http(self) -> str:
+        """Rotate and read back as two calls do; return the new key."""
+        calls = (("users/api-key/update/", {"x-api-key": self.fleet.live}), ("users/account-details", self.token))
+        for path, headers in calls:
+            answer = requests.post(f"{self.sandbox.url}/{path}", json={}, headers=headers, timeout=10)
+        return str(answer.json()["data"]["api_key"])
+
+    @property
+    def token(self) -> dict[str, str]:
+        return {"Authorization": f"Token {self.fleet.env['MULTICART_SESSION_TOKEN']}"}
 
 
-def accepted_at(calls: Sequence[JournalEntry]) -> float:
-    """Return when the service took the one rotation."""
-    times = [call["time"] for call in calls if call["endpoint"] == "rotate" and call["accepted"]]
-    if len(times) != 1:
-        raise RuntimeError(f"{len(times)} rotations instead of one")
-    return times[0]
+class Consumer:
+    """Uses the key in a host's file all the time, and notes for how long it was refused."""
+
+    def __init__(self, stage: Stage, name: str) -> None:
+        self.name = name
+        self.answers: list[tuple[float, bool]] = []
+        self._stage, self._over = stage, threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        session = requests.Session()
+        session.headers["User-Agent"] = "bench-consumer"
+        session.trust_env = False
+        host = self._stage.fleet.hosts[self.name]
+        while not self._over.wait(PAUSE):
+            key = host.env.read_text().partition("=")[2].strip()
+            url = f"{self._stage.sandbox.url}/users/profile"
+            answer = session.post(url, json={}, headers={"x-api-key": key}, timeout=10)
+            self.answers.append((time.time(), answer.json().get("status") == 1))
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    @property
+    def refused(self) -> float:
+        """Seconds from the last accepted call before the first refused one to the next accepted one."""
+        bad = [moment for moment, accepted in self.answers if not accepted]
+        if not bad:
+            return 0.0
+        before = max((moment for moment, accepted in self.answers if accepted and moment < bad[0]), default=bad[0])
+        after = min((moment for moment, accepted in self.answers if accepted and moment > bad[-1]), default=bad[-1])
+        return after - before
 
 
-def run(command: Sequence[str], cwd: Path, env: Mapping[str, str], output: Any) -> Ran:
-    """Run a command to its end.
-
-    :raises RuntimeError: when it failed.
-    """
-    started = time.monotonic()
-    process = subprocess.Popen(
-        command, cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise RuntimeError(f"it failed (exit {process.returncode}); see {output.name}: {' '.join(command)}")
-    return Ran(time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+@contextmanager
+def stage_of(hosts: int, folder: Path) -> Iterator[tuple[Stage, Sshd]]:
+    """Yield a stage whose hosts are behind a real sshd."""
+    (folder / f"service-{hosts}").mkdir(parents=True)
+    with Sandbox.start(folder / f"service-{hosts}") as sandbox, Sshd() as sshd:
+        yield Stage(sandbox, folder / f"fleet-{hosts}", hosts, sshd.variables), sshd
 
 
-@contextlib.contextmanager
-def open_stage(hosts: int, forks: int, output: Path) -> Iterator[Stage]:
-    """Start a service and hosts behind sshd in a new directory; in the end nothing is left of them."""
-    with _service() as (folder, sandbox), Sshd() as sshd:
-        stage = Stage(folder, sandbox, sshd, forks, output)
-        stage.fleet.add_many(hosts)
-        yield stage
-
-
-@contextlib.contextmanager
-def _service() -> Iterator[tuple[Path, Sandbox]]:
-    top = Path(tempfile.mkdtemp(prefix="multicart-bench-"))
-    try:
-        (top / "fleet").mkdir()
-        with Sandbox.start(top / "service", accounts=[("bench@example.com", secrets.token_urlsafe(12))]) as sandbox:
-            yield top / "fleet", sandbox
-    finally:
-        shutil.rmtree(top, ignore_errors=True)
-
-
+def fingerprint_of(stage: Stage) -> str:
+    """Return the fingerprint of the live key."""
+    return fingerprint(stage.fleet.live)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Notes when plays and tasks start and when each host answers."""
+"""Writes down when each play began, and when each task began and had the answer of each host."""
 
 from __future__ import annotations
 
@@ -13,33 +13,41 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 
-DOCUMENTATION = r"""
+DOCUMENTATION = """
 name: clock
 type: aggregate
-short_description: Note the time of every result
-description: Write what starts and who answers, with the time, as lines of JSON to the file that CLOCK_FILE names.
+short_description: Write down when things happen
+description: For the bench.
 """
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships no types
-    """The callback."""
+class CallbackModule(CallbackBase):
+    """One JSON line for each event: what, which host, which task, when."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "clock"
     CALLBACK_NEEDS_ENABLED = True
 
-    def _note(self, event: str, name: str) -> None:
-        with open(os.environ["CLOCK_FILE"], "a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": time.time(), "event": event, "name": name}) + "\n")
+    def __init__(self) -> None:
+        super().__init__()
+        self._path = os.environ["BENCH_CLOCK"]
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        self._note("play", str(play.get_name()))
+        self._note("play", "", play.get_name())
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        self._note("task", str(task.get_name()))
+        self._note("task", "", task.get_name())
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        # ansible-core 2.19 gave it a public name and deprecated the old one.
-        host = result.host if hasattr(result, "host") else result._host
-        self._note("ok", str(host.get_name()))
+        self._note("ok", result._host.get_name(), result._task.get_name())
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        self._note("failed", result._host.get_name(), result._task.get_name())
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self._note("unreachable", result._host.get_name(), result._task.get_name())
+
+    def _note(self, event: str, host: str, name: str) -> None:
+        with open(self._path, "a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"event": event, "host": host, "name": name, "time": time.time()}) + "\n")

@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 import base64
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
 import stat
+import threading
 import time
 import warnings
 from collections import Counter
@@ -286,6 +289,16 @@ def test_a_directory_that_is_missing_is_named_as_the_cause(tmp_path: Path) -> No
         live_key(TOKEN, RunCache(str(tmp_path / "missing"), SECRET))
 
 
+def test_a_file_system_without_locks_is_named_as_the_cause(cache: RunCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    result = rotate_key(TOKEN, cache, Request())
+    assert result.error and result.error.reason is Reason.RUN_CACHE_UNUSABLE
+    assert (result.outcome, os.strerror(errno.ENOLCK) in str(result.error)) == (Outcome.UNCHANGED, True)
+
+
 @pytest.mark.parametrize("name", ["multicart.keys.cache", "multicart.keys.lock"])
 def test_a_directory_in_its_place_is_refused(cache: RunCache, tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
@@ -454,6 +467,20 @@ def test_a_read_that_is_too_old_is_made_again(cache: RunCache, rehearsal: Rehear
     assert live_key(connection, cache) != rehearsal.key
     assert live_key(connection, cache, newer_than=time.monotonic()) == rehearsal.key
     assert rehearsal.endpoints() == ["read", "read"]
+
+
+def test_an_answer_that_was_under_way_at_that_moment_is_too_old(cache: RunCache, rehearsal: Rehearsal) -> None:
+    """As when one host confirms its key while another is still writing the key that was live before."""
+    connection = rehearsal.connection(timeout=30.0)
+    rehearsal.will("read", "slow", seconds=1.0)
+    reader = threading.Thread(target=live_key, args=(connection, cache))
+    reader.start()
+    while not any(entry["accepted"] for entry in rehearsal.journal("read")):
+        time.sleep(0.01)
+    rehearsal.sandbox.rotate_behind(rehearsal.email)
+    written = time.monotonic()
+    reader.join()
+    assert live_key(connection, cache, newer_than=written) == rehearsal.key
 
 
 def test_an_api_key_alone_is_refused_before_any_call(cache: RunCache, rehearsal: Rehearsal) -> None:

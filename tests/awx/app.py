@@ -1,0 +1,201 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The API over HTTP, in a thread of the test's own process."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from flask import Flask, Response, abort, jsonify, request
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from .resources import RESOURCES, UNIFIED
+from .rules import Refused
+from .store import ENCRYPTED, Forbidden, Object, Store
+
+_API = "/api/v2"
+_PAGE = 2  # AWX has 25; here every list that matters has several pages
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was sent."""
+
+    method: str
+    path: str
+    body: Any
+
+
+class _Silent(WSGIRequestHandler):
+    """Says nothing about the requests, which are recorded."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
+class Awx:
+    """A running stand-in; to be used in a ``with`` statement.
+
+    :ivar token: the only one it knows, of a superuser.
+    :ivar forbidden: pairs of method and path below /api/v2/ for which this user lacks the permission.
+    """
+
+    def __init__(self) -> None:
+        self.store = Store()
+        self.token = secrets.token_hex(15)
+        self.requests: list[Request] = []
+        self.forbidden: set[tuple[str, str]] = set()
+        self._server = make_server("127.0.0.1", 0, self._app(), threaded=True, request_handler=_Silent)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def writes(self) -> list[Request]:
+        """The requests that were meant to change something."""
+        return [one for one in self.requests if one.method != "GET"]
+
+    def __enter__(self) -> Awx:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    # --- HTTP -------------------------------------------------------------------------------------
+
+    def _app(self) -> Flask:
+        app = Flask(__name__, static_folder=None)
+        app.before_request(self._admit)
+        app.after_request(_sign)
+        for kind, status in ((Refused, 400), (Forbidden, 403)):
+            app.register_error_handler(kind, lambda error, status=status: ({"detail": str(error)}, status))
+        rule = app.add_url_rule
+        rule(f"{_API}/project_updates/<int:key>/", view_func=self._update)
+        rule(f"{_API}/<path>/", view_func=self._list, methods=["GET"])
+        rule(f"{_API}/<path>/", view_func=self._create, methods=["POST"])
+        rule(f"{_API}/<path>/<int:key>/", view_func=self._object, methods=["GET", "PATCH"])
+        rule(f"{_API}/<path>/<int:key>/survey_spec/", view_func=self._survey, methods=["GET", "POST"])
+        rule(f"{_API}/<path>/<int:key>/create_approval_template/", view_func=self._approval, methods=["POST"])
+        rule(f"{_API}/<path>/<int:key>/<name>/", view_func=self._association, methods=["GET", "POST"])
+        return app
+
+    def _admit(self) -> tuple[Any, int] | None:
+        below = request.path.removeprefix(_API).strip("/")
+        self.requests.append(Request(request.method, below, request.get_json(silent=True)))
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
+            return {"detail": "Authentication credentials were not provided."}, 401
+        if (request.method, below) in self.forbidden:
+            return {"detail": "You do not have permission to perform this action."}, 403
+        return None
+
+    def _list(self, path: str) -> Response:
+        table = self._table(path)
+        return self._page([one for one in table.values() if self._matches(path, one)])
+
+    def _create(self, path: str) -> tuple[Response, int]:
+        return jsonify(self._shown(self.store.add(path, **_body()))), 201
+
+    def _object(self, path: str, key: int) -> Response:
+        if key not in self._table(path):
+            abort(404)
+        found = self.store.change(path, key, **_body()) if request.method == "PATCH" else self._table(path)[key]
+        return jsonify(self._shown(found))
+
+    def _survey(self, path: str, key: int) -> Response:
+        if request.method == "POST":
+            self.store.set_survey(key, _body())
+            return jsonify({})
+        return jsonify(self.store.surveys.get(key, {}))
+
+    def _approval(self, path: str, key: int) -> tuple[Response, int]:
+        return jsonify(self._shown(self.store.set_approval(self.store.objects[path][key], **_body()))), 201
+
+    def _association(self, path: str, key: int, name: str) -> Response:
+        if name not in RESOURCES[path].associations:
+            abort(404)
+        if request.method == "POST":
+            body = _body()
+            self.store.associate(path, key, name, body["id"], remove=body.get("disassociate", False))
+            return Response(status=204)
+        table = self.store.objects[RESOURCES[path].associations[name]]
+        return self._page([table[one] for one in self.store.associations.get((key, name), [])])
+
+    def _update(self, key: int) -> Response:
+        return jsonify({"id": key, "status": self.store.objects["projects"][key]["status"]})
+
+    # --- representation ---------------------------------------------------------------------------
+
+    def _table(self, path: str) -> dict[int, Object]:
+        if path not in RESOURCES and path != "unified_job_templates":
+            abort(404)
+        return self.store.table(path)
+
+    def _matches(self, path: str, one: Object) -> bool:
+        wanted = {name: value for name, value in request.args.items() if name != "page"}
+        either = {name.removeprefix("or__"): value for name, value in wanted.items() if name.startswith("or__")}
+        every = {name: value for name, value in wanted.items() if not name.startswith("or__")}
+        return all(self._value(path, one, name) == value for name, value in every.items()) and (
+            not either or any(self._value(path, one, name) == value for name, value in either.items())
+        )
+
+    def _value(self, path: str, one: Object, name: str) -> str:
+        """Return a field, or ``link__field`` of what it points to, as a query has it."""
+        field, _, beyond = name.partition("__")
+        if field not in one and field != "organization":
+            raise Refused(f"{name}: no such field to look for")
+        if beyond:
+            return str(self.store.table(RESOURCES[path].links[field]).get(one[field], {}).get(beyond))
+        return str(one.get(field))
+
+    def _page(self, found: list[Object]) -> Response:
+        number = int(request.args.get("page", "1"))
+        others = "".join(f"&{name}={value}" for name, value in request.args.items() if name != "page")
+        following = f"{request.path}?page={number + 1}{others}" if len(found) > number * _PAGE else None
+        shown = [self._shown(one) for one in found[(number - 1) * _PAGE : number * _PAGE]]
+        return jsonify({"count": len(found), "next": following, "previous": None, "results": shown})
+
+    def _shown(self, one: Object) -> Object:
+        path = next(path for path, table in self.store.objects.items() if one["id"] in table)
+        url = f"{_API}/{path}/{one['id']}/"
+        related = {name: f"{url}{name}/" for name in RESOURCES[path].associations}
+        shown = {**one, "type": RESOURCES[path].kind, "url": url, "related": related, "summary_fields": {}}
+        if path in ("job_templates", "workflow_job_templates"):
+            related["survey_spec"] = f"{url}survey_spec/"
+        if path == "projects":
+            shown["scm_revision"] = ""
+            shown["summary_fields"] = {"current_update": {"id": one["id"]}}
+        if path == "credentials":
+            hidden = self.store.secret_inputs(one)
+            shown["inputs"] = {name: ENCRYPTED if name in hidden else value for name, value in one["inputs"].items()}
+        if one.get("unified_job_template"):
+            key = one["unified_job_template"]
+            kind = next(kind for kind in UNIFIED if key in self.store.objects[kind])
+            related["unified_job_template"] = f"{_API}/{kind}/{key}/"
+        return shown
+
+
+def _body() -> dict[str, Any]:
+    body = request.get_json()
+    if not isinstance(body, Mapping):
+        raise Refused("the body must be an object")
+    return dict(body)
+
+
+def _sign(response: Response) -> Response:
+    response.headers["X-API-Product-Name"] = "AWX"
+    response.headers["X-API-Product-Version"] = "24.6.1"
+    return response
