@@ -29,7 +29,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test unit integration faults leaks full lint lint-basic build clean
+.PHONY: help demo sandbox test unit integration faults leaks bench full lint lint-basic build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ faults: $(VENV)/.test ## rotations under faults: over real HTTP, raced, and kill
 leaks: $(VENV)/.leaks ## search for secrets wherever one could come out, on the oldest, a middle and the newest ansible-core
 	$(BIN)/python -m tests.leaks --jobs $(JOBS) $(ARGS)
 
+bench: $(VENV)/.bench | $(LINK) ## measure the outage beside other ways, over a real sshd; leave the machine idle meanwhile
+	@$(BIN)/python -m tests.bench --output .cache/bench $(ARGS)
+
 full: export MULTICART_FULL := 1
 full: test ## all tests, also those that are too long for every run
 
@@ -69,7 +72,7 @@ lint-basic: $(VENV)/.lint | $(LINK) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	cd $(COLLECTIONS) && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml \
 	  -p ansible_collections.multicart.keys.plugins
-	$(BIN)/mypy -p tests.sandbox -p tests.demo -p tests.awx
+	$(BIN)/mypy -p tests.sandbox -p tests.demo -p tests.awx -p tests.bench
 
 build: $(VENV)/.demo ## build the collection's tarball into .cache/dist
 	@$(BIN)/ansible-galaxy collection build --force --output-path .cache/dist
@@ -89,8 +92,9 @@ $(VENV)/.made:
 $(VENV)/.demo: tests/requirements/demo.txt tests/sandbox/requirements.txt | $(VENV)/.made
 $(VENV)/.test: tests/requirements/test.txt $(VENV)/.demo
 $(VENV)/.leaks: tests/requirements/leaks.txt $(VENV)/.test
+$(VENV)/.bench: tests/requirements/bench.txt $(VENV)/.test
 $(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.leaks
-$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.leaks:
+$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.leaks $(VENV)/.bench:
 	@echo "Installing $< ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
