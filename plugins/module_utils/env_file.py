@@ -86,10 +86,9 @@ def with_value(data, name, value):
     for assignment in reversed(found):
         changed = changed[: assignment.start] + value + changed[assignment.end :]
     if not found:
-        end_of_line = b"\r\n" if data.endswith(b"\r\n") and data.count(b"\n") == data.count(b"\r\n") else b"\n"
         if data and not data.endswith(b"\n"):
-            changed += b"\n"  # never CR LF: a shell would read the CR as a part of the last value
-        changed += name.encode("ascii") + b"=" + value + end_of_line
+            changed += b"\n"
+        changed += name.encode("ascii") + b"=" + value + b"\n"  # never CR LF: a shell would read CR as a part of it
     if changed != data:
         lines = [item.line for item in found] or [changed.count(b"\n")]
         _verify(before, _views(changed), name, value.decode("ascii"), lines)

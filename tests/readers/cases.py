@@ -39,7 +39,7 @@ CHANGED: dict[str, tuple[bytes, bytes | None]] = {
     "appended": (b"A=1\n", b"A=1\nKEY=173axcs.new\n"),
     "appended without newline": (b"A=1", b"A=1\nKEY=173axcs.new\n"),
     "appended to CRLF": (b"A=1\r\nB=2", b"A=1\r\nB=2\nKEY=173axcs.new\n"),
-    "appended to whole CRLF": (b"A=1\r\n", b"A=1\r\nKEY=173axcs.new\r\n"),
+    "appended to whole CRLF": (b"A=1\r\n", b"A=1\r\nKEY=173axcs.new\n"),
     "appended to comment": (b"#KEY=p.old\n", b"#KEY=p.old\nKEY=173axcs.new\n"),
     "new file": (b"", b"KEY=173axcs.new\n"),
 }
