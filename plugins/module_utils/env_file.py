@@ -407,7 +407,7 @@ def _read_as_node(text, older):
 
 _SHELL_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^\]]*\])?\+?=")
 _SHELL_PLAIN = re.compile(r"""[^ \t\n'"`\\$;&|()<>]+""")
-_SHELL_LEADING = ("then", "do", "else", "elif", "if", "while", "until", "{", "!", "time")
+_SHELL_LEADING = ("then", "do", "else", "elif", "if", "while", "until", "{", "!", "time", "command", "builtin")
 _SHELL_DECLARING = ("export", "declare", "typeset", "readonly", "local")
 
 
@@ -447,18 +447,27 @@ def _add_command(readings, text, words):
     """Note the variables that a command assigns, and the rest of it as something that must stay."""
     while words and text[words[0][0] : words[0][1]] in _SHELL_LEADING:
         words = words[1:]
-    names = [_SHELL_ASSIGNMENT.match(text, start, end) for start, end in words]
-    declares = words and text[words[0][0] : words[0][1]] in _SHELL_DECLARING
     if not words:
         return
-    if not declares and not all(names):  # assignments before a command last only as long as it does
-        names = [None] * len(words)
+    names = [_SHELL_ASSIGNMENT.match(text, start, end) for start, end in words]
     rest = [word for word, name in zip(words, names) if not name]
+    command = _unquoted(text, *rest[0]) if rest else ""
+    declares = command in _SHELL_DECLARING or "$" in command or "`" in command  # the last two: nobody knows
+    if rest and not declares:  # assignments before a command last only as long as it does
+        names = [None] * len(words)
+        rest = words
     if rest and not (len(rest) == 1 and text[rest[0][0] : rest[0][1]] == "export" and len(words) > 1):
         readings.add(None, rest[0][0], rest[-1][1])
-    for (_start, end), name in zip(words, names):
+    for (start, end), name in zip(words, names):
+        quoted = _SHELL_ASSIGNMENT.match(_unquoted(text, start, end)) if declares and not name else None
         if name:
             readings.add(name.group(1), name.end(), end, "'\"")
+        elif quoted:
+            readings.add(quoted.group(1), start, end)
+
+
+def _unquoted(text, start, end):
+    return re.sub(r"""['"\\]""", "", text[start:end])
 
 
 class _Unterminated(Exception):

@@ -67,6 +67,11 @@ REFUSED = {
     "old line ends": (b"A=1\rKEY=p.old\n", 1),
     "here-document": (b"cat <<END\nKEY=p.old\nEND\n", 1),
     "in an array": (b"A=(\nKEY=p.old\n)\n", 2),
+    "exported in quotes": (b'KEY=p.old\nexport "KEY=p.old"\n', 2),
+    "exported behind another": (b"KEY=p.old\nA=1 export KEY=p.old\n", 2),
+    "exported by a command in a variable": (b"KEY=p.old\n${EXPORT} KEY=p.old\n", 2),
+    "exported by a built-in command": (b"KEY=p.old\ncommand export KEY=p.old\n", 2),
+    "another variable in its place": (b"export KEY= 'A=1'\n", 1),
 }
 
 # Pieces that mean something to at least one reader; text of random characters would hardly ever do.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ ReadMany = Callable[[Sequence[bytes]], list[Variables]]
 PROBE = "PROBE"
 OLD = "p.old"
 _BATCH = 500
+_ROUND = 2000
 _VALUE = NEW.decode()
 
 # What means something to at least one reader; random bytes would hardly ever do.
@@ -226,16 +228,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--readers", nargs="+", choices=MANY, default=[name for name in MANY if name != "docker"])
     arguments = parser.parse_args()
-    start = time.monotonic()
-    files = draw(arguments.cases, arguments.seed)
-    waiting = [change for data in files for change in changes(data)]
-    count = len({change.before for change in waiting})
-    print(f"{len(files)} files, {count} changed, drawn in {time.monotonic() - start:.0f} s", flush=True)
-    for name in arguments.readers:
-        start = time.monotonic()
-        for what, before, after in broken(MANY[name], waiting):
-            print(f"{name}: {what}: {before!r} became {after!r}", flush=True)
-        print(f"{name}: done in {time.monotonic() - start:.0f} s", flush=True)
+    spent: Counter[str] = Counter()
+    for number in range(arguments.seed, arguments.seed + -(-arguments.cases // _ROUND)):
+        files = draw(min(_ROUND, arguments.cases), number)
+        waiting = [change for data in files for change in changes(data)]
+        spent.update(files=len(files), changed=len({change.before for change in waiting}), changes=len(waiting))
+        for name in arguments.readers:
+            start = time.monotonic()
+            for what, before, after in broken(MANY[name], waiting):
+                print(f"{name}: {what}: {before!r} became {after!r}", flush=True)
+            spent[f"seconds of {name}"] += round(time.monotonic() - start)
+        print(f"seed {number}: {dict(spent)}", flush=True)
 
 
 if __name__ == "__main__":
