@@ -116,7 +116,7 @@ SIZES = [
     Row("endless status line", (b"HTTP/1.1 200 ",), "unreachable", forever=(b"O" * 65536, 0.0)),
     Row("endless nothing", (), "unreachable", forever=(b"\0" * 65536, 0.0)),
     Row("lengths that differ", (head("Content-Length: 5", "Content-Length: 500") + GOOD,), "unreachable"),
-    says("error with an endless body", b"", "not_an_envelope", "Content-Length: 9999999", status="500 Oh"),
+    Row("error with an endless body", (head(status="500 Oh"),), "not_an_envelope", forever=(b" " * 65536, 0.0)),
     *(
         says(f"{encoding} bomb", packed, "not_an_envelope", f"Content-Encoding: {encoding}")
         for encoding, packed in {
@@ -222,7 +222,7 @@ _FORMS: dict[str, Callable[[str], Any]] = {
     "as a name": lambda text: {text: text},
 }
 ECHOES = [
-    says(f"{what} {form}", refusal(_FORMS[form](f"{secret}")), "refused", verdict=Verdict.REFUSED)
+    says(f"{what} {form}", refusal(_FORMS[form](secret)), "credentials_rejected", verdict=Verdict.REFUSED)
     for what, secret in _ECHOED.items()
     for form in _FORMS
 ] + [
@@ -282,15 +282,20 @@ def test_every_answer_has_its_answer(row: Row, elsewhere: RawServer) -> None:
             assert not [word for word in (b"Basic", b"Digest", b"Negotiate", b"NTLM", b"canary") if word in request]
 
 
-def test_an_answer_sent_ahead_is_not_the_next_ones() -> None:
-    """One connection, kept open: behind the answer to a read lies one that claims the rotation to come."""
+@pytest.mark.parametrize("pause", [0.0, 0.1])
+def test_an_answer_sent_ahead_is_not_that_of_the_next_request(pause: float) -> None:
+    """Behind the answer to a read, on a connection kept open, comes one that claims the rotation to come."""
     said = answer(GOOD).replace(b"Connection: close", b"Connection: keep-alive")
-    answers = iter([[said + said, 5.0]])
-    no = answer(refusal("No."))
-    with ScriptedServer(lambda: iter(next(answers, [no]))) as server, connect(server.url, timeout=10.0) as client:
+    first: list[Step] = [said, pause, said, 1.0] if pause else [said + said, 1.0]
+    scripts = iter([first])
+    with (
+        ScriptedServer(lambda: iter(next(scripts, [answer(refusal("No."))]))) as server,
+        connect(server.url, timeout=10.0) as client,
+    ):
         assert client.read().key == KEY
-        assert client.rotate(KEY).verdict is Verdict.REFUSED
-        assert server.connections == 2
+        time.sleep(0.3)
+        # What came with the first answer is thrown away; a connection on which more came is not used again.
+        assert client.rotate(KEY).verdict is (Verdict.REFUSED if pause else Verdict.UNCLEAR)
 
 
 # --- TLS, and proxies -----------------------------------------------------------------------------
@@ -340,7 +345,7 @@ def test_a_bad_certificate_hears_no_credential(
         assert bool(proxy.heard) == proxied
         for request in proxy.heard:
             lines = request.rstrip(b"\r\n").split(b"\r\n")
-            assert lines[0] == f"CONNECT 127.0.0.1:{server.port} HTTP/1.1".encode()
+            assert lines[0].startswith(f"CONNECT 127.0.0.1:{server.port} HTTP/1.".encode())
             assert {line.split(b":")[0].lower() for line in lines[1:]} <= {b"host", b"user-agent"}
         carried = b"".join(proxy.heard) + proxy.carried
         assert not [secret for secret in (TOKEN, KEY.reveal(), PASSWORD) if secret.encode() in carried]
