@@ -388,7 +388,8 @@ def _read_as_node(text, older):
         name = text[at:equal].strip(blanks)
         if equal < 0 or not name:
             return _View(readings, True)
-        name = name[len("export ") :] if name.startswith("export ") else name
+        if name.startswith("export "):
+            name = name[len("export ") :] if older else name[len("export ") :].strip(blanks)
         at = equal + 1
         while at < len(text) and text[at] in blanks.replace("\n", ""):
             at += 1
@@ -445,29 +446,28 @@ def _read_as_shell(text):
 
 def _add_command(readings, text, words):
     """Note the variables that a command assigns, and the rest of it as something that must stay."""
-    while words and text[words[0][0] : words[0][1]] in _SHELL_LEADING:
-        words = words[1:]
-    if not words:
-        return
-    names = [_SHELL_ASSIGNMENT.match(text, start, end) for start, end in words]
-    rest = [word for word, name in zip(words, names) if not name]
-    command = _unquoted(text, *rest[0]) if rest else ""
+    spelled = [text[start:end].replace("\\\n", "") for start, end in words]
+    while spelled and spelled[0] in _SHELL_LEADING:
+        words, spelled = words[1:], spelled[1:]
+    names = [_SHELL_ASSIGNMENT.match(word) for word in spelled]
+    rest = [index for index, name in enumerate(names) if not name]
+    command = _unquoted(spelled[rest[0]]) if rest else ""
     declares = command in _SHELL_DECLARING or "$" in command or "`" in command  # the last two: nobody knows
     if rest and not declares:  # assignments before a command last only as long as it does
-        names = [None] * len(words)
-        rest = words
-    if rest and not (len(rest) == 1 and text[rest[0][0] : rest[0][1]] == "export" and len(words) > 1):
-        readings.add(None, rest[0][0], rest[-1][1])
-    for (start, end), name in zip(words, names):
-        quoted = _SHELL_ASSIGNMENT.match(_unquoted(text, start, end)) if declares and not name else None
-        if name:
-            readings.add(name.group(1), name.end(), end, "'\"")
+        readings.add(None, words[0][0], words[-1][1])
+        return
+    if rest and not (len(rest) == 1 and spelled[rest[0]] == "export" and len(words) > 1):
+        readings.add(None, words[rest[0]][0], words[rest[-1]][1])
+    for (start, end), word, name in zip(words, spelled, names):
+        quoted = name or _SHELL_ASSIGNMENT.match(_unquoted(word))
+        if name and word == text[start:end]:
+            readings.add(name.group(1), start + name.end(), end, "'\"")
         elif quoted:
             readings.add(quoted.group(1), start, end)
 
 
-def _unquoted(text, start, end):
-    return re.sub(r"""['"\\]""", "", text[start:end])
+def _unquoted(word):
+    return re.sub(r"""['"\\]""", "", word)
 
 
 class _Unterminated(Exception):

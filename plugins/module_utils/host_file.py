@@ -24,7 +24,7 @@ import stat
 import struct
 import time
 from collections import namedtuple
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 MAX_BYTES = 1024 * 1024
 """What is larger is no configuration file, and is not read into memory."""
@@ -315,7 +315,14 @@ def _write_in_place(content, data):
             os.ftruncate(descriptor, len(content.data))
             if _ERRORS.get(error.errno) == "no_space":
                 raise
-        _fill(descriptor, data)
+        try:
+            _fill(descriptor, data)
+        except OSError:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            with suppress(OSError):
+                _fill(descriptor, content.data)
+            os.ftruncate(descriptor, len(content.data))
+            raise
         os.ftruncate(descriptor, len(data))
         os.fsync(descriptor)
     finally:
