@@ -2,13 +2,18 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Makes this checkout importable: the tests as ``tests``, and the collection under its real name."""
+"""Makes this checkout importable: the tests as ``tests``, and the collection under its real name.
+
+Tests that are too long for every run are marked ``full``; MULTICART_FULL=1 runs them too.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,3 +39,15 @@ for folder in (str(ROOT), str(COLLECTIONS_PATH)):
         sys.path.insert(0, folder)
 # For the ansible-playbook processes that tests start.
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS_PATH)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "full: too long for every run; MULTICART_FULL=1 runs it")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("MULTICART_FULL", "") not in ("", "0"):
+        return
+    for item in items:
+        if item.get_closest_marker("full"):
+            item.add_marker(pytest.mark.skip(reason="long: make full"))

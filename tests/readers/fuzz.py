@@ -17,13 +17,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.multicart.keys.plugins.module_utils import env_file
+from ansible_collections.multicart.keys.tests.readers.cases import NAME, NEW
+from ansible_collections.multicart.keys.tests.readers.many import MANY
+from ansible_collections.multicart.keys.tests.readers.real_readers import Variables
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-
-from ansible_collections.multicart.keys.plugins.module_utils import env_file
-from tests.readers.cases import NAME, NEW
-from tests.readers.many import MANY
-from tests.readers.real_readers import Variables
 
 ReadMany = Callable[[Sequence[bytes]], list[Variables]]
 
@@ -209,11 +208,13 @@ def complaints(read: ReadMany, asked: Sequence[Change]) -> Iterator[tuple[Change
     after = dict(zip([item.after for item in asked], read([item.after for item in asked]), strict=True))
     unsure = []
     for change in asked:
+        if read is MANY["docker"] and _misread_by_docker(change.before):
+            continue
         was, now = before[change.before], after[change.after]
         right = now.get(NAME) == change.value
         if was.get(NAME) in change.old and re.fullmatch(r"[A-Za-z0-9.]+", was[NAME]) and not right:
             yield change, "what was read right is not read right afterwards"
-        if was.get(NAME) == now.get(NAME) == OLD and read is not MANY["docker"]:  # which takes any line for a variable
+        if was.get(NAME) == now.get(NAME) == OLD:
             yield change, "the old key is still read"
         others = {name: value for name, value in was.items() if name != NAME and _is_name(name)}
         if not _SEES_ITSELF.search(change.before) and others != {name: now.get(name) for name in others}:
@@ -228,6 +229,12 @@ def complaints(read: ReadMany, asked: Sequence[Change]) -> Iterator[tuple[Change
             yield change, "a reader that reads the whole file does not read the new line"
         if PROBE in seen and {name for name in now if _is_name(name)} - set(seen) - {NAME}:
             yield change, "another variable appears"
+
+
+def _misread_by_docker(data: bytes) -> bool:
+    """Tell whether docker, which knows no values of several lines, takes the text in one for the variable."""
+    lines = {item.line for item in env_file._views(data)["docker"].readings if item.name == NAME}
+    return not lines <= {item.line for item in env_file.assignments(data, NAME)}
 
 
 def probed(data: bytes) -> bytes:

@@ -20,7 +20,14 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tests.readers.real_readers import Variables, docker_many, dotenv, program, shell_variables, systemd
+from ansible_collections.multicart.keys.tests.readers.real_readers import (
+    Variables,
+    docker_many,
+    dotenv,
+    program,
+    shell_variables,
+    systemd,
+)
 
 _NOBODY = 65534
 

@@ -237,10 +237,10 @@ def fixture_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     """Another host, to which everything in the environment points."""
     with RawServer(answer(GOOD)) as server:
         netrc = tmp_path / ".netrc"
-        netrc.write_text(f"machine 127.0.0.1 login evil password canary\ndefault login evil password canary\n")
+        netrc.write_text("machine 127.0.0.1 login evil password canary\ndefault login evil password canary\n")
         netrc.chmod(0o600)
         (tmp_path / "bundle.pem").write_text("no certificate")
-        poison = {name: server.url for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")}
+        poison = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), server.url)
         poison |= {name: str(tmp_path / "bundle.pem") for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")}
         for name, value in {**poison, "HOME": str(tmp_path), "NETRC": str(netrc), "NO_PROXY": "example.com"}.items():
             monkeypatch.setenv(name, value)
@@ -380,10 +380,12 @@ def test_a_handshake_that_breaks_is_no_answer(
             self.speak(connection, b"")
             connection.close()
 
-    with Greeter(lambda: iter(steps)) as server:
-        with connect(server.url.replace("http:", "https:"), ca_path=authority.path, timeout=2.0) as client:
-            assert read_reason(client) == "unreachable"
-            assert client.rotate(KEY).verdict in (Verdict.NOT_SENT, Verdict.UNCLEAR)
+    with (
+        Greeter(lambda: iter(steps)) as server,
+        connect(server.url.replace("http:", "https:"), ca_path=authority.path, timeout=2.0) as client,
+    ):
+        assert read_reason(client) == "unreachable"
+        assert client.rotate(KEY).verdict in (Verdict.NOT_SENT, Verdict.UNCLEAR)
 
 
 @pytest.mark.parametrize(
