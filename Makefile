@@ -29,7 +29,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test unit integration faults full lint lint-basic build clean
+.PHONY: help demo sandbox test unit integration faults leaks full lint lint-basic build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,17 +40,20 @@ demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against
 sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotation of your own fleet
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
-test: lint-basic $(VENV)/.test ## basic lint, and all tests
-	$(PYTEST) tests/unit tests/integration tests/faults $(ARGS)
+test: lint-basic $(VENV)/.awx ## basic lint, and all tests
+	$(PYTEST) tests/unit tests/integration tests/faults tests/leaks $(ARGS)
 
 unit: $(VENV)/.test ## unit tests
 	$(PYTEST) tests/unit $(ARGS)
 
-integration: $(VENV)/.test ## integration tests, with real ansible-playbook runs
+integration: $(VENV)/.awx ## integration tests, with real ansible-playbook runs
 	$(PYTEST) tests/integration $(ARGS)
 
 faults: $(VENV)/.test ## rotations under faults: over real HTTP, raced, and killed at any point
 	$(PYTEST) tests/faults $(ARGS)
+
+leaks: $(VENV)/.leaks ## search for secrets wherever one could come out, on the oldest, a middle and the newest ansible-core
+	$(BIN)/python -m tests.leaks --jobs $(JOBS) $(ARGS)
 
 full: export MULTICART_FULL := 1
 full: test ## all tests, also those that are too long for every run
@@ -66,7 +69,7 @@ lint-basic: $(VENV)/.lint | $(LINK) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	cd $(COLLECTIONS) && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml \
 	  -p ansible_collections.multicart.keys.plugins
-	$(BIN)/mypy -p tests.sandbox -p tests.demo
+	$(BIN)/mypy -p tests.sandbox -p tests.demo -p tests.awx
 
 build: $(VENV)/.demo ## build the collection's tarball into .cache/dist
 	@$(BIN)/ansible-galaxy collection build --force --output-path .cache/dist
@@ -84,11 +87,19 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: tests/requirements/demo.txt tests/sandbox/requirements.txt | $(VENV)/.made
-$(VENV)/.test: tests/requirements/test.txt tests/requirements/awx.txt $(VENV)/.demo
-$(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.test
-$(VENV)/.demo $(VENV)/.test $(VENV)/.lint:
+$(VENV)/.test: tests/requirements/test.txt $(VENV)/.demo
+$(VENV)/.leaks: tests/requirements/leaks.txt $(VENV)/.test
+$(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.leaks
+$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.leaks:
 	@echo "Installing $< ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# Above .lint for the same reason; awx.awx is on Galaxy, but in a package of PyPI, too.
+$(VENV)/.awx: tests/requirements/awx.txt tests/awx/collection.py $(VENV)/.lint
+	@echo "Installing $< ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@$(BIN)/python -m tests.awx.collection
 	@touch $@
 
 # The collection under its real name, for the tools that work on this checkout; relative, so that it can be moved.

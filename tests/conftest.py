@@ -4,7 +4,7 @@
 
 """Makes this checkout importable: the tests as ``tests``, and the collection under its real name.
 
-And knows the tests that are too long for every run.
+Tests that are too long for every run are marked ``full``; MULTICART_FULL=1 runs them too.
 """
 
 from __future__ import annotations

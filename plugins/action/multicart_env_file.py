@@ -9,8 +9,14 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible.module_utils.basic import FILE_COMMON_ARGUMENTS
 from ansible.plugins.action import ActionBase
+from ansible_collections.multicart.keys.plugins.plugin_utils.arguments import take_arguments
+from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import prefer_pipelining
+
+_OPTIONS = {"path", "variable", "value", "state", "create", "attr", *FILE_COMMON_ARGUMENTS}
 
 
 class ActionModule(ActionBase):
@@ -19,9 +25,14 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the module's result, with the time by this machine's clock, the only one that all hosts share."""
         task_vars = task_vars or {}
+        arguments = take_arguments(self)
         result: dict[str, Any] = super().run(tmp, task_vars)
+        unknown = sorted(set(arguments) - _OPTIONS)
+        if unknown:  # the module would refuse it as well, and show what it was given: a key, if value is misspelt
+            error = MulticartError(Reason.INVALID_OPTION, f"There is no option {unknown[0]}.")
+            return {**result, **failure(error)}
         prefer_pipelining(self, task_vars)
-        result.update(self._execute_module(task_vars=task_vars))
+        result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
         if not result.get("failed"):
             result["written_at"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")
         return result

@@ -10,41 +10,40 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.plugins.loader import lookup_loader
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils import fleet
-from ansible_collections.multicart.keys.plugins.plugin_utils.controller_action import ControllerAction
 from ansible_collections.multicart.keys.plugins.plugin_utils.doctor import diagnose
 from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import (
+    OPENED,
+    PLAN,
+    PROOF,
+    READ,
+    REPORT,
+    ROTATION,
+    SEEN,
+    WRITTEN,
+    FleetAction,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, try_credentials
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import FLEET, Options
 from ansible_collections.multicart.keys.plugins.plugin_utils.outage import foretell
 
-DEFAULT_HOSTS = "multicart_consumers"
 
-# What the roles register on every host.
-SEEN = "__multicart_deploy_seen"
-OPENED = "__multicart_rotate_opened"
-WRITTEN = "__multicart_deploy_written"
-PLAN = "__multicart_rotate_plan"
-ROTATION = "__multicart_rotate_rotation"
-PROOF = "__multicart_rotate_proof"
-READ = "__multicart_rotate_read"
-
-
-class ActionModule(ControllerAction):
+class ActionModule(FleetAction):
     """The action of M(multicart.keys.multicart_fleet)."""
 
     known = FLEET
 
     def act(self, options: Options) -> dict[str, Any]:
         self._options, self._connection_options = options.given, options.connection
+        self._need_all = options.given["need_all"]
         phases = {
             "check": self._check,
             "plan": self._plan,
             "interlock": self._interlock,
-            "judge": self._judge,
+            "judge": self._judge_and_name_report,
             "audit": self._audit,
             "diagnose": self._diagnose,
         }
@@ -65,7 +64,7 @@ class ActionModule(ControllerAction):
             raise MulticartError(Reason.NO_CONSUMERS, f"No host matches {pattern}.")
         here = set(self.variables["ansible_play_hosts_all"])
         left_out = [host for host in consumers if host not in here]
-        if left_out and (self._options["need_all"] or len(left_out) == len(consumers)):
+        if left_out and (self._need_all or len(left_out) == len(consumers)):
             raise MulticartError(Reason.LEFT_OUT, f"--limit leaves out: {', '.join(left_out)}.")
         if len(consumers) < self._options["expect_hosts"]:
             raise MulticartError(
@@ -105,6 +104,17 @@ class ActionModule(ControllerAction):
         retire = self._options["retire"]
         fleet.refuse_unprepared(self._fleet(OPENED), retire)
         return {"msg": ["Every consumer is prepared."], "retire": retire}
+
+    def _judge_and_name_report(self) -> dict[str, Any]:
+        try:
+            judged = self._judge()
+        except MulticartError as error:
+            judged = failure(error)
+        report = self._registered(self.variables["inventory_hostname"], REPORT).get("html_path")
+        if report:
+            said = judged["msg"]
+            judged["msg"] = f"{said} Report: {report}" if isinstance(said, str) else [*said, f"Report: {report}"]
+        return judged
 
     def _judge(self) -> dict[str, Any]:
         here = self.variables["inventory_hostname"]
@@ -183,50 +193,12 @@ class ActionModule(ControllerAction):
         states = {}
         predicts = self._task.check_mode
         for consumer in self._fleet(WRITTEN if predicts else fleet.CLOSED, WRITTEN):
-            stuck = fleet.stuck_at(self._hostvars(consumer.name))
-            if stuck:
-                states[consumer.name] = f"stale: {stuck}"
-            elif predicts and consumer.files:
+            registered = self._hostvars(consumer.name)
+            if predicts and consumer.files and not fleet.stuck_at(registered):
                 states[consumer.name] = fleet.State.CURRENT.value
             else:
-                states[consumer.name] = fleet.standing(consumer, live)
+                states[consumer.name] = fleet.ended(consumer, registered, live)
         return states
 
     def _how_to_finish(self) -> str:
         return "Run the same command again: the intent is on record, and it cannot rotate twice."
-
-    def _fleet(self, *looks: str) -> list[fleet.Consumer]:
-        """Return the consumers of this run's account, each from the first of the looks that registered its files."""
-        names = [name for name in self._consumers() if not self._is_of_other_account(name)]
-        seen = {name: [self._registered(name, look) for look in looks] for name in names}
-        return [
-            fleet.consumer_from(name, next((look for look in results if "files" in look), results[0]))
-            for name, results in seen.items()
-        ]
-
-    def _is_of_other_account(self, name: str) -> bool:
-        return any(self._registered(name, look).get("other_account") for look in (SEEN, WRITTEN))
-
-    def _registered(self, host: str, name: str) -> dict[str, Any]:
-        return self._hostvars(host).get(name) or {}
-
-    def _hostvars(self, host: str) -> dict[str, Any]:
-        # Raw, because templating the result of a skipped task warns of what ansible-core itself has put there.
-        variables: dict[str, Any] = self.variables["hostvars"].raw_get(host)
-        return variables
-
-    def _consumers(self) -> list[str]:
-        here = set(self.variables["ansible_play_hosts_all"])
-        return [name for name in self._matching() if self._options["need_all"] or name in here]
-
-    def _matching(self) -> list[str]:
-        pattern = self._pattern()
-        if pattern is None:
-            return list(self.variables["ansible_play_hosts_all"])
-        lookup = lookup_loader.get("ansible.builtin.inventory_hostnames", loader=self._loader, templar=self._templar)
-        return [str(name) for name in lookup.run([pattern], variables=self.variables)]
-
-    def _pattern(self) -> str | None:
-        """Return the host pattern of the consumers; None: the hosts of the play. A survey's empty field is unset."""
-        pattern = self._templar.template(self.variables.get("multicart_hosts"))
-        return None if pattern is None else str(pattern) or DEFAULT_HOSTS

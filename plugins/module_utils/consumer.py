@@ -86,8 +86,7 @@ class KeyFile:
         attributes = attributes_of(self._content)
         old, new = self._content.data, self._new_content(key)
         if old != new:
-            retire = self.record["retire"] if self.record and self.record["open"] else self._other_than(key)
-            self._keep(record.opened(self.record, retire, True))
+            self._keep(record.opened(self.record, self._to_retire(key), True))
             host_file.check(self._content, new, self._entry["unsafe_writes"])
             if not self._check_mode:
                 host_file.replace(self._content, new, self._entry["unsafe_writes"], attributes.prepare)
@@ -100,9 +99,12 @@ class KeyFile:
         if old != new or self.record is None or self.record["held"] != key.fingerprint:
             self._keep(record.wrote(self.record or record.NONE, key.fingerprint, record.digest_of(new), since))
 
-    def _other_than(self, key: ApiKey) -> Optional[str]:
-        """Return the key in the file that this one replaces."""
-        return next((held for held in self.holds if held != key.fingerprint), None)
+    def _to_retire(self, key: ApiKey) -> Optional[str]:
+        """Return the key that this one replaces, or the one that the record is open for."""
+        replaced = next((held for held in self.holds if held != key.fingerprint), None)
+        known = self.record["retire"] if self.record and self.record["open"] else None
+        # Open for this very key, and another in the file: a slower run has put back what this one replaces again.
+        return replaced if known is None or (known == key.fingerprint and replaced) else known
 
     def _new_content(self, key: ApiKey) -> bytes:
         if self.variable is None:
@@ -118,9 +120,9 @@ class KeyFile:
         self.changed = True
 
     def close(self) -> None:
-        """Note that nothing is under way, unless a rotation of the very key that the file holds is."""
+        """Note that nothing is under way, unless a rotation of the very key that the file holds is, or it is dead."""
         self._raise_problem()
-        if self.record and self.restart_due:
+        if self.record and self.restart_due and self._live in (None, *self.holds):
             waits = self.record["retire"] in self.holds
             self._keep(dict(self.record, restart=False) if waits else record.closed(self.record))
 

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.multicart.keys.plugins.plugin_utils.arguments import take_arguments
 from ansible_collections.multicart.keys.plugins.plugin_utils.edge import IS_CORE_2_19, failure, options_of
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Option, Options
@@ -25,10 +26,11 @@ class ControllerAction(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        arguments = take_arguments(self)
         result: dict[str, Any] = {**super().run(tmp, task_vars), "changed": False}
         self.variables: dict[str, Any] = task_vars or {}
         try:
-            options = options_of(self.known, self._task.args, self.variables, self._templar)
+            options = options_of(self.known, arguments, self.variables, self._templar)
             if options.given.get("reveal"):
                 self._refuse_open_loop()
             return {**result, **self.act(options)}

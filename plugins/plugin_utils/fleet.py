@@ -58,6 +58,12 @@ class File:
     why_not: str | None = None
     record: Record | None = None
 
+    def waits_for_rotation(self, live: str) -> bool:
+        """Whether it was made ready for a rotation of the live key."""
+        # A slower run that put an older key in place of the live one has opened the record for that, too.
+        overwritten = self.record is not None and self.record.restart and bool(set(self.holds) - {live})
+        return self.record is not None and self.record.open and self.record.retire == live and not overwritten
+
 
 class State(str, enum.Enum):
     """How a consumer stands against the live key."""
@@ -203,19 +209,19 @@ def _refuse_unready(fleet: Sequence[Consumer]) -> None:
 
 
 def _choose(fleet: Sequence[Consumer], live: str, wanted: Wanted, now: datetime) -> Plan:
-    records = [file.record for consumer in fleet for file in consumer.files if file.record]
+    files = [file for consumer in fleet for file in consumer.files]
+    records = [file.record for file in files if file.record]
     if wanted.retire is not None:
         if wanted.retire == live:
             return Plan(Step.ROTATE, "the key to retire is the live one", live)
-        held = {key for consumer in fleet for file in consumer.files for key in file.holds}
+        held = {key for file in files for key in file.holds}
         recorded = {key for record in records for key in (record.retire, record.held)}
         if wanted.retire in held | recorded:
             return Plan(Step.DEPLOY, "the key to retire is dead already")
         raise MulticartError(Reason.RETIRE_UNKNOWN, f"Nobody knows the key {wanted.retire}.")
-    under_way = {record.retire for record in records if record.open and record.retire}
-    if live in under_way:
+    if any(file.waits_for_rotation(live) for file in files):
         return Plan(Step.ROTATE, "a rotation of this key was begun and not carried out", live)
-    if under_way:
+    if any(record.open and record.retire for record in records):
         return Plan(Step.DEPLOY, "a rotation was carried out and its roll-out not finished")
     behind = [consumer.name for consumer in fleet if consumer.state(live) is State.STALE]
     if wanted.force:
@@ -232,11 +238,12 @@ def _choose(fleet: Sequence[Consumer], live: str, wanted: Wanted, now: datetime)
 
 
 def _age(records: Iterable[Record], live: str, now: datetime) -> timedelta | None:
-    since = [moment for record in records if record.held == live and (moment := _moment(record.since))]
+    since = [moment for record in records if record.held == live and (moment := parse_time(record.since))]
     return now - min(since) if since else None
 
 
-def _moment(text: str | None) -> datetime | None:
+def parse_time(text: str | None) -> datetime | None:
+    """Read a moment in ISO 8601; None: it is none, or has no time zone."""
     try:
         moment = datetime.fromisoformat((text or "").replace("Z", "+00:00"))
     except ValueError:
@@ -291,3 +298,9 @@ def stuck_at(registered: Mapping[str, Any]) -> str | None:
             # Without a reason it is core's own text, which may quote anything.
             return str(result["msg"]).rstrip(".") if "reason" in result else meaning
     return None
+
+
+def ended(consumer: Consumer, registered: Mapping[str, Any], live: str) -> str:
+    """Return how a consumer stands at the end of a run, and where it got stuck."""
+    stuck = stuck_at(registered)
+    return f"{State.STALE.value}: {stuck}" if stuck else standing(consumer, live)

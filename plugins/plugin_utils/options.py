@@ -103,6 +103,7 @@ FLEET: tuple[Option, ...] = (
     Option("force", Kind.BOOL, False, known_as="multicart_rotate_force"),
     Option("budget", Kind.SECONDS, known_as="multicart_rotate_budget"),
 )
+REPORT: tuple[Option, ...] = (Option("dest", Kind.PATH, known_as="multicart_report_dir"),)
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,8 @@ def resolve(
         raw, sources[option.name] = _find(option, task, variables, template, environ)
         given = sources[option.name] is not Source.DEFAULT
         values[option.name] = _parse(option, raw, sources[option.name]) if given else raw
-    connection = _connection(values, sources)
+    # Who talks to nobody needs no connection, and cannot fail for a wrong one.
+    connection = _connection(values, sources) if "api_url" in options else Connection()
     shared = {option.name for option in CONNECTION}
     return Options(connection, {name: value for name, value in values.items() if name not in shared})
 

@@ -56,7 +56,10 @@ class RunCache:
         except OSError as error:
             raise _unusable(f"cannot be locked ({error.strerror})") from None
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:  # not every file system can
+                raise _unusable(f"cannot be locked ({error.strerror})") from None
             yield AccountLedger(_EncryptedFile(self._path, self._secret), connection)
         finally:
             os.close(lock)
@@ -70,9 +73,11 @@ class AccountLedger:
 
     def __init__(self, file: _EncryptedFile, connection: Connection) -> None:
         self._file = file
-        self._contents: dict[str, Any] = file.load() or {"tokens": {}, "account_of": {}, "accounts": {}}
+        self._contents: dict[str, Any] = file.load() or {"tokens": {}, "account_of": {}, "accounts": {}, "failures": {}}
         self._url = connection.api_url
         self._credential = _credential_id(connection)
+        # The monotonic clock is the machine's, so it compares between the forks of a run.
+        self._opened_at = time.monotonic()
 
     def token(self) -> str | None:
         """Return the session token of this run's login."""
@@ -85,17 +90,30 @@ class AccountLedger:
         self._save()
 
     def live(self, newer_than: float = 0.0) -> ApiKey | None:
-        """Return the live key as it was last learnt, if that was after a moment of ``time.monotonic()``."""
+        """Return the live key as it was last learnt, if it was asked for after a moment of ``time.monotonic()``."""
         known = self._known()
-        return ApiKey(known["live"]) if known and known["read_at"] > newer_than else None
+        return ApiKey(known["live"]) if known and known["asked_at"] > newer_than else None
 
     def learn(self, account: Account) -> None:
         """Keep an account that was just read."""
         name = f"{self._url} {account.id}"
         known = self._contents["accounts"].setdefault(name, {"intent": None})
-        # The monotonic clock is the machine's, so it compares between the forks of a run.
-        known.update(live=account.key.reveal(), read_at=time.monotonic())
+        # An answer may be older than its arrival, but not than its question, which was asked under the lock.
+        known.update(live=account.key.reveal(), asked_at=self._opened_at)
         self._contents["account_of"][self._credential] = name
+        self._save()
+
+    def failure(self, since: float) -> MulticartError | None:
+        """Return why this connection could not read the account, if that came out after a moment."""
+        failed = self._contents["failures"].get(self._credential)
+        if failed is None or failed["moment"] < since:
+            return None
+        return MulticartError(Reason(failed["reason"]), failed["what"], failed["advice"])
+
+    def keep_failure(self, error: MulticartError) -> None:
+        """Keep why the account could not be read, for the forks that wait to ask the same."""
+        told = {"reason": error.reason.value, "what": error.what, "advice": error.advice}
+        self._contents["failures"][self._credential] = {**told, "moment": time.monotonic()}
         self._save()
 
     def intent(self) -> Intent | None:

@@ -35,7 +35,7 @@ class Resource:
 
 
 _NAMED = {"name": REQUIRED, "description": ""}
-_PROMPTS = {"extra_data": {}, "limit": None, "job_tags": None, "skip_tags": None, "job_type": None}
+_PROMPTS: dict[str, Any] = {"extra_data": {}, "limit": None, "job_tags": None, "skip_tags": None, "job_type": None}
 _ASK_COMMON = ("inventory", "labels", "limit", "scm_branch", "skip_tags", "tags", "variables")
 _ASK_JOB = (
     "credential",

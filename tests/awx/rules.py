@@ -30,9 +30,27 @@ _STRINGS_ONLY = ("choices", "multiline", "format", "secret")
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 # What AWX itself or the system uses.
 _RESERVED = frozenset(
-    """AD_HOC_COMMAND_ID AWX_HOST CACHE CALLBACK_CONNECTION CALLBACK_QUEUE INVENTORY_HOSTVARS INVENTORY_ID
-    INVENTORY_SOURCE_ID INVENTORY_UPDATE_ID JOB_CALLBACK_DEBUG JOB_ID MAX_EVENT_RES PATH PROJECT_REVISION PYTHONPATH
-    REST_API_TOKEN REST_API_URL SUPERVISOR_CONFIG_PATH VIRTUAL_ENV""".split()
+    (
+        "AD_HOC_COMMAND_ID",
+        "AWX_HOST",
+        "CACHE",
+        "CALLBACK_CONNECTION",
+        "CALLBACK_QUEUE",
+        "INVENTORY_HOSTVARS",
+        "INVENTORY_ID",
+        "INVENTORY_SOURCE_ID",
+        "INVENTORY_UPDATE_ID",
+        "JOB_CALLBACK_DEBUG",
+        "JOB_ID",
+        "MAX_EVENT_RES",
+        "PATH",
+        "PROJECT_REVISION",
+        "PYTHONPATH",
+        "REST_API_TOKEN",
+        "REST_API_URL",
+        "SUPERVISOR_CONFIG_PATH",
+        "VIRTUAL_ENV",
+    )
 )
 _QUESTION_TYPES: dict[str, tuple[type, ...]] = {
     "text": (str,),
@@ -97,13 +115,14 @@ def _check_template(name: str, template: str, fields: list[str]) -> None:
 
 def check_survey(survey: Mapping[str, Any]) -> None:
     """Refuse a survey that AWX would not save."""
-    for key, kind in {"name": str, "description": str, "spec": list}.items():
+    parts: dict[str, type] = {"name": str, "description": str, "spec": list}
+    for key, kind in parts.items():
         if not isinstance(survey.get(key), kind):
             raise Refused(f"survey: {key} is missing or has the wrong type")
     variables = set()
     for question in survey["spec"]:
-        for key, kind in {"type": str, "question_name": str, "variable": str, "required": bool}.items():
-            if not isinstance(question.get(key), kind):
+        for key in ("type", "question_name", "variable", "required"):
+            if not isinstance(question.get(key), bool if key == "required" else str):
                 raise Refused(f"survey: {key} of a question is missing or has the wrong type")
         if question["variable"] in variables or question["type"] not in _QUESTION_TYPES:
             raise Refused(f"survey: {question['variable']} comes twice, or its type is unknown")

@@ -34,7 +34,7 @@ ANSIBLE_BIN = Path(os.environ.get("MULTICART_TEST_ANSIBLE") or Path(sys.executab
 GROUP = "multicart_consumers"
 VARIABLE = "MULTICART_API_KEY"
 _PIECE = 8  # characters of a secret that are too many in any output
-_SECONDS = 120
+_SECONDS = 300  # in which a run ends on a very busy machine
 
 
 def fingerprint(key: str) -> str:
@@ -349,8 +349,9 @@ class Fleet:
         ours = self.folder / "hosts"
         for path in _files(self.folder):
             if ours not in path.parents or path.name.startswith("."):
-                text = path.read_bytes().decode("utf-8", "replace")
-                assert not _found(pieces, text), f"a secret was left in {path} by {run.command}"
+                with contextlib.suppress(FileNotFoundError):  # of another run, which has ended meanwhile
+                    text = path.read_bytes().decode("utf-8", "replace")
+                    assert not _found(pieces, text), f"a secret was left in {path} by {run.command}"
 
 
 def _pieces(secrets: set[str]) -> set[str]:

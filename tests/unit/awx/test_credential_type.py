@@ -111,7 +111,11 @@ def test_a_job_gets_every_field_as_it_is(tmp_path: Path) -> None:
 
 def test_an_empty_field_is_an_empty_variable(tmp_path: Path) -> None:
     env = inject(tmp_path, email="ops@example.com", password="hunter2-hunter2").env
-    assert env == {**dict.fromkeys(ENV, ""), "MULTICART_EMAIL": "ops@example.com", "MULTICART_PASSWORD": "hunter2-hunter2"}
+    assert env == {
+        **dict.fromkeys(ENV, ""),
+        "MULTICART_EMAIL": "ops@example.com",
+        "MULTICART_PASSWORD": "hunter2-hunter2",
+    }
 
 
 def test_awx_shows_no_secret_and_writes_none(tmp_path: Path) -> None:

@@ -161,6 +161,14 @@ def test_what_is_not_shaped_like_a_key_is_missing(host: Host, text: str) -> None
     assert host.write(NEW).holds == [NEW.fingerprint]
 
 
+def test_a_record_whose_file_holds_a_dead_key_by_now_stays_open(host: Host) -> None:
+    host.write(NEW)
+    assert not host.close(OTHER).changed
+    assert host.record and (host.record["open"], host.record["restart"]) == (True, True)
+    host.close(NEW)
+    assert host.record and not host.record["open"]
+
+
 def test_every_assignment_is_seen_and_changed(host: Host) -> None:
     host.env.write_text(f"KEY={OLD.reveal()}\nexport KEY='{NEW.reveal()}'\n")
     assert host.look().holds == [OLD.fingerprint, NEW.fingerprint]
@@ -223,6 +231,25 @@ def test_the_key_that_was_to_be_retired_stays_on_record_when_the_one_after_it_is
     host.write(NEW)  # and killed before the restart; then somebody rotates again
     host.write(OTHER)
     assert host.record and (host.record["retire"], host.record["held"]) == (OLD.fingerprint, OTHER.fingerprint)
+
+
+def test_a_key_that_a_slower_run_has_overwritten_is_not_on_record_as_the_one_to_retire(host: Host) -> None:
+    host.write(NEW)
+    host.close()
+    host.write(OLD)  # which is dead: it was read before the rotation
+    host.write(NEW)
+    assert host.record and (host.record["open"], host.record["retire"]) == (True, OLD.fingerprint)
+    host.close()
+    assert host.record and not (host.record["open"] or host.record["restart"])
+
+
+@pytest.mark.parametrize("before", ["", "KEY=changeme\n"])
+def test_a_host_without_a_key_that_gets_the_one_to_retire_still_waits_for_the_rotation(host: Host, before: str) -> None:
+    host.env.write_text(before)
+    host.open(NEW)
+    host.write(NEW)
+    host.close()
+    assert host.record and (host.record["open"], host.record["retire"]) == (True, NEW.fingerprint)
 
 
 def test_a_record_that_is_none_is_replaced(host: Host) -> None:

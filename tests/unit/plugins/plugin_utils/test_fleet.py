@@ -42,6 +42,8 @@ CURRENT = File(PATH, (LIVE,))
 STALE = File(PATH, (DEAD,))
 MISSING = File(PATH)
 UNKNOWN = File(PATH, unknown=True)
+BEGUN = File(PATH, (LIVE,), record=OPEN_FOR_LIVE)
+OVERWRITTEN = File(PATH, (DEAD,), record=Record(open=True, retire=LIVE, held=DEAD, restart=True))
 READ_ONLY = File(PATH, (LIVE,), why_not="read-only")
 
 
@@ -227,6 +229,13 @@ CATCH_UP = (Step.CATCH_UP, None)
         ("an unfinished rotation", [File(PATH, (LIVE,), record=OPEN_FOR_LIVE), CURRENT], {}, ROTATE_LIVE),
         ("… of a fleet that is behind", [File(PATH, (LIVE,), record=OPEN_FOR_LIVE), STALE], {}, ROTATE_LIVE),
         ("… of a young key", [File(PATH, (LIVE,), record=OPEN_FOR_LIVE)], {"max_age": 30}, ROTATE_LIVE),
+        (
+            "the live key was overwritten by a slower run",
+            [File(PATH, (DEAD,), record=OVERWRITTEN), CURRENT],
+            {},
+            DEPLOY,
+        ),
+        ("… and a rotation begun", [File(PATH, (DEAD,), record=OVERWRITTEN), BEGUN], {}, ROTATE_LIVE),
         ("an unfinished roll-out", [File(PATH, (LIVE,), record=OPEN_FOR_DEAD), CURRENT], {}, DEPLOY),
         ("… to a consumer that was not written", [File(PATH, (DEAD,), record=OPEN_FOR_DEAD)], {}, DEPLOY),
         ("… even if it is forced", [File(PATH, (LIVE,), record=OPEN_FOR_DEAD)], {"force": True}, DEPLOY),

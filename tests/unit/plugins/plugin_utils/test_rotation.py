@@ -365,6 +365,18 @@ def test_without_once_per_run_a_second_call_rotates_again() -> None:
     assert model.commits == [key(0), key(1)]
 
 
+def test_a_run_that_has_replaced_a_key_says_so_when_the_next_one_is_named_and_does_not_call_it_rotated() -> None:
+    model, ledger = Model(), MemoryLedger()
+    run(model, ledger)
+    result = run(model, ledger, if_fingerprint=key(1).fingerprint)
+    assert result.error and result.error.reason is Reason.INVALID_OPTION
+    assert "if_fingerprint" in result.error.what and "once_per_run" in result.error.advice
+    assert result.outcome is Outcome.UNCHANGED
+    for other in (key(0), key(7)):
+        assert run(model, ledger, if_fingerprint=other.fingerprint).outcome is Outcome.ALREADY_ROTATED
+    assert model.commits == [key(0)]
+
+
 def test_a_refused_intent_is_taken_up_again_by_the_next_call() -> None:
     model, ledger = Model().will(Fault.NONE, Fault.REFUSED), MemoryLedger()
     assert run(model, ledger).outcome is Outcome.UNCHANGED

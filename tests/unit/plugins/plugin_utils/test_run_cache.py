@@ -7,14 +7,18 @@
 from __future__ import annotations
 
 import base64
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
 import stat
+import threading
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -286,6 +290,16 @@ def test_a_directory_that_is_missing_is_named_as_the_cause(tmp_path: Path) -> No
         live_key(TOKEN, RunCache(str(tmp_path / "missing"), SECRET))
 
 
+def test_a_file_system_without_locks_is_named_as_the_cause(cache: RunCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    result = rotate_key(TOKEN, cache, Request())
+    assert result.error and result.error.reason is Reason.RUN_CACHE_UNUSABLE
+    assert (result.outcome, os.strerror(errno.ENOLCK) in str(result.error)) == (Outcome.UNCHANGED, True)
+
+
 @pytest.mark.parametrize("name", ["multicart.keys.cache", "multicart.keys.lock"])
 def test_a_directory_in_its_place_is_refused(cache: RunCache, tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
@@ -447,6 +461,38 @@ def test_a_rotation_fills_the_cache_for_every_later_read(cache: RunCache, rehear
     assert len(rehearsal.journal()) == asked
 
 
+def test_whoever_waited_for_a_read_that_failed_is_told_the_same_and_does_not_ask_again(
+    cache: RunCache, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = rehearsal.connection()
+    held_for = cache.held_for
+
+    @contextmanager
+    def after_another_fork_has_failed(asked_for: Connection) -> Iterator[run_cache.AccountLedger]:
+        with held_for(asked_for) as ledger:
+            ledger.keep_failure(MulticartError(Reason.UNREACHABLE, "No answer.", "Wait."))
+        with held_for(asked_for) as ledger:
+            yield ledger
+
+    with monkeypatch.context() as while_waiting, pytest.raises(MulticartError, match=r"No answer\. Wait\.") as caught:
+        while_waiting.setattr(cache, "held_for", after_another_fork_has_failed)
+        live_key(connection, cache)
+    assert caught.value.reason is Reason.UNREACHABLE
+    assert rehearsal.endpoints() == []
+    assert live_key(connection, cache) == rehearsal.key  # whoever asks later, asks
+
+
+def test_a_failed_read_is_kept_for_those_who_wait(cache: RunCache, rehearsal: Rehearsal) -> None:
+    rehearsal.sandbox.faults([{"on": "read", "fault": "http_403"}])
+    began, connection = time.monotonic(), rehearsal.connection()
+    with pytest.raises(MulticartError):
+        live_key(connection, cache)
+    with cache.held_for(connection) as ledger:
+        kept = ledger.failure(since=began)
+        assert kept and kept.reason is Reason.CREDENTIALS_REJECTED
+        assert ledger.failure(since=time.monotonic()) is None
+
+
 def test_a_read_that_is_too_old_is_made_again(cache: RunCache, rehearsal: Rehearsal) -> None:
     connection = rehearsal.connection()
     live_key(connection, cache)
@@ -454,6 +500,20 @@ def test_a_read_that_is_too_old_is_made_again(cache: RunCache, rehearsal: Rehear
     assert live_key(connection, cache) != rehearsal.key
     assert live_key(connection, cache, newer_than=time.monotonic()) == rehearsal.key
     assert rehearsal.endpoints() == ["read", "read"]
+
+
+def test_an_answer_that_was_under_way_at_that_moment_is_too_old(cache: RunCache, rehearsal: Rehearsal) -> None:
+    """As when one host confirms its key while another is still writing the key that was live before."""
+    connection = rehearsal.connection(timeout=30.0)
+    rehearsal.will("read", "slow", seconds=1.0)
+    reader = threading.Thread(target=live_key, args=(connection, cache))
+    reader.start()
+    while not any(entry["accepted"] for entry in rehearsal.journal("read")):
+        time.sleep(0.01)
+    rehearsal.sandbox.rotate_behind(rehearsal.email)
+    written = time.monotonic()
+    reader.join()
+    assert live_key(connection, cache, newer_than=written) == rehearsal.key
 
 
 def test_an_api_key_alone_is_refused_before_any_call(cache: RunCache, rehearsal: Rehearsal) -> None:

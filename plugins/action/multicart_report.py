@@ -1,0 +1,144 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Write down what the run did; the documentation is with the module of the same name."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ansible import constants, context
+from ansible.cli.playbook import PlaybookCLI
+from ansible.parsing.splitter import parse_kv
+from ansible.release import __version__ as core_version
+from ansible_collections.multicart.keys.plugins.plugin_utils import fleet, rerun
+from ansible_collections.multicart.keys.plugins.plugin_utils.client import VERSION
+from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import DEFAULT_ACCOUNT
+from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError
+from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import (
+    OPENED,
+    PLAN,
+    PROOF,
+    READ,
+    ROTATION,
+    SEEN,
+    WRITTEN,
+    FleetAction,
+)
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import REPORT, Options
+from ansible_collections.multicart.keys.plugins.plugin_utils.report import Registered, Report, Versions, report_of
+from ansible_collections.multicart.keys.plugins.plugin_utils.report_page import page
+
+
+class ActionModule(FleetAction):
+    """The action of M(multicart.keys.multicart_report)."""
+
+    known = REPORT
+
+    def act(self, options: Options) -> dict[str, Any]:
+        if not options.given["dest"]:
+            return {"msg": ["No report is wanted."]}
+        if self._task.check_mode:
+            return {"msg": ["Check mode writes no report."]}
+        report = self._report()
+        if not report.worth_keeping:
+            return {"msg": ["Nothing happened that is worth a report."]}
+        folder = Path(os.path.abspath(os.path.expanduser(options.given["dest"])))
+        name = f"rotation-{report.made_at:%Y%m%dT%H%M%S}.{report.made_at.microsecond // 1000:03}Z"
+        texts = {
+            "json": json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n",
+            "html": page(report),
+        }
+        paths = {folder / f"{name}.{suffix}": text for suffix, text in texts.items()}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_all(paths)
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or type(error).__name__
+            return self._without(f"The report could not be written into {folder}: {why}.")
+        json_path, html_path = map(str, paths)
+        return {
+            "_ansible_verbose_always": True,
+            "msg": [f"Report: {html_path}"],
+            "json_path": json_path,
+            "html_path": html_path,
+        }
+
+    def failed(self, error: MulticartError) -> dict[str, Any]:
+        # A run that did its work does not fail for want of a report.
+        return self._without(f"There is no report: {error}")
+
+    def _without(self, why: str) -> dict[str, Any]:
+        return {"_ansible_verbose_always": True, "msg": [why]}
+
+    def _report(self) -> Report:
+        here = self.variables["inventory_hostname"]
+        run = Registered(*(self._registered(here, name) for name in (PLAN, ROTATION, PROOF, READ)))
+        consumers = self._fleet(fleet.CLOSED, WRITTEN, OPENED, SEEN)
+        report = report_of(
+            run,
+            [(consumer, self._hostvars(consumer.name)) for consumer in consumers],
+            str(self._templar.template(self.variables.get("multicart_deploy_account")) or DEFAULT_ACCOUNT),
+            Versions(VERSION, core_version),
+            datetime.now(timezone.utc),
+        )
+        return replace(report, rerun=self._rerun(run, report)) if report.reason else report
+
+    def _rerun(self, run: Registered, report: Report) -> rerun.Rerun:
+        how = self._invocation()
+        # Without the variable, the consumers are the hosts of a play that this collection does not know.
+        if run.failure or not report.unfinished or self._pattern() is None:
+            return rerun.again(how)
+        return rerun.deploy(how, [line.name for line in report.unfinished])
+
+    def _invocation(self) -> rerun.Invocation:
+        cli = PlaybookCLI(["ansible-playbook"])
+        cli.init_parser()
+        defaults = {name: _plain(cli.parser.get_default(name)) for name in rerun.OPTIONS}
+        defaults["inventory"] = _plain(constants.DEFAULT_HOST_LIST)
+        extra = rerun.names_of(context.CLIARGS.get("extra_vars") or (), self._extra)
+        told = [name for name in rerun.REPEATABLE if name in extra]
+        return rerun.Invocation(
+            options={name: _plain(context.CLIARGS.get(name)) for name in rerun.OPTIONS},
+            defaults=defaults,
+            variables={name: _word(self._templar.template(self.variables.get(name))) for name in told},
+            extra=extra,
+        )
+
+    def _extra(self, text: str) -> Mapping[str, Any]:
+        """Read one ``-e`` option as Ansible does."""
+        found = self._loader.load(text) if text[:1] in ("{", "[") else parse_kv(text)
+        return dict(found)
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, (list, tuple)) else value
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _write_all(texts: Mapping[Path, str]) -> None:
+    """Write all files or none; each appears at once and whole, or not at all."""
+    drafts = {path.with_name(f".{path.name}.{os.getpid()}"): path for path in texts}
+    written: list[Path] = []
+    try:
+        for draft, path in drafts.items():
+            with draft.open("x", encoding="utf-8") as file:
+                written.append(draft)
+                file.write(texts[path])
+        for draft, path in drafts.items():
+            draft.replace(path)
+            written[written.index(draft)] = path
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise

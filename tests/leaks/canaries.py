@@ -1,0 +1,73 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The secrets of a test as canaries: every form in which a piece of one must be found nowhere."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote, quote_plus
+
+PIECE = 8
+"""Characters of a secret that are too many anywhere."""
+
+_HEX_PIECE = 12
+"""The same of hexadecimal digits, which hashes and ids are full of: eight of them are found by chance."""
+
+
+def forms(secret: str) -> Iterator[tuple[str, str]]:
+    """Yield the forms of a secret, each with its name. What may be shown of it is the half before the first dot."""
+    hidden = secret.partition(".")[2] or secret
+    octets = hidden.encode()
+    yield "plain", hidden
+    yield "reversed", hidden[::-1]
+    yield "in lower case", hidden.lower()
+    yield "in upper case", hidden.upper()
+    yield "hexadecimal", octets.hex()
+    yield "hexadecimal", octets.hex().upper()
+    yield "URL-encoded", quote(hidden, safe="")
+    yield "URL-encoded", quote_plus(hidden)
+    yield "JSON-escaped", json.dumps(hidden)[1:-1]
+    yield "JSON-escaped", json.dumps(json.dumps(hidden))[3:-3]
+    yield "HTML-escaped", html.escape(hidden)
+    yield "shell-quoted", shlex.quote(hidden).strip("'")
+    for shift in range(3):
+        # Base64 has three alignments; the outer characters depend on the neighbours.
+        encoded = base64.b64encode(b"\0" * shift + octets).decode().rstrip("=")[4 if shift else 0 : -1]
+        yield "base64", encoded
+        yield "base64", encoded.replace("+", "-").replace("/", "_")
+
+
+class Canaries:
+    """What to look for, and what it is.
+
+    :param secrets: each secret by its name, such as "the new key".
+    """
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        self._pieces: dict[int, dict[str, str]] = {PIECE: {}, _HEX_PIECE: {}}
+        for name, secret in secrets.items():
+            for form, text in forms(secret):
+                size = _HEX_PIECE if re.fullmatch("[0-9a-fA-F]+", text) else PIECE
+                for at in range(len(text) - size + 1):
+                    self._pieces[size].setdefault(text[at : at + size], f"{name}, {form}")
+
+    def found_in(self, text: str | bytes) -> set[str]:
+        """Return the names and forms of the secrets of which there is a piece in a text."""
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "replace")
+        # Most words of a log come again and again. No secret of a test has white space in it.
+        words = set(text.split())
+        found = set()
+        for size, pieces in self._pieces.items():
+            for word in words:
+                for at in range(len(word) - size + 1):
+                    if word[at : at + size] in pieces:
+                        found.add(pieces[word[at : at + size]])
+        return found
