@@ -386,8 +386,10 @@ def _read_as_node(text, older):
             at = newline + 1
             continue
         name = text[at:equal].strip(blanks)
-        if equal < 0 or not name:
+        if equal < 0:
             return _View(readings, True)
+        if not name:  # each version of Node.js makes something else of what follows
+            raise Ambiguous(readings.line(at), "there is no name before the =; remove this line or make it a comment")
         if name.startswith("export "):
             name = name[len("export ") :] if older else name[len("export ") :].strip(blanks)
         at = equal + 1
