@@ -52,6 +52,7 @@ os.environ.pop("MULTICART_TEST_ANSIBLE", None)
 def prepare(session: nox.Session, core: str, *more: str) -> None:
     """Install an ansible-core and what the tests run on."""
     session.install("--quiet", f"ansible-core~={core}.0", "-r", "tests/requirements/test.txt", *more)
+    session.run("python", "-m", "tests.awx.collection")
 
 
 def pytest(session: nox.Session, *arguments: str, **env: str) -> None:
