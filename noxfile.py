@@ -154,6 +154,6 @@ def docs(session: nox.Session) -> None:
 def molecule(session: nox.Session) -> None:
     """The molecule scenario, against the stand-in."""
     prepare(session, NEWEST, "molecule")
+    env = {"ANSIBLE_COLLECTIONS_PATH": str(CACHE / "collections"), "HOME": str(Path(session.create_tmp()).resolve())}
     session.chdir("extensions")
-    env = {"ANSIBLE_COLLECTIONS_PATH": str(CACHE / "collections"), "HOME": session.create_tmp()}
     session.run("molecule", "test", "--all", env=env)
