@@ -22,6 +22,8 @@ export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.cache/mypy
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
 export JOBS
+# For tools that look for Ansible's own on the PATH.
+WITH_BIN := PATH="$(CURDIR)/$(BIN):$$PATH"
 NOX := $(BIN)/nox --report .cache/nox.json -s
 PYTEST := $(BIN)/python -m pytest -o cache_dir=.cache/pytest -n $(JOBS)
 
@@ -79,9 +81,9 @@ reuse: $(VENV)/.tools
 	$(BIN)/reuse lint --lines
 
 lint: lint-basic yamllint reuse build ## every linter, and the import into Galaxy
-	$(BIN)/antsibull-changelog lint
-	cd $(LINK) && $(CURDIR)/$(BIN)/antsibull-docs lint-collection-docs --plugin-docs .
-	PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS)" ansible-lint --offline -q
+	$(WITH_BIN) antsibull-changelog lint
+	cd $(LINK) && $(WITH_BIN) antsibull-docs lint-collection-docs --plugin-docs .
+	$(WITH_BIN) ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS)" ansible-lint --offline -q
 	$(NOX) galaxy
 
 sanity: $(VENV)/.tools build ## ansible-test: sanity, units and integration, with the oldest and the newest rules

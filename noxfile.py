@@ -52,6 +52,7 @@ os.environ.pop("MULTICART_TEST_ANSIBLE", None)
 def prepare(session: nox.Session, core: str, *more: str) -> None:
     """Install an ansible-core and what the tests run on."""
     session.install("--quiet", f"ansible-core~={core}.0", "-r", "tests/requirements/test.txt", *more)
+    session.run("python", "-m", "tests.awx.collection")
 
 
 def pytest(session: nox.Session, *arguments: str, **env: str) -> None:
@@ -153,6 +154,6 @@ def docs(session: nox.Session) -> None:
 def molecule(session: nox.Session) -> None:
     """The molecule scenario, against the stand-in."""
     prepare(session, NEWEST, "molecule")
+    env = {"ANSIBLE_COLLECTIONS_PATH": str(CACHE / "collections"), "HOME": str(Path(session.create_tmp()).resolve())}
     session.chdir("extensions")
-    env = {"ANSIBLE_COLLECTIONS_PATH": str(CACHE / "collections"), "HOME": session.create_tmp()}
     session.run("molecule", "test", "--all", env=env)

@@ -47,7 +47,7 @@ EXAMPLES = r"""
 - name: Stop if it could not be brought up to date
   ansible.builtin.assert:
     that: shop.writable
-    fail_msg: "{{ shop.why }}"
+    fail_msg: "{{ shop.why | default('') }}"
 """
 
 RETURN = r"""
