@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 JOBS ?= 2
+SMOKE := tests/integration/test_env_file_tasks.py tests/integration/test_roles.py
 # Handed to pytest, or to the demo: make unit ARGS='-k rotation', make demo ARGS=--stay
 ARGS ?=
 
@@ -20,6 +21,8 @@ TARBALL := .cache/dist/multicart-keys-$(VERSION).tar.gz
 export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 export MYPY_CACHE_DIR := $(CURDIR)/.cache/mypy
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
+export JOBS
+NOX := $(BIN)/nox --report .cache/nox.json -s
 PYTEST := $(BIN)/python -m pytest -o cache_dir=.cache/pytest -n $(JOBS)
 
 # Ansible insists on UTF-8, which bare containers do not set.
@@ -29,7 +32,8 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test unit integration faults leaks bench full lint lint-basic build clean
+.PHONY: help demo sandbox test unit integration faults leaks bench full lint lint-basic yamllint reuse sanity smoke matrix molecule \
+  docs build release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,42 +44,66 @@ demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against
 sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotation of your own fleet
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
-test: lint-basic $(VENV)/.awx ## basic lint, and all tests
+test: lint-basic $(VENV)/.test ## basic lint, and all tests
 	$(PYTEST) tests/unit tests/integration tests/faults tests/leaks $(ARGS)
 
 unit: $(VENV)/.test ## unit tests
 	$(PYTEST) tests/unit $(ARGS)
 
-integration: $(VENV)/.awx ## integration tests, with real ansible-playbook runs
+integration: $(VENV)/.test ## integration tests, with real ansible-playbook runs
 	$(PYTEST) tests/integration $(ARGS)
 
 faults: $(VENV)/.test ## rotations under faults: over real HTTP, raced, and killed at any point
 	$(PYTEST) tests/faults $(ARGS)
 
-leaks: $(VENV)/.leaks ## search for secrets wherever one could come out, on the oldest, a middle and the newest ansible-core
+leaks: $(VENV)/.test ## search for secrets wherever one could come out, on the oldest, a middle and the newest ansible-core
 	$(BIN)/python -m tests.leaks --jobs $(JOBS) $(ARGS)
 
 bench: $(VENV)/.bench | $(LINK) ## measure the outage beside other ways, over a real sshd; leave the machine idle meanwhile
 	@$(BIN)/python -m tests.bench --output .cache/bench $(ARGS)
 
 full: export MULTICART_FULL := 1
-full: test ## all tests, also those that are too long for every run
-
-lint: lint-basic ## every linter: also yamllint and ansible-lint
-	$(BIN)/yamllint --strict -d '{extends: default, rules: {line-length: {max: 120}, comments: {min-spaces-from-content: 1}}}' \
-	  galaxy.yml meta changelogs playbooks roles tests
-	PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS)" \
-	  ansible-lint --offline -q --skip-list run-once playbooks roles # run-once: the plays set their strategy
+full: test lint sanity matrix molecule docs ## all that there is, also what is too long for every run
 
 lint-basic: $(VENV)/.lint | $(LINK) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(COLLECTIONS) && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml \
 	  -p ansible_collections.multicart.keys.plugins
-	$(BIN)/mypy -p tests.sandbox -p tests.demo -p tests.awx -p tests.bench
+	$(BIN)/mypy -p tests.sandbox -p tests.demo -p tests.awx -p tests.tools
+
+yamllint: $(VENV)/.tools
+	$(BIN)/yamllint --strict .
+
+reuse: $(VENV)/.tools
+	$(BIN)/reuse lint --lines
+
+lint: lint-basic yamllint reuse build ## every linter, and the import into Galaxy
+	$(BIN)/antsibull-changelog lint
+	cd $(LINK) && $(CURDIR)/$(BIN)/antsibull-docs lint-collection-docs --plugin-docs .
+	PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS)" ansible-lint --offline -q
+	$(NOX) galaxy
+
+sanity: $(VENV)/.tools build ## ansible-test: sanity, units and integration, with the oldest and the newest rules
+	$(NOX) ansible_test -- $(ARGS)
+
+smoke: $(VENV)/.tools | $(LINK) ## a few integration tests on the oldest and the newest ansible-core
+	$(NOX) "matrix(python='3.12', core='2.16')" "matrix(python='3.12', core='2.21')" -- $(SMOKE)
+
+matrix: $(VENV)/.tools | $(LINK) ## tests on every ansible-core, and modules on every Python of managed hosts
+	$(NOX) matrix targets
+
+molecule: $(VENV)/.tools | $(LINK) ## the molecule scenario, against the stand-in
+	$(NOX) molecule
+
+docs: $(VENV)/.tools | $(LINK) ## the documentation as a site, in .cache/docs/html
+	$(NOX) docs
 
 build: $(VENV)/.demo ## build the collection's tarball into .cache/dist
-	@$(BIN)/ansible-galaxy collection build --force --output-path .cache/dist
+	@$(BIN)/python -m tests.tools.tarball . .cache/dist
+
+release: $(VENV)/.tools ## write the changelog and build the tarball of a release: make release VERSION=1.2.3
+	@$(BIN)/python -m tests.tools.release $(VERSION)
 
 clean: ## remove .venv and .cache
 	rm -rf $(VENV) .cache
@@ -90,17 +118,17 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: tests/requirements/demo.txt tests/sandbox/requirements.txt | $(VENV)/.made
-$(VENV)/.test: tests/requirements/test.txt $(VENV)/.demo
-$(VENV)/.leaks: tests/requirements/leaks.txt $(VENV)/.test
+$(VENV)/.test: tests/requirements/test.txt tests/requirements/awx.txt tests/awx/collection.py $(VENV)/.demo
+$(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.test
+$(VENV)/.tools: tests/requirements/tools.txt $(VENV)/.lint
 $(VENV)/.bench: tests/requirements/bench.txt $(VENV)/.test
-$(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.leaks
-$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.leaks $(VENV)/.bench:
+$(VENV)/.demo $(VENV)/.lint $(VENV)/.tools $(VENV)/.bench:
 	@echo "Installing $< ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-# Above .lint for the same reason; awx.awx is on Galaxy, but in a package of PyPI, too.
-$(VENV)/.awx: tests/requirements/awx.txt tests/awx/collection.py $(VENV)/.lint
+# awx.awx is on Galaxy, but in a package of PyPI, too.
+$(VENV)/.test:
 	@echo "Installing $< ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@$(BIN)/python -m tests.awx.collection

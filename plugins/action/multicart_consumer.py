@@ -82,7 +82,8 @@ class ActionModule(ActionBase):
             state_dir = self._templar.template(variables.get(STATE_DIR))
             if state_dir:
                 arguments["state_dir"] = state_dir
-            if not arguments.get("replaced") and (phase == "write" or any(spec.template for spec in files)):
+            needed = phase in ("write", "close") or any(spec.template for spec in files)
+            if needed and not arguments.get("replaced"):
                 live = self._live_key(connection, phase)
         if live is not None:
             self._add_contents(arguments, files, live, variables)

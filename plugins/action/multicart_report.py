@@ -132,8 +132,9 @@ def _write_all(texts: Mapping[Path, str]) -> None:
     written: list[Path] = []
     try:
         for draft, path in drafts.items():
-            written.append(draft)
-            draft.write_text(texts[path], encoding="utf-8")
+            with draft.open("x", encoding="utf-8") as file:
+                written.append(draft)
+                file.write(texts[path])
         for draft, path in drafts.items():
             draft.replace(path)
             written[written.index(draft)] = path

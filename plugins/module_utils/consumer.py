@@ -120,9 +120,9 @@ class KeyFile:
         self.changed = True
 
     def close(self) -> None:
-        """Note that nothing is under way, unless a rotation of the very key that the file holds is."""
+        """Note that nothing is under way, unless a rotation of the very key that the file holds is, or it is dead."""
         self._raise_problem()
-        if self.record and self.restart_due:
+        if self.record and self.restart_due and self._live in (None, *self.holds):
             waits = self.record["retire"] in self.holds
             self._keep(dict(self.record, restart=False) if waits else record.closed(self.record))
 

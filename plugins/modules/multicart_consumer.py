@@ -27,7 +27,7 @@ options:
       - V(write) writes the live key, and opens the record first where that changes a file. Then it restarts O(services)
         and runs O(commands), unless whoever reads the files uses that key already.
       - V(health) runs O(commands) until they succeed.
-      - V(close) closes the record of each file that holds the live key.
+      - V(close) closes the record of each file that holds the key O(fingerprint).
       - V(confirm) runs in the controller only, and tells whether the key O(fingerprint) is still the live one in a read
         that began after O(clock).
     type: str
@@ -41,7 +41,7 @@ options:
     type: bool
     default: false
   fingerprint:
-    description: Fingerprint of the key that is taken for live.
+    description: Fingerprint of the key that is taken for live; set by the action but for O(phase=confirm).
     type: str
   clock:
     description: With O(phase=confirm), the controller's monotonic clock after the last write.

@@ -12,6 +12,9 @@ from ansible.plugins.action import ActionBase
 
 WITHHELD = "(withheld)"
 
+# No attribute that Ansible knows of, so that it stays in this process.
+_TAKEN = "_multicart_arguments"
+
 
 def take_arguments(action: ActionBase) -> dict[str, Any]:
     """Return the task's arguments, and leave none of their values in the task.
@@ -19,8 +22,9 @@ def take_arguments(action: ActionBase) -> dict[str, Any]:
     Callback plugins are given a task as it was carried out, templated arguments and all, and ansible-runner writes
     them into the events of a job; ``no_log`` options of a module make no difference to that.
     """
-    if not hasattr(action, "_taken_arguments"):  # the same action carries a task out again for ``until``
-        action._taken_arguments = dict(action._task.args)
-        action._task.args = dict.fromkeys(action._taken_arguments, WITHHELD)
-    taken: dict[str, Any] = action._taken_arguments
+    task = action._task
+    if not hasattr(task, _TAKEN):  # for ``until``, each attempt is another action, but the task stays the same
+        setattr(task, _TAKEN, dict(task.args))
+        task.args = dict.fromkeys(task.args, WITHHELD)
+    taken: dict[str, Any] = getattr(task, _TAKEN)
     return taken

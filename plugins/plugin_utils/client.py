@@ -19,12 +19,12 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeGuard, TypeVar
+from typing import Any, Protocol, TypeGuard, TypeVar, cast
 
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.hostile import clean_fields, clean_text
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection, Login
 from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account, RotationAnswer, Verdict
 
 try:
@@ -170,8 +170,7 @@ class Client:
         return True
 
     def _log_in(self) -> str:
-        login = self._connection.login
-        assert login is not None
+        login = cast(Login, self._connection.login)  # whoever calls has looked
         data = self._patiently(lambda: self._post(LOGIN_PATH, {}, {"email": login.email, "password": login.password}))
         token = data.get("token") if isinstance(data, dict) else None
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]{1,4096}", token):

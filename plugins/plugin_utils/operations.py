@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
@@ -37,12 +38,21 @@ def live_key(connection: Connection, cache: RunCache, newer_than: float = 0.0) -
     :raises MulticartError: why it could not be read.
     """
     _need_credential(connection)
+    asked = time.monotonic()
     with cache.held_for(connection) as ledger:
         known = ledger.live(newer_than)
         if known is not None:
             return known
+        # A thousand forks that wait for one answer must not ask a dead service one after another.
+        failure = ledger.failure(since=asked)
+        if failure is not None:
+            raise failure
         with Client(connection, ledger) as client:
-            account = client.read()
+            try:
+                account = client.read()
+            except MulticartError as error:
+                ledger.keep_failure(error)
+                raise
             ledger.learn(account)
             return account.key
 

@@ -9,6 +9,7 @@ The page loads nothing and runs no script. Every text in it is escaped by the te
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from ansible_collections.multicart.keys.plugins.plugin_utils.report import EVENTS, NOT_NEEDED, UNKNOWN, Line, Report
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, iso_time
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -241,12 +242,16 @@ def day(at: datetime) -> str:
     return f"{at.day} {at:%B %Y, %H:%M:%S} UTC"
 
 
-def page(report: Report) -> str:
-    """Render the page."""
+@functools.cache
+def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(seconds=seconds, day=day, iso=iso_time, told=told)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+
+
+def page(report: Report) -> str:
+    """Render the page."""
+    return _template().render(
         report=report,
         picture=picture_of(report),
         headline=headline(report),

@@ -203,7 +203,15 @@ class _Rotation:
         return intent or Intent(live)
 
     def _intent_of_run(self) -> Intent | None:
-        self._intent = self._ledger.intent() if self._request.once_per_run else None
+        intent = self._ledger.intent() if self._request.once_per_run else None
+        live, named = self._ledger.live(), self._request.if_fingerprint
+        if intent and intent.done and live and live.fingerprint == named != intent.retire.fingerprint:
+            raise MulticartError(
+                Reason.INVALID_OPTION,
+                "The option if_fingerprint names the live key, but this run has replaced another key already.",
+                "Retire it in a run of its own, or set once_per_run to false.",
+            )
+        self._intent = intent
         return self._intent
 
     def _is_to_be_retired(self, key: ApiKey, intent: Intent | None) -> bool:

@@ -73,7 +73,7 @@ class AccountLedger:
 
     def __init__(self, file: _EncryptedFile, connection: Connection) -> None:
         self._file = file
-        self._contents: dict[str, Any] = file.load() or {"tokens": {}, "account_of": {}, "accounts": {}}
+        self._contents: dict[str, Any] = file.load() or {"tokens": {}, "account_of": {}, "accounts": {}, "failures": {}}
         self._url = connection.api_url
         self._credential = _credential_id(connection)
         # The monotonic clock is the machine's, so it compares between the forks of a run.
@@ -101,6 +101,19 @@ class AccountLedger:
         # An answer may be older than its arrival, but not than its question, which was asked under the lock.
         known.update(live=account.key.reveal(), asked_at=self._opened_at)
         self._contents["account_of"][self._credential] = name
+        self._save()
+
+    def failure(self, since: float) -> MulticartError | None:
+        """Return why this connection could not read the account, if that came out after a moment."""
+        failed = self._contents["failures"].get(self._credential)
+        if failed is None or failed["moment"] < since:
+            return None
+        return MulticartError(Reason(failed["reason"]), failed["what"], failed["advice"])
+
+    def keep_failure(self, error: MulticartError) -> None:
+        """Keep why the account could not be read, for the forks that wait to ask the same."""
+        told = {"reason": error.reason.value, "what": error.what, "advice": error.advice}
+        self._contents["failures"][self._credential] = {**told, "moment": time.monotonic()}
         self._save()
 
     def intent(self) -> Intent | None:

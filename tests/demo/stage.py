@@ -67,7 +67,7 @@ class Stage:
     def _install(self, collection: Path) -> None:
         command = ["ansible-galaxy", "collection", "install", "--offline", "-p", "collections", str(collection)]
         installation = self._shell(shlex.join(command), stdout=subprocess.PIPE)
-        said, _ = installation.communicate()
+        said, dummy = installation.communicate()
         if installation.returncode != 0:
             raise RuntimeError(f"the collection could not be installed:\n{said}")
 

@@ -139,7 +139,7 @@ class Story:
         self._screen.heading("8. In short: what was checked")
         for claim, holds in self._claims:
             self._screen.say(f"  {'ok   ' if holds else 'FALSE'}  {claim}")
-        return all(holds for _, holds in self._claims)
+        return all(holds for dummy, holds in self._claims)
 
     def _show_files(self, key: str) -> None:
         self._screen.table(

@@ -6,6 +6,7 @@
 
 Every run is searched for secrets: in what it printed and in what it left behind, the consumers' own files excepted.
 ``MULTICART_TEST_ANSIBLE=/path/to/bin`` runs another ansible-core than the one that belongs to this interpreter.
+``MULTICART_TEST_TARGET_PYTHON=/path/to/python`` runs the modules of the hosts on another Python.
 """
 
 from __future__ import annotations
@@ -196,7 +197,7 @@ class Fleet:
         groups.setdefault(GROUP, {"hosts": dict.fromkeys(self.hosts)})
         variables = {
             "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
+            "ansible_python_interpreter": os.environ.get("MULTICART_TEST_TARGET_PYTHON", sys.executable),
             "home": str(self.folder / "hosts") + "/{{ inventory_hostname }}",
             "multicart_deploy_health_retries": 1,
             "multicart_deploy_health_delay": 0,

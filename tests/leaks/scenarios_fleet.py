@@ -14,7 +14,7 @@ from tests.leaks.scenario import Act, Scenario
 from tests.leaks.scenarios_tasks import VARIABLES, read, rotate
 from tests.leaks.watched import Watched
 
-TEMPLATE = '{"key": "{{ multicart_key }}", "port": {{ port | default(8080) }}}\n'
+TEMPLATE = '{"key": "{{ multicart_key }}"}\n'
 OPEN = {
     "multicart_deploy_files": [{"path": "{{ home }}/app.env"}, {"path": "{{ home }}/app.json", "template": "app.j2"}]
 }

@@ -208,9 +208,10 @@ class Watched(Fleet):
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         """Yield every file that is there after the runs, with the sink that it belongs to."""
+        declared = self._declared()
         for path in _files_below(self.folder):
-            if path in self._declared() or path.name == "inventory.json" or path.name.startswith("play-"):
-                continue
+            if path in declared or (path.parent == self.folder and path.name.startswith(("inventory", "play-"))):
+                continue  # files for the key, and what the user wrote
             yield _sink_of(path.relative_to(self.folder)), path
         for path in _shared() - self._before:  # the fleet's own temporary folder is among them
             yield from (("files left", file) for file in _files_below(path))
@@ -273,6 +274,6 @@ def _shared() -> set[Path]:
 
 
 def _files_below(path: Path) -> list[Path]:
-    if path.is_dir() and not path.is_symlink():
-        return [file for file in path.rglob("*") if file.is_file() and not file.is_symlink()]
-    return [path] if path.is_file() and not path.is_symlink() else []
+    """Return the files in a folder, or the one file; unlike ``rglob`` it bears that others remove theirs meanwhile."""
+    found = [Path(folder, name) for folder, _folders, names in os.walk(path) for name in names] or [path]
+    return [file for file in found if file.is_file() and not file.is_symlink()]

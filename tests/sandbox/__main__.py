@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.parent:
         die_with(options.parent, at_once=options.pdeathsig)
     if options.accounts_from_stdin:
-        options.account = [(email, password) for email, password in json.load(sys.stdin)]
+        options.account = [tuple(pair) for pair in json.load(sys.stdin)]
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = Store(options.state)
     with store.transaction() as db:

@@ -21,7 +21,7 @@ _TOKEN_HEADER = re.compile(r"Token\s+(\S+)\s*", re.IGNORECASE)
 
 
 def _random(alphabet: str, length: int) -> str:
-    return "".join(secrets.choice(alphabet) for _ in range(length))
+    return "".join(secrets.choice(alphabet) for dummy in range(length))
 
 
 def new_key(prefix: str | None = None) -> str:

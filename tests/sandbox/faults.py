@@ -342,7 +342,7 @@ def _padded(answer: Answer, megabytes: float) -> Iterable[bytes]:
     """Yield the true envelope with one more member, megabytes long: whoever swallows it finds it valid."""
     yield json.dumps(answer.payload or {}).encode()[:-1] + b', "padding": "'
     block = b"a" * 65536
-    for _ in range(round(megabytes * 16)):
+    for dummy in range(round(megabytes * 16)):
         yield block
     yield b'"}'
 

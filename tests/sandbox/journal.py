@@ -21,7 +21,7 @@ def begin(db: sqlite3.Connection, **columns: Any) -> int:
     """
     columns["time"] = time.time()
     names = ", ".join(columns)
-    marks = ", ".join("?" for _ in columns)
+    marks = ", ".join("?" for dummy in columns)
     cursor = db.execute(f"INSERT INTO journal ({names}) VALUES ({marks})", tuple(columns.values()))
     assert cursor.lastrowid is not None
     return cursor.lastrowid

@@ -18,6 +18,11 @@ _ENDPOINTS = ("login", "read", "rotate", "profile", "any")
 FOR_EVER = -1
 
 
+def _is_number(value: Any, *types: type) -> bool:
+    """Say whether it is a number; true and false are none, although Python counts with them."""
+    return isinstance(value, types) and not isinstance(value, bool)
+
+
 @dataclass
 class Rule:
     """One line of the list: a fault, and the requests that meet it."""
@@ -49,10 +54,10 @@ class Rule:
             raise ValueError("'credential' must be key or token")
         for name, least in (("times", FOR_EVER), ("after", 0)):
             number = given.get(name, 0)
-            if type(number) is not int or number < least:
+            if not _is_number(number, int) or number < least:
                 raise ValueError(f"{name!r} must be a whole number of at least {least}")
         seconds = given.get("seconds")
-        if seconds is not None and (type(seconds) not in (int, float) or seconds < 0):
+        if seconds is not None and (not _is_number(seconds, int, float) or seconds < 0):
             raise ValueError("'seconds' must be a number of at least 0")
         defaults = FAULTS[given["fault"]].defaults
         unused = {name for name in ("seconds", "to", "value") if name in given} - set(defaults)

@@ -99,11 +99,11 @@ class Handler(WSGIRequestHandler):
             self.close_connection = True
 
     def _send(self, status: str, headers: _Headers, chunks: Any, truncate: bool) -> None:
-        number, _, reason = status.partition(" ")
+        number, dummy, reason = status.partition(" ")
         self.send_response(int(number), reason)
         for name, value in headers:
             self.send_header(name, value)
-        chunked = not any(name.lower() == "content-length" for name, _ in headers)
+        chunked = not any(name.lower() == "content-length" for name, dummy in headers)
         if chunked:
             self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()

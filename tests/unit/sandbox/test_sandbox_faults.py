@@ -122,7 +122,7 @@ def test_a_refusal_and_a_claim_change_nothing(client: Client) -> None:
     client.fault("rotate", "refused", value=402)
     client.fault("rotate", "claimed")
     headers = client.as_key()
-    answers = [client.rotate(headers).json() for _ in range(3)]
+    answers = [client.rotate(headers).json() for dummy in range(3)]
     assert [(answer["code"], answer["status"]) for answer in answers] == [(409, 0), (402, 0), (200, 1)]
     assert answers[2] == TRUE_ANSWER
     assert client.account["rotations"] == 0
@@ -167,7 +167,7 @@ def test_a_stale_read_shows_the_previous_key(client: Client) -> None:
     client.fault("read", "stale_read", times=3)
     assert client.read(headers).json()["data"]["api_key"] == old
     client.rotate(headers)
-    shown = [client.read(headers).json()["data"]["api_key"] for _ in range(3)]
+    shown = [client.read(headers).json()["data"]["api_key"] for dummy in range(3)]
     assert shown == [old, old, client.account["api_key"]]
 
 
@@ -246,14 +246,14 @@ def test_after_and_times_number_the_requests(client: Client) -> None:
     client.fault("read", "http_500", after=1)
     client.fault("read", "http_502", after=1, times=2)
     headers = client.as_key()
-    assert [client.read(headers).status_code for _ in range(5)] == [200, 500, 502, 502, 200]
+    assert [client.read(headers).status_code for dummy in range(5)] == [200, 500, 502, 502, 200]
     assert client.sandbox.remaining_faults() == []
 
 
 def test_for_ever_and_clear(client: Client) -> None:
     client.fault("any", "http_503", times=-1)
     headers = client.as_key()
-    assert [client.read(headers).status_code for _ in range(4)] == [503] * 4
+    assert [client.read(headers).status_code for dummy in range(4)] == [503] * 4
     assert client.sandbox.remaining_faults()[0]["times"] == -1
     client.sandbox.clear()
     assert client.read(headers).status_code == 200

@@ -172,7 +172,7 @@ def test_of_twenty_racing_rotations_with_one_key_one_is_accepted(client: Client)
         barrier.wait()
         statuses.append(other.rotate(headers).json()["status"])
 
-    threads = [threading.Thread(target=race) for _ in range(20)]
+    threads = [threading.Thread(target=race) for dummy in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -184,7 +184,7 @@ def test_of_twenty_racing_rotations_with_one_key_one_is_accepted(client: Client)
 
 def test_a_connection_is_kept_and_the_journal_tells(client: Client) -> None:
     headers = client.as_key()
-    for _ in range(3):
+    for dummy in range(3):
         client.read(headers)
     client.rotate(headers)
     assert len({entry["connection"] for entry in client.journal()}) == 1

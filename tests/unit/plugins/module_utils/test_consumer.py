@@ -161,6 +161,14 @@ def test_what_is_not_shaped_like_a_key_is_missing(host: Host, text: str) -> None
     assert host.write(NEW).holds == [NEW.fingerprint]
 
 
+def test_a_record_whose_file_holds_a_dead_key_by_now_stays_open(host: Host) -> None:
+    host.write(NEW)
+    assert not host.close(OTHER).changed
+    assert host.record and (host.record["open"], host.record["restart"]) == (True, True)
+    host.close(NEW)
+    assert host.record and not host.record["open"]
+
+
 def test_every_assignment_is_seen_and_changed(host: Host) -> None:
     host.env.write_text(f"KEY={OLD.reveal()}\nexport KEY='{NEW.reveal()}'\n")
     assert host.look().holds == [OLD.fingerprint, NEW.fingerprint]

@@ -95,7 +95,7 @@ class BreakingProxy(RawServer):
         """How many times something may come back, handshakes included, before it breaks."""
 
     def speak(self, connection: socket.socket, request: bytes) -> None:
-        host, _, port = request.split()[1].decode().rpartition(":")
+        host, dummy, port = request.split()[1].decode().rpartition(":")
         with socket.create_connection((host, int(port))) as upstream:
             connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             while True:

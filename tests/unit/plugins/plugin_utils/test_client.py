@@ -109,7 +109,7 @@ def test_the_head_of_a_request_holds_only_what_is_needed() -> None:
         open_client(Connection(server.url, api_key=KEY, timeout=0.3)) as client,
     ):
         failing(client.read)
-        head, _, body = server.heard[0].partition(b"\r\n\r\n")
+        head, dummy, body = server.heard[0].partition(b"\r\n\r\n")
     names = {line.split(b":")[0].lower() for line in head.split(b"\r\n")[1:]}
     assert names == {
         b"host",

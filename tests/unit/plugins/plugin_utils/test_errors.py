@@ -67,11 +67,10 @@ def test_a_defect_shows_type_and_place_and_not_its_text() -> None:
     def deep() -> None:
         raise KeyError("canary")
 
-    try:
+    with pytest.raises(KeyError) as caught:
         deep()
-    except KeyError as error:
-        described = unexpected(error)
-        line = error.__traceback__.tb_next.tb_lineno if error.__traceback__ and error.__traceback__.tb_next else 0
+    described = unexpected(caught.value)
+    line = caught.tb.tb_next.tb_lineno if caught.tb.tb_next else 0
     assert described.reason is Reason.INTERNAL_ERROR
     assert "canary" not in str(described)
     assert f"Unexpected KeyError at deep:{line}." in str(described)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils.report import Registered
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.plugins.plugin_utils.runs import (
@@ -121,6 +121,7 @@ CANARY = "Zq8vTn3kWx"
 TEXT = st.sampled_from([CANARY, f"173axcs.{CANARY}", f"{CANARY}.{'•' * 16}.{'•' * 16}", 7, None, ["x"], {"a": 1}, True])
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     st.dictionaries(
         st.sampled_from([*ROTATED, *PROVEN, "api_key", "diff", "stdout", "exception"]),
@@ -148,6 +149,7 @@ TIMES = st.none() | st.dictionaries(
 )
 
 
+@settings(deadline=None, max_examples=30)
 @given(seen=TIMES, written=TIMES, healthy=TIMES)
 def test_times_of_any_shape_break_nothing(seen: Any, written: Any, healthy: Any) -> None:
     registered = {
@@ -159,6 +161,7 @@ def test_times_of_any_shape_break_nothing(seen: Any, written: Any, healthy: Any)
     assert json.loads(json.dumps(report.to_json()))["consumers"]["total"] == 2
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.floats(0, 1e5), st.booleans()), max_size=12))
 def test_the_window_ends_with_the_last_write_and_the_outage_not_before(writes: list[tuple[float, bool]]) -> None:
     hosts = {f"web{number}": host(at, **({} if well else SICK)) for number, (at, well) in enumerate(writes)}

@@ -58,7 +58,7 @@ def harmless(reader: Reader) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.sampled_from(HOSTILE) | st.text("<>&\"'/a{}%#\\", min_size=1), unique=True, min_size=1, max_size=6))
 def test_no_name_gets_out_of_its_place(names: list[str]) -> None:
     hosts = {name: host(at) if at % 2 else host(**SICK) for at, name in enumerate(names)}
@@ -84,7 +84,7 @@ def test_what_is_left_to_do_is_on_the_page() -> None:
     assert 'class="open' in text
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.tuples(st.floats(0, 5000), st.sampled_from(["well", "sick", "gone"])), min_size=1, max_size=40),
     st.sampled_from([2, 1000]),

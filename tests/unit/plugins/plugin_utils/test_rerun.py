@@ -12,7 +12,7 @@ from typing import Any
 from ansible.cli.playbook import PlaybookCLI
 from ansible.parsing.splitter import parse_kv
 from ansible_collections.multicart.keys.plugins.plugin_utils import rerun
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 CANARY = "Zq8vTn3kWx"
@@ -85,6 +85,7 @@ def test_what_is_given_again_is_taken_as_given() -> None:
     assert parsed.options == how.options
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.text(min_size=1), max_size=4), st.text(), st.lists(st.text(), max_size=3))
 def test_whatever_was_given_no_shell_sees_more_than_words(names: list[str], limit: str, extra: list[str]) -> None:
     how: dict[str, Any] = {"args": (limit,), "subset": limit, "inventory": tuple(names), "become": True}
@@ -94,6 +95,7 @@ def test_whatever_was_given_no_shell_sees_more_than_words(names: list[str], limi
         assert shlex.join(shlex.split(found.command)) == found.command
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.text(), st.text(alphabet="\"'{}[]=,: \\\n", max_size=6))
 def test_of_extra_variables_only_names_are_told(before: str, noise: str) -> None:
     for text in (

@@ -365,6 +365,18 @@ def test_without_once_per_run_a_second_call_rotates_again() -> None:
     assert model.commits == [key(0), key(1)]
 
 
+def test_a_run_that_has_replaced_a_key_says_so_when_the_next_one_is_named_and_does_not_call_it_rotated() -> None:
+    model, ledger = Model(), MemoryLedger()
+    run(model, ledger)
+    result = run(model, ledger, if_fingerprint=key(1).fingerprint)
+    assert result.error and result.error.reason is Reason.INVALID_OPTION
+    assert "if_fingerprint" in result.error.what and "once_per_run" in result.error.advice
+    assert result.outcome is Outcome.UNCHANGED
+    for other in (key(0), key(7)):
+        assert run(model, ledger, if_fingerprint=other.fingerprint).outcome is Outcome.ALREADY_ROTATED
+    assert model.commits == [key(0)]
+
+
 def test_a_refused_intent_is_taken_up_again_by_the_next_call() -> None:
     model, ledger = Model().will(Fault.NONE, Fault.REFUSED), MemoryLedger()
     assert run(model, ledger).outcome is Outcome.UNCHANGED
@@ -520,8 +532,8 @@ def _calls(draw: st.DrawFn) -> list[tuple[list[Step], Fault, dict[str, Any]]]:
 
 def _lies_twice(model: Model, calls: list[tuple[list[Step], Fault, dict[str, Any]]]) -> bool:
     """Claims without a change, and besides older reads or nothing let in: that cannot be seen through."""
-    claims = any(step.fault is Fault.CLAIMED for script, _, _ in calls for step in script)
-    return claims and (len(model.keys) > 1 or any(options["locks_after"] is not None for _, _, options in calls))
+    claims = any(step.fault is Fault.CLAIMED for script, *dummy in calls for step in script)
+    return claims and (len(model.keys) > 1 or any(options["locks_after"] is not None for *dummy, options in calls))
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

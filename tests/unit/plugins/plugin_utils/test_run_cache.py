@@ -18,6 +18,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,10 +68,10 @@ def in_forks(number: int, work: Callable[[], Any]) -> list[Any]:
         except MulticartError as error:
             results.put(error.reason)
 
-    processes = [context.Process(target=run) for _ in range(number)]
+    processes = [context.Process(target=run) for dummy in range(number)]
     for process in processes:
         process.start()
-    found = [results.get() for _ in processes]
+    found = [results.get() for dummy in processes]
     for process in processes:
         process.join(30)
     return found
@@ -458,6 +459,38 @@ def test_a_rotation_fills_the_cache_for_every_later_read(cache: RunCache, rehear
     asked = len(rehearsal.journal())
     assert live_key(connection, cache) == rehearsal.key
     assert len(rehearsal.journal()) == asked
+
+
+def test_whoever_waited_for_a_read_that_failed_is_told_the_same_and_does_not_ask_again(
+    cache: RunCache, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = rehearsal.connection()
+    held_for = cache.held_for
+
+    @contextmanager
+    def after_another_fork_has_failed(asked_for: Connection) -> Iterator[run_cache.AccountLedger]:
+        with held_for(asked_for) as ledger:
+            ledger.keep_failure(MulticartError(Reason.UNREACHABLE, "No answer.", "Wait."))
+        with held_for(asked_for) as ledger:
+            yield ledger
+
+    with monkeypatch.context() as while_waiting, pytest.raises(MulticartError, match=r"No answer\. Wait\.") as caught:
+        while_waiting.setattr(cache, "held_for", after_another_fork_has_failed)
+        live_key(connection, cache)
+    assert caught.value.reason is Reason.UNREACHABLE
+    assert rehearsal.endpoints() == []
+    assert live_key(connection, cache) == rehearsal.key  # whoever asks later, asks
+
+
+def test_a_failed_read_is_kept_for_those_who_wait(cache: RunCache, rehearsal: Rehearsal) -> None:
+    rehearsal.sandbox.faults([{"on": "read", "fault": "http_403"}])
+    began, connection = time.monotonic(), rehearsal.connection()
+    with pytest.raises(MulticartError):
+        live_key(connection, cache)
+    with cache.held_for(connection) as ledger:
+        kept = ledger.failure(since=began)
+        assert kept and kept.reason is Reason.CREDENTIALS_REJECTED
+        assert ledger.failure(since=time.monotonic()) is None
 
 
 def test_a_read_that_is_too_old_is_made_again(cache: RunCache, rehearsal: Rehearsal) -> None:

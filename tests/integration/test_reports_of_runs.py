@@ -43,6 +43,7 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
+@pytest.mark.full
 def test_a_rotation_is_told_as_it_happened(fleet: Fleet) -> None:
     fleet.add("slow", multicart_deploy_commands=["sleep 0.5"], multicart_deploy_health=[note("healthy")])
     fleet.add("plain")
@@ -96,7 +97,9 @@ def test_what_failed_or_went_away_is_in_it_with_the_command_that_finishes_it(fle
     assert states["lost"] == ("stale", "it is unreachable")
     assert states["sick"][0] == "stale" and states["sick"][1]
     assert (found["outcome"], found["consumers"]["unfinished"], found["outage_seconds"]) == ("rotated", 2, None)
-    assert [host["name"] for host in found["hosts"]][-1] == "web1"
+    web1 = found["hosts"][-1]
+    assert (web1["name"], list(web1["times"])) == ("web1", ["ready", "written"])
+    assert web1["seconds"]["ready"] < 0 < web1["seconds"]["written"] == web1["outage_seconds"]
     assert found["finish"]["give_again"] == ["-e harmless=…"]
     assert not any("Zq8vTn3k" in path.read_text(encoding="utf-8") for path in reports(fleet))
 
@@ -135,6 +138,13 @@ def test_a_directory_that_cannot_be_written_is_told_and_fails_nothing(fleet: Fle
     assert "could not be written" in told["msg"][0] and str(fleet.folder / "taken") in told["msg"][0]
     assert "html_path" not in told.result
     assert "could not be written" in run.output
+
+
+@pytest.mark.full
+def test_a_directory_that_cannot_be_templated_fails_nothing(fleet: Fleet) -> None:
+    fleet.add("web1")
+    run = fleet.rotate("-e", '{"multicart_report_dir": "{{ no_such_variable }}"}')
+    assert run.green and fleet.stale == [] and reports(fleet) == [], run
 
 
 @pytest.mark.full

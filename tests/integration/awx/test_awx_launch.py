@@ -1,0 +1,199 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What can be said at launch: no limit, tag or variable makes a job do half of it, or sends a credential elsewhere."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.awx.job import Awx, confirmed
+from tests.integration.conftest import new_login
+from tests.integration.harness import Fleet
+from tests.sandbox.handle import Sandbox
+
+
+class Listener:
+    """Somebody else's machine: notes who connects and what it says, and answers nothing.
+
+    :ivar heard: what each connection has sent.
+    """
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        port: int = self._server.getsockname()[1]
+        return port
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(2)
+                self.heard.append(connection.recv(65536))
+
+    def close(self) -> None:
+        # Closing alone does not wake the thread that waits.
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self._thread.join()
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    listener = Listener()
+    yield listener
+    listener.close()
+
+
+@pytest.fixture
+def tls_fleet(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A fleet whose service shows a certificate that nobody here trusts, as one between it and AWX would."""
+    with Sandbox.start(tmp_path_factory.mktemp("tls"), tls=True, accounts=[new_login()]) as sandbox:
+        (tmp_path / "tls").mkdir()
+        yield Fleet(sandbox, tmp_path / "tls", sandbox.account())
+
+
+# --- the URL and TLS ------------------------------------------------------------------------------
+
+PLAYBOOKS = ["rotate.yml", *(pytest.param(f"{name}.yml", marks=pytest.mark.full) for name in ("deploy", "audit"))]
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+@pytest.mark.parametrize("where", ["127.0.0.1", pytest.param("localhost", marks=pytest.mark.full)])
+def test_no_variable_sends_a_credential_to_another_server(
+    fleet: Fleet, awx: Awx, listener: Listener, playbook: str, where: str
+) -> None:
+    elsewhere = {"multicart_api_url": f"http://{where}:{listener.port}/api/v1"}
+    job = awx.launch(playbook, {**confirmed(fleet), **elsewhere})
+    assert (job.green, job.reason) == (False, "url_not_bound"), job
+    assert listener.heard == []
+    assert (fleet.requests(), fleet.rotations) == ([], 0)
+
+
+@pytest.mark.full
+def test_the_doctor_sends_no_credential_to_another_server(fleet: Fleet, awx: Awx, listener: Listener) -> None:
+    """It tries whatever there is, and says what it did not try."""
+    awx.launch("doctor.yml", {"multicart_api_url": f"http://127.0.0.1:{listener.port}/api/v1"})
+    assert listener.heard == []
+    assert fleet.requests() == []
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["validate_certs", pytest.param("ca_path", marks=pytest.mark.full)],
+)
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_no_variable_trusts_another_server(
+    tls_fleet: Fleet, new_awx: Callable[[Fleet], Awx], playbook: str, variable: str
+) -> None:
+    tls_fleet.add("web1")
+    awx = new_awx(tls_fleet)
+    value = {"validate_certs": "false", "ca_path": str(tls_fleet.sandbox.ca_path)}[variable]
+    job = awx.launch(playbook, {**confirmed(tls_fleet), f"multicart_{variable}": value})
+    assert (job.green, job.reason) == (False, "url_not_bound"), job
+    assert (tls_fleet.requests(), tls_fleet.rotations) == ([], 0)
+
+
+def test_an_answer_is_no_template(fleet: Fleet, awx: Awx) -> None:
+    """AWX marks it so; were it evaluated all the same, whoever may launch could read the credential."""
+    ran = fleet.folder / "ran"
+    answers = {
+        "multicart_rotate_confirm": "yes",
+        "multicart_rotate_retire": f"{{{{ lookup('ansible.builtin.pipe', 'touch {ran}') }}}}",
+    }
+    job = awx.launch("rotate.yml", answers)
+    assert not job.green, job
+    assert not ran.exists()
+    assert (fleet.requests(), fleet.rotations) == ([], 0)
+
+
+@pytest.mark.full
+def test_answers_that_are_left_empty_are_unset(fleet: Fleet, awx: Awx) -> None:
+    names = ("retire", "max_age", "budget", "expect_hosts", "force")
+    answers = {f"multicart_rotate_{name}": "" for name in names}
+    more = {"multicart_hosts": "", "multicart_api_url": "", "multicart_deploy_account": ""}
+    job = awx.launch("rotate.yml", {**answers, **more, "multicart_rotate_confirm": "yes"})
+    assert job.green, job
+    assert (fleet.rotations, fleet.stale) == (1, [])
+
+
+@pytest.mark.parametrize("answer", ["", pytest.param("no", marks=pytest.mark.full)])
+def test_without_the_confirmation_nothing_is_rotated(fleet: Fleet, awx: Awx, answer: str) -> None:
+    job = awx.launch("rotate.yml", {**confirmed(fleet), "multicart_rotate_confirm": answer})
+    assert (job.green, job.reason) == (False, "not_confirmed"), job
+    assert fleet.rotations == 0
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_a_rotation_limited_to_some_consumers_is_refused(fleet: Fleet, awx: Awx) -> None:
+    before = fleet.snapshot()
+    job = awx.launch("rotate.yml", confirmed(fleet), limit="web1,web2")
+    assert (job.green, job.reason) == (False, "left_out"), job
+    assert "web3" in job.message
+    assert (fleet.rotations, fleet.snapshot()) == (0, before)
+
+
+@pytest.mark.full
+def test_a_limit_that_only_leaves_localhost_out_makes_no_difference(fleet: Fleet, awx: Awx) -> None:
+    job = awx.launch("rotate.yml", confirmed(fleet), limit="multicart_consumers")
+    assert job.green, job
+    assert (fleet.rotations, fleet.stale) == (1, [])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("playbook", ["rotate.yml", "deploy.yml", "audit.yml"])
+@pytest.mark.parametrize("limit", ["db1", "localhost", "nobody"])
+def test_a_limit_without_any_consumer_is_not_green(fleet: Fleet, awx: Awx, playbook: str, limit: str) -> None:
+    fleet.groups = {"multicart_consumers": ["web1", "web2", "web3"]}
+    fleet.add("db1", None)
+    before = fleet.snapshot()
+    job = awx.launch(playbook, confirmed(fleet), limit=limit)
+    assert not job.green, job
+    assert (fleet.rotations, fleet.snapshot()) == (0, before)
+
+
+def test_a_deployment_limited_to_some_consumers_brings_those_up_to_date(fleet: Fleet, awx: Awx) -> None:
+    fleet.sandbox.rotate_behind(fleet.email)
+    job = awx.launch("deploy.yml", limit="web1,web2")
+    assert job.green, job
+    assert fleet.stale == ["web3"]
+
+
+# --- tags -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("tags", [{"tags": "deploy"}, {"skip_tags": "never,rotate"}], ids=["tags", "skip-tags"])
+def test_tags_leave_nothing_out(fleet: Fleet, awx: Awx, tags: dict[str, Any]) -> None:
+    job = awx.launch("rotate.yml", confirmed(fleet), **tags)
+    assert job.green, job
+    assert (fleet.rotations, fleet.stale) == (1, [])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("playbook", ["rotate.yml", "deploy.yml", "audit.yml"])
+def test_skipping_everything_is_refused(fleet: Fleet, awx: Awx, playbook: str) -> None:
+    fleet.sandbox.rotate_behind(fleet.email)
+    before = fleet.snapshot()
+    job = awx.launch(playbook, confirmed(fleet), skip_tags="always")
+    assert not job.green, job
+    assert "--skip-tags" in job.output
+    assert (fleet.rotations, fleet.snapshot()) == (0, before)

@@ -1,0 +1,220 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every example of the documentation is taken out of it and run; what cannot be run here is only checked, see below."""
+
+from __future__ import annotations
+
+import getpass
+import grp
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.integration.harness import Fleet, Run
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("roles/*/README.md"))]
+PAGES += [ROOT / "tests/sandbox/README.md", *sorted(ROOT.glob("extensions/**/README.md"))]
+PLUGINS = [path for path in sorted((ROOT / "plugins").rglob("*.py")) if 'EXAMPLES = r"""' in path.read_text("utf-8")]
+
+# Commands that are only looked at by bash, by their first words, with the reason.
+NOT_RUN = {
+    "make demo": ".ci/run runs it",
+    "make build": "tests/unit/tools/test_release.py builds and installs the tarball",
+    "ansible-galaxy collection install .cache/dist": "tests/unit/tools/test_release.py builds and installs the tarball",
+    "make release": "tests/unit/tools/test_release.py makes releases",
+    "python3 -m pip install requests": "it needs a package index",
+    "$ python -m pip install -r tests/sandbox": "it needs a package index",
+    "$ python -m tests.sandbox": "tests/unit/sandbox runs it",
+    "$ curl": "tests/unit/sandbox sends it",
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One piece of code in the documentation."""
+
+    place: str
+    language: str
+    text: str
+
+    @property
+    def data(self) -> Any:
+        return yaml.safe_load(self.text)
+
+
+def examples() -> Iterator[Example]:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, match.start()) + 1
+            yield Example(f"{page.relative_to(ROOT)}:{line}", match[1], match[2])
+    for plugin in PLUGINS:
+        text = plugin.read_text(encoding="utf-8").split('EXAMPLES = r"""')[1].split('"""')[0]
+        yield Example(str(plugin.relative_to(ROOT)), "yaml", text)
+
+
+EVERY = list(examples())
+YAML = [example for example in EVERY if example.language == "yaml"]
+SHELL = [example for example in EVERY if example.language in ("shell", "console")]
+PLAYS = [example for example in YAML if isinstance(example.data, list)]
+(INVENTORY,) = (example for example in YAML if isinstance(example.data, dict))
+
+
+def test_every_example_has_a_language_that_is_run_here() -> None:
+    assert {example.language for example in EVERY} == {"yaml", "shell", "console"}
+    assert len(PLAYS) + 1 == len(YAML) and len(PLUGINS) > 6
+
+
+class Stage:
+    """A fleet that looks like the one in the examples: its paths are on the fleet's hosts, its users are this one."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.log = fleet.folder / "hosts" / "commands"
+        tools = fleet.folder / "tools"
+        tools.mkdir()
+        for name in ("systemctl", "service", "rc-service", "curl"):
+            (tools / name).write_text(f'#!/bin/sh\necho {name} "$@" >>{self.log}\n')
+            (tools / name).chmod(0o755)
+        fleet.env["PATH"] = f"{tools}:{os.environ['PATH']}"
+        # The hosts are this machine: facts would have the controller's environment, and with it the token.
+        fleet.env["ANSIBLE_GATHERING"] = "explicit"
+        (fleet.folder / "myapp-config.json.j2").write_text('{"key": "{{ multicart_key }}"}\n')
+
+    def translate(self, text: str) -> str:
+        """Return the example with its absolute paths below each host's own folder, and no users that are not here."""
+        for path in set(re.findall(r"path: (/[\w./-]+)", text)):
+            for host in self.fleet.hosts.values():
+                place = host.folder / path.lstrip("/")
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if place.name == ".env":
+                    place.write_text("WORKER_API_KEY=changeme\n")
+        text = re.sub(r"(path): (/[\w./-]+)", r'\1: "{{ home }}\2"', text)
+        text = re.sub(r"owner: \w+", f"owner: {getpass.getuser()}", text)
+        return re.sub(r"group: \w+", f"group: {grp.getgrgid(os.getgid()).gr_name}", text)
+
+    def run(self, example: Example) -> Run:
+        content = yaml.safe_load(self.translate(example.text))
+        if not any("hosts" in item for item in content):
+            content = self._play_of(content)
+        path = self.fleet.folder / "example.yml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return self.fleet.run(str(path), "-e", "multicart_rotate_confirm=true", "-e", "multicart_hosts=all")
+
+    @staticmethod
+    def _play_of(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return a play of the tasks, with what they take for granted: handlers, and that the hosts were looked at."""
+        handlers = [{"name": task["notify"], "ansible.builtin.debug": None} for task in tasks if "notify" in task]
+        look = {"name": "multicart.keys.multicart_deploy", "tasks_from": "look.yml"}
+        first = {"ansible.builtin.import_role": look}
+        return [{"hosts": "all", "gather_facts": False, "tasks": [first, *tasks], "handlers": handlers}]
+
+
+@pytest.fixture
+def stage(fleet: Fleet) -> Stage:
+    return Stage(fleet)
+
+
+@pytest.mark.parametrize("example", PLAYS, ids=lambda example: example.place)
+def test_plays_and_tasks(stage: Stage, example: Example) -> None:
+    stage.fleet.add_many(2)
+    stage.fleet.groups["web"] = ["web1", "web2"]
+    stage.fleet.groups["multicart_consumers"] = ["web1", "web2"]
+    run = stage.run(example)
+    assert run.green, run
+    assert {task.host for task in run.tasks} >= ({"web1", "web2"} if run.tasks else set())
+
+
+@pytest.fixture
+def documented(stage: Stage) -> Fleet:
+    """The fleet of the README's inventory, to which the key has been brought."""
+    fleet = stage.fleet
+    group = INVENTORY.data["multicart_consumers"]
+    for name in group["hosts"]:
+        fleet.add(name)
+    fleet.variables.update(yaml.safe_load(stage.translate(INVENTORY.text))["multicart_consumers"]["vars"])
+    for host in fleet.hosts.values():
+        del host.variables["multicart_deploy_files"]
+        host.env.unlink()
+    run = fleet.deploy()
+    assert run.green, run
+    assert all((host.folder / "etc/myapp/env").read_text().count(fleet.live) == 1 for host in fleet.hosts.values())
+    said = stage.log.read_text()
+    assert said.count("restart myapp") + said.count("myapp restart") == 2 and said.count("curl --fail") == 2
+    return fleet
+
+
+ROTATE = "ansible-playbook -i inventory.yml multicart.keys.rotate -e multicart_rotate_confirm=true"
+
+
+def table() -> dict[str, list[str]]:
+    """Return the commands of the README's table, written out, by what they are for."""
+    rows = (ROOT / "README.md").read_text(encoding="utf-8").split("| what | command |")[1].split("\n\n")[0]
+    found = {}
+    for what, command in re.findall(r"^\| ([^-|][^|]*) \| `(.*)` \|$", rows, re.MULTILINE):
+        short = command.replace("… multicart", "ansible-playbook -i inventory.yml multicart").replace("…", ROTATE)
+        found[what] = shlex.split(short)
+    return found
+
+
+def play(fleet: Fleet, command: list[str]) -> Run:
+    assert command[:3] == ["ansible-playbook", "-i", "inventory.yml"]
+    return fleet.run(*(word.replace("FINGERPRINT", fleet.live_fingerprint) for word in command[3:]))
+
+
+def test_the_commands_of_the_table(documented: Fleet) -> None:
+    commands = table()
+    assert len(commands) >= 8
+    rotated = []
+    for what, command in commands.items():
+        before = documented.rotations
+        if "web7" in str(command):
+            documented.groups["multicart_consumers"] = [*documented.hosts, "web7"]
+            documented.add_unreachable("web7")
+        run = play(documented, command)
+        assert run.green, run
+        if documented.rotations != before:
+            rotated.append(what.split(":")[0].split(" ")[0])
+        if "web7" in str(command):
+            del documented.groups["multicart_consumers"], documented.hosts["web7"]
+    assert rotated == ["rotate", "retire", "rotate"]
+
+
+def lines(example: Example) -> list[str]:
+    """Return the commands of an example; what stands under a prompt is what it prints."""
+    text = example.text.replace("\\\n", " ")
+    return [line for line in text.splitlines() if line and (example.language == "shell" or line.startswith("$ "))]
+
+
+def reason_not_to_run(command: str) -> str | None:
+    return next((reason for start, reason in NOT_RUN.items() if command.startswith(start)), None)
+
+
+@pytest.mark.parametrize("example", SHELL, ids=lambda example: example.place)
+def test_shell(request: pytest.FixtureRequest, example: Example) -> None:
+    for command in lines(example):
+        subprocess.run(["bash", "-n", "-c", command.removeprefix("$ ")], check=True)
+        if command.startswith("ansible-playbook"):
+            run = play(request.getfixturevalue("documented"), shlex.split(command))
+            assert run.green, run
+        elif command.startswith("export "):
+            names = re.findall(r"(\w+)=", command)
+            assert set(names) <= {"MULTICART_EMAIL", "MULTICART_PASSWORD"}, names
+        else:
+            assert reason_not_to_run(command), f"{command!r} is neither run nor listed with a reason"
+
+
+def test_every_reason_not_to_run_is_needed() -> None:
+    commands = [command for example in SHELL for command in lines(example)]
+    assert not [start for start in NOT_RUN if not any(command.startswith(start) for command in commands)]
