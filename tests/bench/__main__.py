@@ -84,7 +84,7 @@ def fleet_of(hosts: int, options: argparse.Namespace, folder: Path) -> dict[str,
                     floors.append(floor(stage, options.forks)[0])
                 else:
                     outages.setdefault(name, []).append(ways()[name](stage, sshd, options.forks))
-    found = {"ways": {by: _summary(each) for by, each in outages.items()}}
+    found: dict[str, Any] = {"ways": {by: _summary(each) for by, each in outages.items()}}
     if floors:
         last = [max(answered.values()) for answered in floors]
         found["floor"] = {"last": statistics.median(last), "timeline": sorted(floors[_middle(last)].values())}
