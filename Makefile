@@ -61,8 +61,8 @@ faults: $(VENV)/.test ## rotations under faults: over real HTTP, raced, and kill
 leaks: $(VENV)/.test ## search for secrets wherever one could come out, on the oldest, a middle and the newest ansible-core
 	$(BIN)/python -m tests.leaks --jobs $(JOBS) $(ARGS)
 
-bench: $(VENV)/.bench | $(LINK) ## how long consumers are locked out: by hand, by this collection, and at the very least
-	@$(BIN)/python -m tests.bench $(ARGS)
+bench: $(VENV)/.bench | $(LINK) ## measure the outage beside other ways, over a real sshd; leave the machine idle meanwhile
+	@$(BIN)/python -m tests.bench --output .cache/bench $(ARGS)
 
 full: export MULTICART_FULL := 1
 full: test lint sanity matrix molecule docs ## all that there is, also what is too long for every run

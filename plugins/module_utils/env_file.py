@@ -86,10 +86,9 @@ def with_value(data, name, value):
     for assignment in reversed(found):
         changed = changed[: assignment.start] + value + changed[assignment.end :]
     if not found:
-        end_of_line = b"\r\n" if data.endswith(b"\r\n") and data.count(b"\n") == data.count(b"\r\n") else b"\n"
         if data and not data.endswith(b"\n"):
-            changed += b"\n"  # never CR LF: a shell would read the CR as a part of the last value
-        changed += name.encode("ascii") + b"=" + value + end_of_line
+            changed += b"\n"
+        changed += name.encode("ascii") + b"=" + value + b"\n"  # never CR LF: a shell would read CR as a part of it
     if changed != data:
         lines = [item.line for item in found] or [changed.count(b"\n")]
         _verify(before, _views(changed), name, value.decode("ascii"), lines)
@@ -389,7 +388,8 @@ def _read_as_node(text, older):
         name = text[at:equal].strip(blanks)
         if equal < 0 or not name:
             return _View(readings, True)
-        name = name[len("export ") :] if name.startswith("export ") else name
+        if name.startswith("export "):
+            name = name[len("export ") :] if older else name[len("export ") :].strip(blanks)
         at = equal + 1
         while at < len(text) and text[at] in blanks.replace("\n", ""):
             at += 1
@@ -408,7 +408,7 @@ def _read_as_node(text, older):
 
 _SHELL_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^\]]*\])?\+?=")
 _SHELL_PLAIN = re.compile(r"""[^ \t\n'"`\\$;&|()<>]+""")
-_SHELL_LEADING = ("then", "do", "else", "elif", "if", "while", "until", "{", "!", "time")
+_SHELL_LEADING = ("then", "do", "else", "elif", "if", "while", "until", "{", "!", "time", "command", "builtin")
 _SHELL_DECLARING = ("export", "declare", "typeset", "readonly", "local")
 
 
@@ -446,20 +446,28 @@ def _read_as_shell(text):
 
 def _add_command(readings, text, words):
     """Note the variables that a command assigns, and the rest of it as something that must stay."""
-    while words and text[words[0][0] : words[0][1]] in _SHELL_LEADING:
-        words = words[1:]
-    names = [_SHELL_ASSIGNMENT.match(text, start, end) for start, end in words]
-    declares = words and text[words[0][0] : words[0][1]] in _SHELL_DECLARING
-    if not words:
+    spelled = [text[start:end].replace("\\\n", "") for start, end in words]
+    while spelled and spelled[0] in _SHELL_LEADING:
+        words, spelled = words[1:], spelled[1:]
+    names = [_SHELL_ASSIGNMENT.match(word) for word in spelled]
+    rest = [index for index, name in enumerate(names) if not name]
+    command = _unquoted(spelled[rest[0]]) if rest else ""
+    declares = command in _SHELL_DECLARING or "$" in command or "`" in command  # the last two: nobody knows
+    if rest and not declares:  # assignments before a command last only as long as it does
+        readings.add(None, words[0][0], words[-1][1])
         return
-    if not declares and not all(names):  # assignments before a command last only as long as it does
-        names = [None] * len(words)
-    rest = [word for word, name in zip(words, names) if not name]
-    if rest and not (len(rest) == 1 and text[rest[0][0] : rest[0][1]] == "export" and len(words) > 1):
-        readings.add(None, rest[0][0], rest[-1][1])
-    for (_start, end), name in zip(words, names):
-        if name:
-            readings.add(name.group(1), name.end(), end, "'\"")
+    if rest and not (len(rest) == 1 and spelled[rest[0]] == "export" and len(words) > 1):
+        readings.add(None, words[rest[0]][0], words[rest[-1]][1])
+    for (start, end), word, name in zip(words, spelled, names):
+        quoted = name or _SHELL_ASSIGNMENT.match(_unquoted(word))
+        if name and word == text[start:end]:
+            readings.add(name.group(1), start + name.end(), end, "'\"")
+        elif quoted:
+            readings.add(quoted.group(1), start, end)
+
+
+def _unquoted(word):
+    return re.sub(r"""['"\\]""", "", word)
 
 
 class _Unterminated(Exception):

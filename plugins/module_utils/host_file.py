@@ -24,7 +24,7 @@ import stat
 import struct
 import time
 from collections import namedtuple
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 MAX_BYTES = 1024 * 1024
 """What is larger is no configuration file, and is not read into memory."""
@@ -78,12 +78,14 @@ _ERRORS = {
     errno.EROFS: "read_only_file_system",
     errno.ENOSPC: "no_space",
     errno.EDQUOT: "no_space",
+    errno.EFBIG: "no_space",
     errno.EBUSY: "mount_point",
     errno.ENAMETOOLONG: "name_too_long",
 }
 
-Content = namedtuple("Content", "path target data status")
-"""A file as it was read: the path asked for, the real file, its bytes and ``os.stat`` (both ``None`` if missing)."""
+Content = namedtuple("Content", "path target data status around")
+"""A file as it was read: the path asked for, the real file, its bytes and ``os.stat`` (both ``None`` if missing), and
+which directory it was in."""
 
 
 class HostFileError(Exception):
@@ -106,6 +108,7 @@ def read(path):
         raise HostFileError("path_is_directory", path)
     with _translated(path, {errno.EACCES: "unreadable", errno.EPERM: "unreadable", errno.ELOOP: "dangling_link"}):
         target = os.path.realpath(path)
+        around = _directory(os.path.dirname(target))
         try:
             status = os.stat(path)
         except OSError as error:
@@ -113,17 +116,19 @@ def read(path):
                 raise
             if os.path.islink(path):
                 raise HostFileError("dangling_link", path) from None
-            if not os.path.isdir(os.path.dirname(target)):
+            if around is None:
                 raise HostFileError("no_such_directory", path) from None
-            return Content(path, target, None, None)
+            return Content(path, target, None, None, around)
         if stat.S_ISDIR(status.st_mode):
             raise HostFileError("path_is_directory", path)
         if not stat.S_ISREG(status.st_mode):
-            raise HostFileError("not_regular", path)
+            raise HostFileError("not_regular", path)  # opening a device may do something
         data, status = _slurp(target)
+        if not stat.S_ISREG(status.st_mode):
+            raise HostFileError("not_regular", path)  # put there just now
     if len(data) > MAX_BYTES:
         raise HostFileError("too_large", path)
-    return Content(path, target, data, status)
+    return Content(path, target, data, status, around)
 
 
 def check(content, data, unsafe_writes=False):
@@ -289,14 +294,19 @@ def _keep_extended_attributes(content, descriptor):
 
 
 def _check_in_place(content, data):
-    os.close(os.open(content.target, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+    os.close(_open_in_place(content))
     space = os.statvfs(content.target)
     if len(data) - len(content.data) > (space.f_bavail if os.geteuid() else space.f_bfree) * space.f_frsize:
         raise HostFileError("no_space", content.path)
 
 
+def _open_in_place(content):
+    # A pipe that was put there meanwhile would wait for a reader.
+    return os.open(content.target, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
 def _write_in_place(content, data):
-    descriptor = os.open(content.target, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = _open_in_place(content)
     try:
         _refuse_changed(content)
         try:
@@ -305,7 +315,14 @@ def _write_in_place(content, data):
             os.ftruncate(descriptor, len(content.data))
             if _ERRORS.get(error.errno) == "no_space":
                 raise
-        _fill(descriptor, data)
+        try:
+            _fill(descriptor, data)
+        except OSError:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            with suppress(OSError):
+                _fill(descriptor, content.data)
+            os.ftruncate(descriptor, len(content.data))
+            raise
         os.ftruncate(descriptor, len(data))
         os.fsync(descriptor)
     finally:
@@ -313,6 +330,21 @@ def _write_in_place(content, data):
 
 
 # What both need
+
+
+def _refuse_another_directory(content):
+    """Raise if the directory is no longer the one that was looked at: nobody chose that other place."""
+    if _directory(os.path.dirname(content.target)) != content.around:
+        raise HostFileError("changed_meanwhile", content.path)
+
+
+def _directory(path):
+    """Return what tells this directory from any other, or ``None`` if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
 
 
 def _slurp(target):
@@ -374,6 +406,7 @@ def _locked(content):
     try:
         descriptor = os.open(os.path.dirname(content.target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:  # it may be writable without being readable; the comparison before the rename still guards
+        _refuse_another_directory(content)
         yield None
         return
     try:
@@ -388,6 +421,7 @@ def _locked(content):
                 if time.time() > deadline:
                     raise HostFileError("busy", content.path) from None
                 time.sleep(0.05)
+        _refuse_another_directory(content)
         yield descriptor
     finally:
         os.close(descriptor)

@@ -126,7 +126,7 @@ old_key_rejected:
   returned: when the options were valid
   type: bool
 rotated_at:
-  description: When this run replaced the key, UTC.
+  description: When this run sent the request that replaced the key, UTC; the old key died right after.
   returned: when the options were valid
   type: str
   sample: "2026-06-20T03:00:00.123Z"

@@ -25,7 +25,7 @@ _SUSPECT_NAME = re.compile(r"key|secret|token|passw|credential", re.IGNORECASE)
 def clean_text(text: str, secrets: Iterable[str]) -> str | None:
     """Return the text printable and short, or None if it repeats a secret or a piece of one in any usual form."""
     flat = re.sub(r"[^\x20-\x7e]+", " ", text).strip()
-    said = (text.lower(), flat.lower())
+    said = (text.lower(), flat.lower(), _tight(text).lower())
     if any(piece in form for form in said for secret in secrets for piece in _pieces(secret)):
         return None
     return flat[:MAX_TEXT]
@@ -49,6 +49,11 @@ def clean_fields(fields: Any, secrets: Iterable[str]) -> dict[str, Any]:
     return cleaned
 
 
+def _tight(text: str) -> str:
+    """Return the text without blanks and what cannot be seen, either of which may split a secret."""
+    return re.sub(r"[^\x21-\x7e]+", "", text)
+
+
 def _pieces(secret: str) -> set[str]:
     """Return what must not be in a text, in lower case: hexadecimal digits, for one, are written in either."""
     # The environment may hold what is no UTF-8; it comes as surrogates.
@@ -58,6 +63,7 @@ def _pieces(secret: str) -> set[str]:
         # Base64 has three alignments; the outer characters depend on the neighbours.
         encoded = base64.b64encode(b"\0" * shift + octets).decode().rstrip("=")[4 if shift else 0 : -1]
         forms |= {encoded, encoded.replace("+", "-").replace("/", "_")}
+    forms |= {tight for tight in map(_tight, forms) if len(tight) >= _PIECE}
     return {
         form[start : start + _PIECE].lower()
         for form in forms

@@ -6,66 +6,84 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.bench.contenders import floor
-from tests.bench.stage import Ran, Stage, fingerprint_of
+from tests.bench.stage import HERE, Ran, Stage
+from tests.integration.harness import Fleet
 from tests.sandbox.handle import Sandbox
 
-_SSH = """#!/bin/sh
-cat > /dev/null
-sleep 0.1
-cat '{answer}'
-"""
+SECONDS = 0.1
+"""How long a host takes to answer."""
 
 
 def controller_alone(folder: Path, hosts: int, forks: int) -> dict[str, Any]:
     """Return how long the window and the floor last for so many hosts, and what the controller needs for each."""
-    (folder / "service-alone").mkdir()
-    with Sandbox.start(folder / "service-alone") as sandbox:
-        stage = Stage(sandbox, folder / "fleet-alone", hosts, {})
-        answer, ssh = folder / "answer.json", folder / "ssh"
-        ssh.write_text(_SSH.format(answer=answer))
-        ssh.chmod(0o755)
-        stage.fleet.variables.update(
-            ansible_connection="ssh", ansible_ssh_executable=str(ssh), ansible_python_interpreter=sys.executable
-        )
-        answer.write_text(json.dumps({"ping": "pong", "changed": False}))
-        answered, floor_ran = floor(stage, forks)
-        answer.write_text(json.dumps(_as_if_prepared(fingerprint_of(stage))))
-        ran = stage.run(
-            "ansible-playbook",
-            *("multicart.keys.rotate", "-e", "multicart_rotate_confirm=true", "-f", str(forks)),
-            ANSIBLE_PIPELINING="1",
-        )
-        accepted = next(entry["time"] for entry in stage.fleet.requests() if entry["committed"])
-        written = [event["time"] for event in _of(ran, "Write the live key")]
-        assert len(written) == hosts, ran.output[-3000:]
+    with _stage(folder, hosts) as (stage, stub):
+        environment = {"STUB": str(stub), "STUB_SECONDS": str(SECONDS)}
+        _forget(stub)
+        answered, least = floor(stage, forks, **environment)
+        _forget(stub)
+        confirmed = ("-e", "multicart_rotate_confirm=true", "-f", str(forks))
+        ran = stage.run("ansible-playbook", "multicart.keys.rotate", *confirmed, **environment)
+        assert ran.code == 0, ran.output[-3000:]
+        entries = stage.fleet.requests()
+        (accepted,) = [entry["time"] for entry in entries if entry["committed"]]
+        written = _first_calls_after(accepted, stub, stage.fleet)
         return {
             "hosts": hosts,
             "forks": forks,
-            "window": max(written) - accepted,
-            "before_the_first_task": min(event["time"] for event in _of(ran, "Write the live key", "task")) - accepted,
+            "last": max(written.values()),
+            "first": min(written.values()),
+            "timeline": sorted(written.values()),
             "floor": max(answered.values()),
+            "floor_timeline": sorted(answered.values()),
+            "requests": len(entries),
             "cpu_per_host": ran.cpu / hosts,
-            "peak_memory": ran.peak,
-            "floor_cpu_per_host": floor_ran.cpu / hosts,
-            "floor_peak_memory": floor_ran.peak,
+            "peak": ran.peak,
+            "floor_cpu_per_host": least.cpu / hosts,
+            "floor_peak": least.peak,
+            "run": ran.seconds,
         }
 
 
-def _of(ran: Ran, task: str, event: str = "ok") -> list[dict[str, Any]]:
-    return [each for each in ran.events if each["event"] == event and task in each["name"]]
+@contextmanager
+def _stage(folder: Path, hosts: int) -> Iterator[tuple[Stage, Path]]:
+    (folder / "service-alone").mkdir()
+    with Sandbox.start(folder / "service-alone") as sandbox:
+        stage = Stage(sandbox, folder / "fleet-alone", hosts, {})
+        home = stage.fleet.hosts["web1"].folder
+        stage.fleet.variables.update(
+            ansible_connection="ssh",
+            ansible_ssh_executable=str(HERE / "ssh.sh"),
+            ansible_python_interpreter=sys.executable,
+            home=str(home),  # of all: what one of them answers is true of each
+        )
+        yield stage, folder / "stub"
 
 
-def _as_if_prepared(live: str) -> dict[str, Any]:
-    """Return the answer of a host that is ready for the rotation of this key, whatever it is asked."""
-    record = {"open": True, "restart": False, "retire": live, "held": live, "since": None, "digest": None}
-    file = {"path": "/etc/app/env", "variable": "MULTICART_API_KEY", "holds": [live], "unknown": False}
-    return {"changed": True, "restart_due": True, "files": [{**file, "why_not": None, "record": record}]}
+def _forget(stub: Path) -> None:
+    """Let all hosts be new to the stub."""
+    for name in ("hosts", "answers"):
+        directory = stub / name
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in directory.iterdir():
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
+def _first_calls_after(moment: float, stub: Path, fleet: Fleet) -> dict[str, float]:
+    """Return when each host was done with its first call after a moment, in seconds after it."""
+    found: dict[str, float] = {}
+    for path in (stub / "hosts").iterdir():
+        name, called = path.stem, path.stat().st_mtime
+        if called > moment:
+            found[name] = min(found.get(name, float("inf")), called - moment + SECONDS)
+    assert found.keys() == fleet.hosts.keys()
+    return found
 
 
 def small_costs(folder: Path) -> dict[str, float]:
@@ -74,14 +92,17 @@ def small_costs(folder: Path) -> dict[str, float]:
     with Sandbox.start(folder / "service-costs") as sandbox:
         stage = Stage(sandbox, folder / "fleet-costs", 1, {"ansible_connection": "local"})
         stage.fleet.variables.update(api_url=sandbox.url, token=stage.fleet.env["MULTICART_SESSION_TOKEN"])
-        ran = stage.run("ansible-playbook", str(Path(__file__).with_name("costs.yml")))
+        ran = stage.run("ansible-playbook", str(HERE / "costs.yml"))
         assert ran.code == 0, ran.output
-    starts = [(event["name"], event["time"]) for event in ran.events if event["event"] == "task"]
-    ends = {event["name"]: event["time"] for event in ran.events if event["event"] == "ok"}
-    took = {name: (ends[name] - began) / 20 for name, began in starts if name in ends}
+    took = _seconds_of_tasks(ran)
     return {
-        "multicart_key_info": took["info"],
-        "uri": took["uri"],
-        "first_lookup": (took["first lookup"] - took["no lookup, once"]) * 20,
-        "further_lookup": took["lookups"] - took["no lookup"],
+        "multicart_key_info": took["info"] / 20,
+        "uri": took["uri"] / 20,
+        "first_lookup": took["first lookup"] - took["no lookup, once"],
+        "further_lookup": (took["lookups"] - took["no lookup"]) / 20,
     }
+
+
+def _seconds_of_tasks(ran: Ran) -> dict[str, float]:
+    began = {event["name"]: event["time"] for event in ran.events if event["event"] == "task"}
+    return {event["name"]: event["time"] - began[event["name"]] for event in ran.events if event["event"] == "ok"}

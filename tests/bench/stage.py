@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ CONSUMERS = 3
 """How many hosts have a consumer that calls the service all the time; each costs time on this machine, too."""
 PAUSE = 0.1
 """Seconds between two calls of a consumer."""
+USER_AGENT = "bench-consumer"
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Outage:
     """One rotation: when each host had the new key, in seconds after the service accepted the rotation.
 
     :ivar refused: for how long the consumers themselves were refused, by host, in seconds.
+    :ivar slowest_call: how long a consumer's call of the service took at most, in seconds.
     """
 
     by: str
@@ -56,6 +60,7 @@ class Outage:
     requests: int
     ran: Ran
     refused: dict[str, float] = field(default_factory=dict)
+    slowest_call: float = 0.0
 
     @property
     def last(self) -> float:
@@ -63,7 +68,13 @@ class Outage:
 
     @property
     def median(self) -> float:
-        return sorted(self.written.values())[len(self.written) // 2]
+        return statistics.median(self.written.values())
+
+    @property
+    def consumers_agree(self) -> bool:
+        """Whether the consumers were refused as long as their files lacked the new key, but for the time of calls."""
+        apart = (refused - self.written[name] for name, refused in self.refused.items())
+        return all(-2 * PAUSE - self.slowest_call < each < 3 * PAUSE + 2 * self.slowest_call for each in apart)
 
 
 class Stage:
@@ -91,6 +102,8 @@ class Stage:
             "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callbacks"),
             "ANSIBLE_CALLBACKS_ENABLED": "clock",
             "BENCH_CLOCK": str(clock),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_TIMEOUT": "60",  # a busy machine is no reason to give up
             "NO_PROXY": "*",
             **self.fleet.env,
             **env,
@@ -113,28 +126,26 @@ class Stage:
                 [json.loads(line) for line in clock.read_text().splitlines()],
             )
 
-    @contextmanager
-    def rotation(self, by: str) -> Iterator[list[Outage]]:
-        """Measure a rotation that is carried out inside; append what ran to the list, and find the outage there."""
+    def rotation(self, by: str, act: Callable[[], Ran]) -> Outage:
+        """Do what rotates the key and brings it to the hosts, while consumers use it, and measure the outage."""
         self.fleet.requests()
-        found: list[Any] = []
-        consumers = [Consumer(self, name) for name in list(self.fleet.hosts)[:CONSUMERS]]
+        names = list(self.fleet.hosts)
+        consumers = [Consumer(self, name) for name in names[:: -(-len(names) // CONSUMERS)]]
         try:
-            yield found
-            assert found[0].code == 0, found[0].output
-            accepted = next(entry["time"] for entry in self.fleet.requests() if entry["committed"])
-            time.sleep(3 * PAUSE)
+            ran = act()
+            assert ran.code == 0, ran.output
+            for consumer in consumers:
+                consumer.wait_for_the_new_key()
         finally:
             for consumer in consumers:
                 consumer.stop()
-        assert not self.fleet.stale, f"{by} left hosts behind: {self.fleet.stale}\n{found[0].output}"
-        # Every way replaces or rewrites the file once, at which moment it says of itself.
-        written = {name: host.env.stat().st_mtime - accepted for name, host in self.fleet.hosts.items()}
-        requests_sent = len([entry for entry in self.sandbox.journal() if self._is_of_run(entry, accepted)])
-        found[0] = Outage(by, written, requests_sent, found[0], {each.name: each.refused for each in consumers})
-
-    def _is_of_run(self, entry: Mapping[str, Any], accepted: float) -> bool:
-        return abs(entry["time"] - accepted) < 300 and "bench-consumer" not in (entry["user_agent"] or "")
+        assert not self.fleet.stale, f"{by} left hosts behind: {self.fleet.stale}\n{ran.output}"
+        sent = [entry for entry in self.fleet.requests() if entry["user_agent"] != USER_AGENT]
+        (accepted,) = [entry["time"] for entry in sent if entry["committed"]]
+        # Every way replaces the file once; the kernel notes when that was done.
+        written = {name: host.env.stat().st_ctime - accepted for name, host in self.fleet.hosts.items()}
+        refused = {each.name: each.refused for each in consumers}
+        return Outage(by, written, len(sent), ran, refused, max(each.slowest_call for each in consumers))
 
     def rotate_by_http(self) -> str:
         """Rotate and read back as two calls do; return the new key."""
@@ -153,21 +164,30 @@ class Consumer:
 
     def __init__(self, stage: Stage, name: str) -> None:
         self.name = name
-        self.answers: list[tuple[float, bool]] = []
-        self._stage, self._over = stage, threading.Event()
+        self.slowest_call = 0.0
+        self._answers: list[tuple[float, bool]] = []
+        self._stage, self._old, self._over = stage, stage.fleet.live, threading.Event()
+        self._let_in_anew = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         session = requests.Session()
-        session.headers["User-Agent"] = "bench-consumer"
+        session.headers["User-Agent"] = USER_AGENT
         session.trust_env = False
-        host = self._stage.fleet.hosts[self.name]
+        url, file = f"{self._stage.sandbox.url}/users/profile", self._stage.fleet.hosts[self.name].env
         while not self._over.wait(PAUSE):
-            key = host.env.read_text().partition("=")[2].strip()
-            url = f"{self._stage.sandbox.url}/users/profile"
-            answer = session.post(url, json={}, headers={"x-api-key": key}, timeout=10)
-            self.answers.append((time.time(), answer.json().get("status") == 1))
+            key, began = file.read_text().partition("=")[2].strip(), time.time()
+            answer = session.post(url, json={}, headers={"x-api-key": key}, timeout=60)
+            accepted, ended = answer.json().get("status") == 1, time.time()
+            self._answers.append((ended, accepted))
+            self.slowest_call = max(self.slowest_call, ended - began)
+            if accepted and key != self._old:
+                self._let_in_anew.set()
+
+    def wait_for_the_new_key(self) -> None:
+        """Return when it was let in with another key, or never will be."""
+        self._let_in_anew.wait(60)
 
     def stop(self) -> None:
         self._over.set()
@@ -175,13 +195,11 @@ class Consumer:
 
     @property
     def refused(self) -> float:
-        """Seconds from the last accepted call before the first refused one to the next accepted one."""
-        bad = [moment for moment, accepted in self.answers if not accepted]
-        if not bad:
+        """Seconds from the first refused call to the next accepted one."""
+        refused = [moment for moment, accepted in self._answers if not accepted]
+        if not refused:
             return 0.0
-        before = max((moment for moment, accepted in self.answers if accepted and moment < bad[0]), default=bad[0])
-        after = min((moment for moment, accepted in self.answers if accepted and moment > bad[-1]), default=bad[-1])
-        return after - before
+        return min((moment for moment, ok in self._answers if ok and moment > refused[-1]), default=inf) - refused[0]
 
 
 @contextmanager

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -101,12 +102,15 @@ class Story:
         self._show_files(new)
         self._screen.say()
         healthy = {one.name: one.do("health") for one in self._consumers}
+        report = self._report()
         self._screen.table(
-            ("consumer", "key before", "key now", "was refused for", "calls refused", "works"),
-            [self._measured(one, healthy[one.name]) for one in self._consumers],
+            ("consumer", "key before", "key now", "was refused for", "calls refused", "report", "works"),
+            [self._measured(one, report.get(one.name), healthy[one.name]) for one in self._consumers],
         )
         self._screen.say(
-            "", "Measured by the programs: from the first refused call to the next accepted one, restart included."
+            "",
+            "Measured by the programs: from the first refused call to the next accepted one, restart included.",
+            "The report is the run's own, in multicart-reports/: from the request to the end of the restart.",
         )
         belongs = sorted(one.file for one in self._consumers)
         for claim, holds in (
@@ -114,6 +118,7 @@ class Story:
             ("every consumer holds the live key", all(one.holds(new) for one in self._consumers)),
             ("no other byte of their files has changed", all(one.differs_only_in(new) for one in self._consumers)),
             ("every consumer works again", all(healthy.values())),
+            ("the report and the programs agree", all(_agree(one, report.get(one.name)) for one in self._consumers)),
             ("the old key is in no file any more", not self._stage.files_with(self._old)),
             ("the new key is in no other file", sorted(self._stage.files_with(new)) == belongs),
         ):
@@ -147,7 +152,13 @@ class Story:
             [(one.name, one.shape.file, one.shape.remark, one.masked_line(key)) for one in self._consumers],
         )
 
-    def _measured(self, consumer: Consumer, healthy: bool) -> tuple[str, ...]:
+    def _report(self) -> dict[str, float]:
+        """Return what the newest report says: how long each host was out, in seconds."""
+        paths = sorted((self._stage.folder / "multicart-reports").glob("*.json"))
+        hosts = json.loads(paths[-1].read_text())["hosts"] if paths else []
+        return {host["name"]: host["seconds"]["restarted"] for host in hosts if "restarted" in host["seconds"]}
+
+    def _measured(self, consumer: Consumer, reported: float | None, healthy: bool) -> tuple[str, ...]:
         outage = consumer.outage()
         return (
             consumer.name,
@@ -155,6 +166,7 @@ class Story:
             fingerprint_of(consumer.key()),
             f"{outage.seconds:.1f} s",
             str(outage.refused),
+            "nothing" if reported is None else f"{reported:.1f} s",
             "yes" if healthy else "NO",
         )
 
@@ -166,3 +178,8 @@ class Story:
 
     def _rotations(self) -> int:
         return self._sandbox.rotations()
+
+
+def _agree(consumer: Consumer, reported: float | None) -> bool:
+    """Tell whether two clocks that look at one outage from two sides, five times a second, say the same."""
+    return reported is not None and abs(consumer.outage().seconds - reported) < 1.0 + reported / 4

@@ -30,6 +30,7 @@ UsePAM no
 PasswordAuthentication no
 MaxStartups 1000
 MaxSessions 100
+Subsystem sftp internal-sftp
 LogLevel ERROR
 """
 
@@ -47,6 +48,7 @@ class Sshd:
         for name in ("host_key", "user_key"):
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self._folder / name)]
             subprocess.run(command, check=True)
+        (self._folder / "known_hosts").write_text("* " + (self._folder / "host_key.pub").read_text())
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -86,7 +88,8 @@ class Sshd:
         return [
             *("-F", "none", "-o", f"IdentityFile={self._folder}/user_key", "-o", "IdentitiesOnly=yes"),
             *("-o", "HostName=127.0.0.1", "-o", f"Port={self._port}", "-o", "BatchMode=yes"),
-            *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"),
+            *("-o", f"UserKnownHostsFile={self._folder}/known_hosts", "-o", "StrictHostKeyChecking=yes"),
+            *("-o", "LogLevel=ERROR"),
         ]
 
     def hang_up(self) -> None:

@@ -311,7 +311,7 @@ def test_a_repository_without_the_playbooks_is_told(fleet: Fleet, awx: Awx) -> N
     awx.store.repositories[REPOSITORY] = PROJECT / "collections"
     done = keep(fleet, awx)
     assert not done.green
-    assert "Playbook not found for project" in done.message, done
+    assert "Playbook not found for project" in done.output, done
 
 
 @pytest.mark.full

@@ -39,7 +39,7 @@ CHANGED: dict[str, tuple[bytes, bytes | None]] = {
     "appended": (b"A=1\n", b"A=1\nKEY=173axcs.new\n"),
     "appended without newline": (b"A=1", b"A=1\nKEY=173axcs.new\n"),
     "appended to CRLF": (b"A=1\r\nB=2", b"A=1\r\nB=2\nKEY=173axcs.new\n"),
-    "appended to whole CRLF": (b"A=1\r\n", b"A=1\r\nKEY=173axcs.new\r\n"),
+    "appended to whole CRLF": (b"A=1\r\n", b"A=1\r\nKEY=173axcs.new\n"),
     "appended to comment": (b"#KEY=p.old\n", b"#KEY=p.old\nKEY=173axcs.new\n"),
     "new file": (b"", b"KEY=173axcs.new\n"),
 }
@@ -67,6 +67,14 @@ REFUSED = {
     "old line ends": (b"A=1\rKEY=p.old\n", 1),
     "here-document": (b"cat <<END\nKEY=p.old\nEND\n", 1),
     "in an array": (b"A=(\nKEY=p.old\n)\n", 2),
+    "exported with more blanks": (b'KEY=p.old\nexport  KEY ="p.old";\n', 2),
+    "exported on two lines": (b"KEY=p.old\nexpor\\\nt KEY=p.old\n", 3),
+    "named on two lines": (b"KEY=p.old\nKE\\\nY=p.old\n", 2),
+    "exported in quotes": (b'KEY=p.old\nexport "KEY=p.old"\n', 2),
+    "exported behind another": (b"KEY=p.old\nA=1 export KEY=p.old\n", 2),
+    "exported by a command in a variable": (b"KEY=p.old\n${EXPORT} KEY=p.old\n", 2),
+    "exported by a built-in command": (b"KEY=p.old\ncommand export KEY=p.old\n", 2),
+    "another variable in its place": (b"export KEY= 'A=1'\n", 1),
 }
 
 # Pieces that mean something to at least one reader; text of random characters would hardly ever do.

@@ -16,12 +16,14 @@ import http.server
 import importlib
 import io
 import json
+import os
+import secrets
 import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 Variables = dict[str, str]
@@ -31,7 +33,8 @@ class NotHere(Exception):
     """The program is not installed on this machine."""
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
+    """Return the path of a program."""
     path = shutil.which(name)
     if path is None:
         raise NotHere(f"{name} is not installed")
@@ -57,7 +60,12 @@ def _text(data: bytes) -> str:
 def _shell(name: str, data: bytes) -> Variables:
     # An empty PATH: whatever a generated file says, no program runs. env -0 shows values of several lines intact.
     with _file(data) as path:
-        out = _run(_program(name), "-c", f'PATH=; set -a; . "{path}" >/dev/null 2>&1; exec /usr/bin/env -0')
+        out = _run(program(name), "-c", f'PATH=; set -a; . "{path}" >/dev/null 2>&1; exec /usr/bin/env -0')
+    return shell_variables(out)
+
+
+def shell_variables(out: bytes) -> Variables:
+    """Return what ``env -0`` printed, without what every shell sets by itself."""
     pairs = (_text(item).partition("=") for item in out.split(b"\0") if item)
     return {key: value for key, _equal, value in pairs if key not in ("PATH", "PWD", "OLDPWD", "SHLVL", "_")}
 
@@ -76,7 +84,7 @@ def node(data: bytes) -> Variables:
     """Start Node.js with ``--env-file``."""
     with _file(data) as path:
         show = "process.stdout.write(JSON.stringify(process.env))"
-        result: Variables = json.loads(_run(_program("node"), f"--env-file={path}", "-e", show) or b"{}")
+        result: Variables = json.loads(_run(program("node"), f"--env-file={path}", "-e", show) or b"{}")
     return result
 
 
@@ -96,10 +104,11 @@ def dotenv(data: bytes) -> Variables:
 
 @functools.cache
 def _libsystemd() -> ctypes.CDLL:
+    root = Path(os.environ.get("MULTICART_SYSTEMD_ROOT", "/"))  # another version, unpacked somewhere
     for path in sorted(
         path
         for folder in ("lib/systemd", "lib64/systemd", "lib/*/systemd")
-        for path in Path("/usr").glob(f"{folder}/libsystemd-shared-*.so")
+        for path in root.glob(f"usr/{folder}/libsystemd-shared-*.so")
     ):
         library = ctypes.CDLL(str(path))
         if hasattr(library, "load_env_file"):
@@ -166,13 +175,31 @@ def _daemon_port() -> int:
 
 def docker(data: bytes) -> Variables:
     """Run the real ``docker create --env-file`` against a stand-in daemon and look at what it sends."""
-    program = _program("docker")
+    return docker_many([data])[0]
+
+
+def docker_many(files: Sequence[bytes]) -> list[Variables]:
+    """Read many files in one run, with a file that only marks a place before each; a bad one spoils a whole run."""
+    if not files:
+        return []
     _Daemon.environment = None
-    with _file(data) as path:
+    mark = f"MARK_{secrets.token_hex(8)}"
+    with _file(mark.encode() + b"=\n") as between, ExitStack() as stack:
+        paths = [stack.enter_context(_file(data)) for data in files]
+        options = [word for path in paths for word in ("--env-file", between, "--env-file", path)]
         host = f"tcp://127.0.0.1:{_daemon_port()}"
-        _run(program, "create", "--env-file", path, "image", DOCKER_HOST=host, HOME="/nonexistent")
-    pairs = (item.partition("=") for item in _Daemon.environment or [])
-    return {key: value for key, _equal, value in pairs}
+        _run(program("docker"), "create", *options, "image", DOCKER_HOST=host, HOME="/nonexistent")
+    if _Daemon.environment is None:
+        half = len(files) // 2
+        return docker_many(files[:half]) + docker_many(files[half:]) if half else [{}]
+    found: list[Variables] = []
+    for item in _Daemon.environment:
+        key, _equal, value = item.partition("=")
+        if key == mark:
+            found.append({})
+        else:
+            found[-1][key] = value
+    return found
 
 
 READERS: dict[str, Callable[[bytes], Variables]] = {

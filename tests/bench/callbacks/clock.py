@@ -40,13 +40,18 @@ class CallbackModule(CallbackBase):
         self._note("task", "", task.get_name())
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        self._note("ok", result._host.get_name(), result._task.get_name())
+        self._note_result("ok", result)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        self._note("failed", result._host.get_name(), result._task.get_name())
+        self._note_result("failed", result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        self._note("unreachable", result._host.get_name(), result._task.get_name())
+        self._note_result("unreachable", result)
+
+    def _note_result(self, event: str, result: Any) -> None:
+        # ansible-core 2.19 gave these public names and deprecated the old ones.
+        host, task = (result.host, result.task) if hasattr(result, "host") else (result._host, result._task)
+        self._note(event, host.get_name(), task.get_name())
 
     def _note(self, event: str, host: str, name: str) -> None:
         with open(self._path, "a", encoding="utf-8") as lines:

@@ -57,9 +57,10 @@ def find_python(versions: tuple[str, ...]) -> str:
 
 def install(core: str) -> Path:
     """Return the folder with the commands of an ansible-core."""
-    folder = CACHE / re.sub("[^0-9.]+", "", core).strip(".")
+    version = re.sub("[^0-9.]", "", core).strip(".")
+    folder = CACHE / version
     CACHE.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
+    with (CACHE / f"{version}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         made = folder / "made"
         if not made.exists():

@@ -61,6 +61,13 @@ def test_short_secrets_are_withheld_too(form: str, secret: str) -> None:
     assert clean_text(FORMS[form](secret), [secret]) is None
 
 
+@pytest.mark.parametrize("between", [" ", "\n", "\u200b", "\u00ad", "\x1b", "\0"])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(secret=st.text(_ASCII, min_size=8, max_size=60))
+def test_a_secret_split_by_blanks_or_what_cannot_be_seen_is_withheld(between: str, secret: str) -> None:
+    assert clean_text(between.join(f"no {secret}!"), [secret]) is None
+
+
 def test_a_secret_behind_the_cut_is_withheld_and_not_only_cut_off() -> None:
     assert clean_text("x" * 1000 + "secret-secret", ["secret-secret"]) is None
 
