@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tarfile
 from pathlib import Path
 
 import nox
@@ -89,7 +88,7 @@ def targets(session: nox.Session, core: str) -> None:
 def ansible_test(session: nox.Session, core: str) -> None:
     """What ``ansible-test`` does with the collection: sanity, units, integration; arguments choose."""
     prepare(session, core)
-    session.chdir(unpacked(session))
+    session.chdir(checkout(session))
     home = ansible_test_home()
     for command in session.posargs or ("sanity", "units", "integration"):
         # Sanity looks with the eyes of every Python; the unit tests themselves need one of the controller.
@@ -97,13 +96,15 @@ def ansible_test(session: nox.Session, core: str) -> None:
         session.run("ansible-test", command, *python, "--local", "--requirements", env={"HOME": str(home)})
 
 
-def unpacked(session: nox.Session) -> Path:
-    """Return the collection as its tarball has it, in the place and the repository that ansible-test wants."""
+def checkout(session: nox.Session) -> Path:
+    """Return a copy of what is, or is about to be, in the repository, in the place that ansible-test wants."""
     tree = CACHE / "tree" / "ansible_collections" / "multicart" / "keys"
     shutil.rmtree(tree, ignore_errors=True)
-    tree.mkdir(parents=True)
-    with tarfile.open(TARBALL) as tarball:
-        tarball.extractall(tree)
+    listed = ("git", "ls-files", "--cached", "--others", "--exclude-standard")
+    for name in str(session.run(*listed, silent=True, external=True)).splitlines():
+        if (ROOT / name).exists():  # it may have been removed since the last commit
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name, follow_symlinks=False)
     session.run("git", "-C", str(tree), "init", "--quiet", external=True)
     session.run("git", "-C", str(tree), "add", "--all", external=True)
     return tree
@@ -129,7 +130,9 @@ def galaxy(session: nox.Session) -> None:
     """The import into Galaxy: what it warns about is refused too."""
     session.install("--quiet", "galaxy-importer")
     session.chdir(session.create_tmp())
-    output = session.run("python", "-m", "galaxy_importer.main", str(TARBALL), silent=True)
+    # So that ansible-lint, which it runs on the roles and playbooks, finds what they call.
+    env = {"ANSIBLE_COLLECTIONS_PATH": f"{CACHE / 'collections'}:{CACHE / 'awx'}"}
+    output = session.run("python", "-m", "galaxy_importer.main", str(TARBALL), env=env, silent=True)
     findings = [line for line in str(output).splitlines() if line.startswith(("WARNING", "ERROR"))]
     if findings:
         session.error("\n".join(findings))
