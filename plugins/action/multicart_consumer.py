@@ -31,7 +31,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import CLOSED
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, rotated_at
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import CONNECTION, Connection
 from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import prefer_pipelining
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import iso_time, utc_now
+from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, iso_time, utc_now
 
 # Before ansible-core 2.19 the lookup would convert what looks like data; since then naming that option is deprecated.
 _KEEP_TEXT: dict[str, Any] = {} if IS_CORE_2_19 else {"convert_data": False}
@@ -69,6 +69,10 @@ class ActionModule(ActionBase):
         stuck = stuck_at({**variables, CLOSED: None}) if phase == "close" else None
         if stuck:
             raise MulticartError(Reason.NOT_CURRENT, f"The record stays open: {stuck}.")
+        # Read here, as a "when" or a template in the task would cost every host more than all of this does.
+        rotation = (variables.get("__multicart_rotate_rotation") or {}) if phase == "write" else {}
+        if rotation.get("failed") and "key_fingerprint" not in rotation:
+            return {"skipped": True}  # a rotation that could not learn the live key has nothing to deploy
         host_files = files_of(variables, self._templar.template)
         steps = steps_of(variables, self._templar.template)
         files = host_files.own
@@ -76,6 +80,8 @@ class ActionModule(ActionBase):
             # Nothing to do there, so that it need not even be reachable.
             return {"files": [], "other_account": host_files.others, "restart_due": False}
         arguments = {**self._task.args, **_step_arguments(phase, steps)}
+        if rotation.get("outcome") == Outcome.WOULD_ROTATE.value:
+            arguments["replaced"] = True
         live = None
         if phase != "health":
             arguments["files"] = [spec.arguments() for spec in files]

@@ -386,13 +386,16 @@ def _read_as_node(text, older):
             at = newline + 1
             continue
         name = text[at:equal].strip(blanks)
-        if equal < 0 or not name:
+        if equal < 0:
             return _View(readings, True)
+        if not name:  # each version of Node.js makes something else of what follows
+            raise Ambiguous(readings.line(at), "there is no name before the =; remove this line or make it a comment")
         if name.startswith("export "):
             name = name[len("export ") :] if older else name[len("export ") :].strip(blanks)
         at = equal + 1
-        while at < len(text) and text[at] in blanks.replace("\n", ""):
-            at += 1
+        if not text.startswith("\n", at):
+            while at < len(text) and text[at] in blanks:  # newer: a blank, and the next line is the value
+                at += 1
         quoted = at < len(text) and text[at] in "'\"`"
         closing = text.find(text[at], at + 1) if quoted else -1
         if closing > 0:

@@ -181,6 +181,7 @@ reason:
   type: str
 """
 
+import os
 import time
 from typing import Any, Dict, List, Tuple
 
@@ -288,12 +289,23 @@ def do_files(module: AnsibleModule) -> Dict[str, Any]:
     return result
 
 
+CREDENTIALS = ("MULTICART_SESSION_TOKEN", "MULTICART_EMAIL", "MULTICART_PASSWORD", "MULTICART_API_KEY")
+"""What the controller has in its environment, and with it every consumer that is the controller itself."""
+
+
+def forget_environment(files: List[Dict[str, Any]]) -> None:
+    """Keep credentials, and the key of before, from what is started: many readers prefer them to their file."""
+    for name in CREDENTIALS + tuple(file["variable"] for file in files if file["variable"]):
+        os.environ.pop(name, None)
+
+
 def do_steps(module: AnsibleModule, result: Dict[str, Any]) -> None:
     """Do the phase for services and commands, and add to the result what came of it.
 
     ``moments`` are this host's monotonic clock, in seconds.
     """
     params = module.params
+    forget_environment(params["files"])
 
     def run(command: steps.Command) -> Tuple[int, str]:
         code, printed, _errors = module.run_command(command, handle_exceptions=False)

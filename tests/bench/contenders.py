@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import resource
 import subprocess
@@ -16,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.bench.stage import HERE, Outage, Ran, Stage
+from tests.integration.mitogen import strategy_plugins
 from tests.integration.sshd import Sshd
 
 BY_HAND = "by hand"
@@ -57,17 +57,11 @@ def ours(name: str, strategy: str) -> Way:
     """Return rotate.yml under this strategy."""
 
     def rotate(stage: Stage, _sshd: Sshd, forks: int) -> Outage:
-        env = {**_KEEP, "ANSIBLE_STRATEGY": strategy, "ANSIBLE_STRATEGY_PLUGINS": str(mitogen_plugins() or "")}
+        env = {**_KEEP, "ANSIBLE_STRATEGY": strategy, "ANSIBLE_STRATEGY_PLUGINS": str(strategy_plugins() or "")}
         confirmed = ("-e", "multicart_rotate_confirm=true", "-f", str(forks))
         return stage.rotation(name, lambda: stage.run("ansible-playbook", "multicart.keys.rotate", *confirmed, **env))
 
     return rotate
-
-
-def mitogen_plugins() -> Path | None:
-    """Return where Mitogen keeps its strategies; None: it is not installed."""
-    spec = importlib.util.find_spec("ansible_mitogen")
-    return Path(spec.origin).parent / "plugins" / "strategy" if spec and spec.origin else None
 
 
 def raw_ssh(stage: Stage, sshd: Sshd, forks: int) -> Outage:
@@ -112,6 +106,6 @@ def floor(stage: Stage, forks: int, **env: str) -> tuple[dict[str, float], Ran]:
 def ways() -> dict[str, Way]:
     """Return all of them that this environment has, by name."""
     found: dict[str, Way] = {BY_HAND: by_hand, TUNED: tuned, OURS: ours(OURS, "linear"), FREE: ours(FREE, "free")}
-    if mitogen_plugins():
+    if strategy_plugins():
         found[MITOGEN] = ours(MITOGEN, "mitogen_linear")
     return {**found, RAW: raw_ssh}

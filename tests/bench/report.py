@@ -2,14 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the bench found, as a table, as claims that hold or not, and as a picture."""
+"""What the bench found, as a table, and as claims that hold or not."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from tests.bench.contenders import BY_HAND, MITOGEN, OURS
 from tests.demo.screen import Screen
@@ -107,33 +104,3 @@ def _alone(alone: dict[str, Any]) -> tuple[str, ...]:
         f"whole run: {alone['cpu_per_host']:.3f} s of processor a host, {alone['peak']:.0f} MiB at the peak; "
         f"floor: {alone['floor_cpu_per_host']:.3f} s, {alone['floor_peak']:.0f} MiB",
     )
-
-
-def draw(found: dict[str, Any], path: Path) -> None:
-    """Draw how many hosts had the new key after how long."""
-    pictures = {f"{hosts} hosts": _lines(fleet) for hosts, fleet in found["hosts"].items()}
-    if "alone" in found:
-        alone = found["alone"]
-        lines = {OURS: alone["timeline"], FLOOR: alone["floor_timeline"]}
-        pictures[f"the controller alone, {alone['hosts']} hosts"] = lines
-    figure = Figure(figsize=(7 * len(pictures), 5), layout="tight")
-    axes = figure.subplots(1, len(pictures), squeeze=False)[0]
-    styles = {
-        by: f"C{number}" for number, by in enumerate(dict.fromkeys(by for each in pictures.values() for by in each))
-    }
-    for axis, (title, lines) in zip(axes, pictures.items(), strict=True):
-        for by, timeline in lines.items():
-            line = ":" if by == FLOOR else "-"
-            axis.step([0, *timeline], range(len(timeline) + 1), where="post", label=by, color=styles[by], ls=line)
-        axis.set(title=title, xlabel="seconds after the old key died", ylabel="hosts with the new key")
-        axis.set_xscale("symlog", linthresh=1)
-        axis.set_xlim(left=0)
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize="small")
-    figure.suptitle(f"{found['forks']} forks, {found['cores']} cores, ansible-core {found['ansible']}")
-    figure.savefig(path, dpi=100)
-
-
-def _lines(fleet: dict[str, Any]) -> dict[str, list[float]]:
-    lines = {by: way["timeline"] for by, way in fleet["ways"].items()}
-    return {**lines, FLOOR: fleet["floor"]["timeline"]} if "floor" in fleet else lines

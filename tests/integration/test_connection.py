@@ -83,3 +83,16 @@ def test_a_redirect_is_not_followed(fleet: Fleet, other_sandbox: Sandbox) -> Non
     run = fleet.rotate()
     assert (run.green, run.reason) == (False, "redirect_refused"), run
     assert other_sandbox.journal() == []
+
+
+def test_nothing_that_a_run_starts_on_its_own_machine_inherits_a_credential(fleet: Fleet) -> None:
+    """Least of all the key that has just died: Compose, python-dotenv and Node.js prefer it to the one in the file."""
+    fleet.add("web1", multicart_deploy_commands=["sh -c 'env > {{ home }}/restart'"])
+    fleet.variables["multicart_deploy_health"] = ["sh -c 'env > {{ home }}/health'"]
+    credentials = {"MULTICART_API_KEY": fleet.live, "MULTICART_EMAIL": fleet.email}
+    run = fleet.rotate(env={**credentials, "MULTICART_PASSWORD": fleet.account["password"]})
+    assert run.green, run
+    for name in ("restart", "health"):
+        inherited = [line.partition("=")[0] for line in (fleet.hosts["web1"].folder / name).read_text().splitlines()]
+        assert "PATH" in inherited
+        assert [name for name in inherited if name.startswith("MULTICART_")] == ["MULTICART_API_URL"]

@@ -70,6 +70,8 @@ REFUSED = {
     "exported with more blanks": (b'KEY=p.old\nexport  KEY ="p.old";\n', 2),
     "exported on two lines": (b"KEY=p.old\nexpor\\\nt KEY=p.old\n", 3),
     "named on two lines": (b"KEY=p.old\nKE\\\nY=p.old\n", 2),
+    "behind an empty value with a blank": (b"A= \nKEY=p.old\n", 2),
+    "behind a line without a name": (b"A=1\n =x\nKEY=p.old\n", 2),
     "exported in quotes": (b'KEY=p.old\nexport "KEY=p.old"\n', 2),
     "exported behind another": (b"KEY=p.old\nA=1 export KEY=p.old\n", 2),
     "exported by a command in a variable": (b"KEY=p.old\n${EXPORT} KEY=p.old\n", 2),

@@ -21,7 +21,7 @@ description: For the bench.
 """
 
 
-class CallbackModule(CallbackBase):
+class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships no types
     """One JSON line for each event: what, which host, which task, when."""
 
     CALLBACK_VERSION = 2.0

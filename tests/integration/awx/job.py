@@ -39,7 +39,7 @@ _STATUS = {
     "runner_retry": "retried",
 }
 _INVENTORY = "#!/usr/bin/env python3\nprint({!r})\n"
-_SECONDS = 180.0
+_SECONDS = 300.0
 
 
 class _Unsafe(yaml.SafeDumper):

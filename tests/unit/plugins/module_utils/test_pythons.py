@@ -1,0 +1,96 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What runs on managed hosts gives the same bytes, and the same refusals, on every Python that may run it there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.multicart.keys.tests.readers import fuzz
+from ansible_collections.multicart.keys.tests.readers.cases import CHANGED, REFUSED
+
+COLLECTIONS = next(path for path in sys.path if Path(path, "ansible_collections/multicart/keys/galaxy.yml").exists())
+_WORK = """
+import json, os, sys, tempfile
+from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
+
+
+def outcome(work, *arguments):
+    try:
+        return repr(work(*arguments))
+    except (env_file.EnvFileError, host_file.HostFileError, NotAKey) as error:
+        return "{0} {1} {2}".format(type(error).__name__, getattr(error, "reason", ""), error)
+
+
+def on_disk(data):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "file")
+        with open(path, "wb") as file:
+            file.write(data)
+        content = host_file.read(path)
+        host_file.replace(content, env_file.with_value(content.data, "KEY", b"173axcs.new"))
+        with open(path, "rb") as file:
+            return file.read(), os.listdir(folder)
+
+
+def key_of(data):
+    key = ApiKey(data.decode("latin-1"))
+    kept = record.wrote(record.opened(None, key.fingerprint, True), key.fingerprint, "d", "2026-01-01T00:00:00+00:00")
+    return key, str(key), sorted(key.describe().items()), record.parse(record.serialize(kept)) == kept
+
+
+for line in sys.stdin:
+    data = bytes.fromhex(line.strip())
+    print(json.dumps([
+        outcome(env_file.with_value, data, "KEY", b"173axcs.new"),
+        outcome(env_file.without, data, "KEY"),
+        outcome(env_file.assignments, data, "KEY"),
+        outcome(on_disk, data),
+        outcome(key_of, data),
+    ]))
+"""
+
+
+def results(python: str, files: list[bytes]) -> list[list[str]]:
+    done = subprocess.run(
+        [python, "-W", "error", "-c", _WORK],
+        input="".join(f"{data.hex()}\n" for data in files),
+        env={"PYTHONPATH": COLLECTIONS, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not done.stderr, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def check(version: str, count: int) -> None:
+    installed = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    python = str(installed[-1]) if installed else shutil.which(f"python{version}")
+    if python is None:
+        pytest.skip(f"Python {version} is not installed")
+    files = [before for before, _ in (*CHANGED.values(), *REFUSED.values())]
+    files += [b"173axcs.xYz", b"a.b\n", *fuzz.draw(count, 1)]
+    expected = results(sys.executable, files)
+    assert len(expected) == len(files)
+    for data, here, there in zip(files, expected, results(python, files), strict=True):
+        assert here == there, data
+
+
+@pytest.mark.parametrize("version", ["3.6", "3.9", "3.13"])
+def test_the_same_bytes_come_out(version: str) -> None:
+    check(version, 100)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("version", ["3.6", "3.7", "3.8", "3.9", "3.10", "3.12", "3.13"])
+def test_the_same_bytes_come_out_of_many_files(version: str) -> None:
+    check(version, 3000)
