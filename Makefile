@@ -86,7 +86,7 @@ lint: lint-basic yamllint reuse build ## every linter, and the import into Galax
 	$(WITH_BIN) ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS):$(CURDIR)/.cache/awx" ansible-lint --offline -q
 	$(NOX) galaxy
 
-sanity: $(VENV)/.tools build ## ansible-test: sanity, units and integration, with the oldest and the newest rules
+sanity: $(VENV)/.tools ## ansible-test: sanity, units and integration, with the oldest and the newest rules
 	$(NOX) ansible_test -- $(ARGS)
 
 smoke: $(VENV)/.tools | $(LINK) ## a few integration tests on the oldest and the newest ansible-core

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tarfile
 from pathlib import Path
 
 import nox
@@ -41,6 +40,10 @@ OLDEST, NEWEST = "2.16", "2.21"
 # ansible-core, and the Pythons of managed hosts that the file modules are tried on with it.
 TARGETS = {OLDEST: ("3.6", "3.7", "3.8"), NEWEST: ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")}
 ON_TARGETS = ("tests/integration/test_env_file_tasks.py", "tests/integration/test_roles.py")
+
+# All unit tests but those of modules, which run whole programs, some as another user: ansible-test hides from tests of
+# modules the parts of Ansible that these programs need.
+UNITS = tuple(f"tests/unit/plugins/{folder}/" for folder in ("action", "lookup", "module_utils", "plugin_utils"))
 
 # pyenv's own shims run only the interpreters that are chosen; these are all that are installed.
 _PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
@@ -89,21 +92,24 @@ def targets(session: nox.Session, core: str) -> None:
 def ansible_test(session: nox.Session, core: str) -> None:
     """What ``ansible-test`` does with the collection: sanity, units, integration; arguments choose."""
     prepare(session, core)
-    session.chdir(unpacked(session))
+    session.chdir(checkout(session))
     home = ansible_test_home()
     for command in session.posargs or ("sanity", "units", "integration"):
-        # Sanity looks with the eyes of every Python; the unit tests themselves need one of the controller.
+        # Sanity looks with the eyes of every Python; the tests themselves need one of the controller.
         python = () if command == "sanity" else ("--python", str(session.python))
-        session.run("ansible-test", command, *python, "--local", "--requirements", env={"HOME": str(home)})
+        chosen = UNITS if command == "units" else ()
+        session.run("ansible-test", command, *python, "--local", "--requirements", *chosen, env={"HOME": str(home)})
 
 
-def unpacked(session: nox.Session) -> Path:
-    """Return the collection as its tarball has it, in the place and the repository that ansible-test wants."""
+def checkout(session: nox.Session) -> Path:
+    """Return a copy of what is, or is about to be, in the repository, in the place that ansible-test wants."""
     tree = CACHE / "tree" / "ansible_collections" / "multicart" / "keys"
     shutil.rmtree(tree, ignore_errors=True)
-    tree.mkdir(parents=True)
-    with tarfile.open(TARBALL) as tarball:
-        tarball.extractall(tree)
+    listed = ("git", "ls-files", "--cached", "--others", "--exclude-standard")
+    for name in str(session.run(*listed, silent=True, external=True)).splitlines():
+        if (ROOT / name).exists():  # it may have been removed since the last commit
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name, follow_symlinks=False)
     session.run("git", "-C", str(tree), "init", "--quiet", external=True)
     session.run("git", "-C", str(tree), "add", "--all", external=True)
     return tree
@@ -128,8 +134,13 @@ def ansible_test_home() -> Path:
 def galaxy(session: nox.Session) -> None:
     """The import into Galaxy: what it warns about is refused too."""
     session.install("--quiet", "galaxy-importer")
-    session.chdir(session.create_tmp())
-    output = session.run("python", "-m", "galaxy_importer.main", str(TARBALL), silent=True)
+    home = Path(session.create_tmp()).resolve()
+    session.chdir(home)
+    # So that ansible-lint, which it runs on the roles and playbooks, finds the playbooks that others import.
+    (home / ".ansible").mkdir(exist_ok=True)
+    (home / ".ansible" / "collections").unlink(missing_ok=True)
+    (home / ".ansible" / "collections").symlink_to(CACHE / "collections")
+    output = session.run("python", "-m", "galaxy_importer.main", str(TARBALL), env={"HOME": str(home)}, silent=True)
     findings = [line for line in str(output).splitlines() if line.startswith(("WARNING", "ERROR"))]
     # The importer looks for the collection itself among the installed ones, where it is not yet; `make lint` has it.
     findings = [line for line in findings if not re.search(r"Failed to find multicart\.keys\.\w+ playbook", line)]
