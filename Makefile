@@ -83,7 +83,7 @@ reuse: $(VENV)/.tools
 lint: lint-basic yamllint reuse build ## every linter, and the import into Galaxy
 	$(WITH_BIN) antsibull-changelog lint
 	cd $(LINK) && $(WITH_BIN) antsibull-docs lint-collection-docs --plugin-docs .
-	$(WITH_BIN) ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS)" ansible-lint --offline -q
+	$(WITH_BIN) ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS):$(CURDIR)/.cache/awx" ansible-lint --offline -q
 	$(NOX) galaxy
 
 sanity: $(VENV)/.tools build ## ansible-test: sanity, units and integration, with the oldest and the newest rules

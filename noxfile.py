@@ -92,7 +92,9 @@ def ansible_test(session: nox.Session, core: str) -> None:
     session.chdir(unpacked(session))
     home = ansible_test_home()
     for command in session.posargs or ("sanity", "units", "integration"):
-        session.run("ansible-test", command, "--local", "--requirements", env={"HOME": str(home)})
+        # Sanity looks with the eyes of every Python; the unit tests themselves need one of the controller.
+        python = () if command == "sanity" else ("--python", str(session.python))
+        session.run("ansible-test", command, *python, "--local", "--requirements", env={"HOME": str(home)})
 
 
 def unpacked(session: nox.Session) -> Path:
@@ -129,6 +131,8 @@ def galaxy(session: nox.Session) -> None:
     session.chdir(session.create_tmp())
     output = session.run("python", "-m", "galaxy_importer.main", str(TARBALL), silent=True)
     findings = [line for line in str(output).splitlines() if line.startswith(("WARNING", "ERROR"))]
+    # The importer looks for the collection itself among the installed ones, where it is not yet; `make lint` has it.
+    findings = [line for line in findings if not re.search(r"Failed to find multicart\.keys\.\w+ playbook", line)]
     if findings:
         session.error("\n".join(findings))
 

@@ -96,10 +96,10 @@ def small_costs(folder: Path) -> dict[str, float]:
         assert ran.code == 0, ran.output
     took = _seconds_of_tasks(ran)
     return {
-        "multicart_key_info": took["info"] / 20,
-        "uri": took["uri"] / 20,
-        "first_lookup": took["first lookup"] - took["no lookup, once"],
-        "further_lookup": (took["lookups"] - took["no lookup"]) / 20,
+        "multicart_key_info": took["Info"] / 20,
+        "uri": took["Uri"] / 20,
+        "first_lookup": took["First lookup"] - took["No lookup, once"],
+        "further_lookup": (took["Lookups"] - took["No lookup"]) / 20,
     }
 
 

@@ -231,11 +231,11 @@ CATCH_UP = (Step.CATCH_UP, None)
         ("… of a young key", [File(PATH, (LIVE,), record=OPEN_FOR_LIVE)], {"max_age": 30}, ROTATE_LIVE),
         (
             "the live key was overwritten by a slower run",
-            [File(PATH, (DEAD,), record=OVERWRITTEN), CURRENT],
+            [OVERWRITTEN, CURRENT],
             {},
             DEPLOY,
         ),
-        ("… and a rotation begun", [File(PATH, (DEAD,), record=OVERWRITTEN), BEGUN], {}, ROTATE_LIVE),
+        ("… and a rotation begun", [OVERWRITTEN, BEGUN], {}, ROTATE_LIVE),
         ("an unfinished roll-out", [File(PATH, (LIVE,), record=OPEN_FOR_DEAD), CURRENT], {}, DEPLOY),
         ("… to a consumer that was not written", [File(PATH, (DEAD,), record=OPEN_FOR_DEAD)], {}, DEPLOY),
         ("… even if it is forced", [File(PATH, (LIVE,), record=OPEN_FOR_DEAD)], {"force": True}, DEPLOY),
