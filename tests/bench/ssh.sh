@@ -3,9 +3,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# In place of the ssh program: no network and no host, only the wait. What a module would have answered is found out once
-# for each call of a host, by running it here, and repeated for all others. The time of $STUB/hosts/HOST.N is that of
-# a host's Nth call.
+# In place of the ssh program: no network and no host, only the wait. What a module answers is found out once for each
+# call of a host, by running it here, and repeated for all others. The time of $STUB/hosts/HOST.N is that of a host's
+# Nth call.
 set -eu
 for argument do host=${command-} command=$argument; done # ssh OPTION ... HOST COMMAND
 
