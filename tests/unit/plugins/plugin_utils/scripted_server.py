@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import trustme
-from raw_server import BreakingProxy, RawServer, reset
+
+from tests.unit.plugins.plugin_utils.raw_server import BreakingProxy, RawServer, reset
 
 RESET = None
 """A step of a script: close the connection with RST."""

@@ -21,12 +21,12 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.client import MAX_A
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection, Login
 from ansible_collections.multicart.keys.plugins.plugin_utils.service import Verdict
-from raw_server import BreakingProxy, RawServer, answer
 
 from tests.sandbox.faults import FAULTS
+from tests.unit.plugins.plugin_utils.raw_server import BreakingProxy, RawServer, answer
 
 if TYPE_CHECKING:
-    from conftest import Rehearsal
+    from tests.unit.plugins.plugin_utils.conftest import Rehearsal
 
 KEY = ApiKey("173axcs.aaaaBBBBccccDDDD")
 DEAD_FORMS = ["envelope401", "envelope400", "http401", "http403"]

@@ -26,11 +26,13 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.client import Clien
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection, Login
 from ansible_collections.multicart.keys.plugins.plugin_utils.service import Verdict
-from raw_server import RawServer, answer
+
+from tests.unit.plugins.plugin_utils.raw_server import RawServer, answer
 
 pytest.importorskip("trustme")
-from scripted_server import RESET, Authority, RecordingProxy, ScriptedServer, Step
 from test_client import Time, Tokens
+
+from tests.unit.plugins.plugin_utils.scripted_server import RESET, Authority, RecordingProxy, ScriptedServer, Step
 
 KEY = ApiKey("173axcs.aaaaBBBBccccDDDD")
 TOKEN, PASSWORD = "t0kenT0kenT0kenT0ken", "pa55 W0rd! pa55"

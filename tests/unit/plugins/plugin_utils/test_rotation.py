@@ -14,7 +14,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.errors import Multi
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Intent, Outcome, Request, Result, rotate
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from rotation_model import Fault, MemoryLedger, Model, Step, key
+
+from tests.unit.plugins.plugin_utils.rotation_model import Fault, MemoryLedger, Model, Step, key
 
 
 def run(model: Model, ledger: MemoryLedger | None = None, **request: Any) -> Result:

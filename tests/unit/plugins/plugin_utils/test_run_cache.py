@@ -31,10 +31,11 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.options import Conn
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Intent, Outcome, Request, rotate
 from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import RunCache
 from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account
-from rotation_model import Fault, MemoryLedger, Model, key
+
+from tests.unit.plugins.plugin_utils.rotation_model import Fault, MemoryLedger, Model, key
 
 if TYPE_CHECKING:
-    from conftest import Rehearsal
+    from tests.unit.plugins.plugin_utils.conftest import Rehearsal
 
 SECRET = b"an authkey of 32 bytes, no doubt"
 CALLERS = 20
