@@ -123,7 +123,7 @@ $(VENV)/.demo: tests/requirements/demo.txt tests/sandbox/requirements.txt | $(VE
 $(VENV)/.test: tests/requirements/test.txt tests/requirements/awx.txt tests/awx/collection.py $(VENV)/.demo
 $(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.test
 $(VENV)/.tools: tests/requirements/tools.txt $(VENV)/.lint
-$(VENV)/.bench: tests/requirements/bench.txt $(VENV)/.test
+$(VENV)/.bench: tests/requirements/bench.txt $(VENV)/.lint
 $(VENV)/.demo $(VENV)/.lint $(VENV)/.tools $(VENV)/.bench:
 	@echo "Installing $< ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
