@@ -35,7 +35,7 @@ def _cells() -> Iterator[object]:
             yield pytest.param(scenario, style, id=f"{name}-{style.name}", marks=marks)
 
 
-@pytest.mark.parametrize(("scenario", "style"), _cells())
+@pytest.mark.parametrize(("scenario", "style"), list(_cells()))
 def test_nothing_comes_out(scenario: Scenario, style: Style, watched: MakeWatched) -> None:
     fleet = watched(style)
     run = scenario.run(fleet)
