@@ -83,6 +83,7 @@ class ActionModule(ActionBase):
         if rotation.get("outcome") == Outcome.WOULD_ROTATE.value:
             arguments["replaced"] = True
         live = None
+        arguments["environment"] = [spec.variable for spec in files if spec.variable]
         if phase != "health":
             arguments["files"] = [spec.arguments() for spec in files]
             state_dir = self._templar.template(variables.get(STATE_DIR))

@@ -201,4 +201,6 @@ class ActionModule(FleetAction):
         return states
 
     def _how_to_finish(self) -> str:
-        return "Run the same command again: the intent is on record, and it cannot rotate twice."
+        retire = self._registered(self.variables["inventory_hostname"], PLAN).get("retire")
+        named = f" with -e multicart_rotate_retire={retire}" if retire else ""
+        return f"Run the same command again{named}: it cannot rotate twice."

@@ -46,8 +46,11 @@ def whole_run(value: Any) -> Any:
             "This playbook cannot start half way; nothing was changed. Drop --start-at-task: running the whole again "
             "is how a broken-off run is finished."
         )
-    if "always" in (context.CLIARGS.get("skip_tags") or ()):
-        raise AnsibleFilterError("This playbook is safe only as a whole; nothing was changed. Drop --skip-tags always.")
+    skipped = {"always", "tagged"}.intersection(context.CLIARGS.get("skip_tags") or ())
+    if skipped:
+        raise AnsibleFilterError(
+            f"This playbook is safe only as a whole; nothing was changed. Drop --skip-tags {skipped.pop()}."
+        )
     return value
 
 

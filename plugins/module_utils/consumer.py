@@ -78,7 +78,7 @@ class KeyFile:
 
     def open(self, retire: Optional[str]) -> None:
         """Note that the key is about to be retired."""
-        self._keep(record.opened(self.record, retire, self.restart_due))
+        self._keep(record.opened(self.record, retire, self.restart_due, begun=True))
 
     def write(self, key: ApiKey, since: str, attributes_of: Callable[[Any], Attributes]) -> None:
         """Make the file hold the key. Before its bytes change, the record is opened: a restart is due from then on."""
@@ -86,7 +86,8 @@ class KeyFile:
         attributes = attributes_of(self._content)
         old, new = self._content.data, self._new_content(key)
         if old != new:
-            self._keep(record.opened(self.record, self._to_retire(key), True))
+            begun = bool(self.record and self.record["open"] and self.record["begun"])
+            self._keep(record.opened(self.record, self._to_retire(key), True, begun))
             host_file.check(self._content, new, self._entry["unsafe_writes"])
             if not self._check_mode:
                 host_file.replace(self._content, new, self._entry["unsafe_writes"], attributes.prepare)
@@ -123,7 +124,7 @@ class KeyFile:
         """Note that nothing is under way, unless a rotation of the very key that the file holds is, or it is dead."""
         self._raise_problem()
         if self.record and self.restart_due and self._live in (None, *self.holds):
-            waits = self.record["retire"] in self.holds
+            waits = self.record["begun"] and self.record["retire"] in self.holds
             self._keep(dict(self.record, restart=False) if waits else record.closed(self.record))
 
     @property

@@ -19,7 +19,7 @@ Record = Dict[str, Any]
 ``restart`` says that the file was changed and its readers have not been restarted since.
 """
 
-NONE = {"open": False, "restart": False, "retire": None, "held": None, "since": None, "digest": None}  # type: Record
+NONE = {"open": False, "begun": False, "restart": False, "retire": None, "held": None, "since": None, "digest": None}  # type: Record
 """The record of a file of which nothing is known."""
 
 
@@ -49,7 +49,10 @@ def parse(content: bytes) -> Optional[Record]:
     if not isinstance(raw, dict) or not isinstance(raw.get("open"), bool):
         return None
     found = {name: raw.get(name, default) for name, default in NONE.items()}
-    bools, texts = (found["open"], found["restart"]), [found[name] for name in ("retire", "held", "since", "digest")]
+    bools, texts = (
+        (found["open"], found["begun"], found["restart"]),
+        [found[name] for name in ("retire", "held", "since", "digest")],
+    )
     if not all(isinstance(value, bool) for value in bools):
         return None
     if any(value is not None and not (isinstance(value, str) and len(value) <= 64) for value in texts):
@@ -62,9 +65,13 @@ def serialize(record: Record) -> bytes:
     return (json.dumps(record, sort_keys=True) + "\n").encode("utf-8")
 
 
-def opened(record: Optional[Record], retire: Optional[str], restart: bool = False) -> Record:
-    """Return the record with something under way; what it knew stays."""
-    return dict(record or NONE, open=True, retire=retire, restart=restart)
+def opened(record: Optional[Record], retire: Optional[str], restart: bool = False, begun: bool = False) -> Record:
+    """Return the record with something under way; what it knew stays.
+
+    :param restart: the file is about to change, so that its readers must be restarted.
+    :param begun: it is a rotation that was begun, and not just a write that replaces a key.
+    """
+    return dict(record or NONE, open=True, retire=retire, restart=restart, begun=begun)
 
 
 def wrote(record: Record, held: str, digest: str, since: str) -> Record:
@@ -75,7 +82,7 @@ def wrote(record: Record, held: str, digest: str, since: str) -> Record:
 
 def closed(record: Record) -> Record:
     """Return the record with nothing under way."""
-    return dict(record, open=False, restart=False)
+    return dict(record, open=False, restart=False, begun=False)
 
 
 def restart_due(record: Optional[Record], held: str) -> bool:

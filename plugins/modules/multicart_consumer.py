@@ -73,6 +73,11 @@ options:
     type: list
     elements: list
     default: []
+  environment:
+    description: Environment variables that services and commands do not inherit; set by the action.
+    type: list
+    elements: str
+    default: []
   retries:
     description: With O(phase=health), how often a command that failed is tried again; set by the action.
     type: int
@@ -219,6 +224,7 @@ def argument_spec() -> Dict[str, Any]:
             ),
         ),
         commands=dict(type="list", elements="list", default=[]),
+        environment=dict(type="list", elements="str", default=[]),
         retries=dict(type="int", default=0),
         delay=dict(type="float", default=1),
         files=dict(
@@ -293,9 +299,9 @@ CREDENTIALS = ("MULTICART_SESSION_TOKEN", "MULTICART_EMAIL", "MULTICART_PASSWORD
 """What the controller has in its environment, and with it every consumer that is the controller itself."""
 
 
-def forget_environment(files: List[Dict[str, Any]]) -> None:
+def forget_environment(variables: List[str]) -> None:
     """Keep credentials, and the key of before, from what is started: many readers prefer them to their file."""
-    for name in CREDENTIALS + tuple(file["variable"] for file in files if file["variable"]):
+    for name in CREDENTIALS + tuple(variables):
         os.environ.pop(name, None)
 
 
@@ -305,7 +311,7 @@ def do_steps(module: AnsibleModule, result: Dict[str, Any]) -> None:
     ``moments`` are this host's monotonic clock, in seconds.
     """
     params = module.params
-    forget_environment(params["files"])
+    forget_environment(params["environment"])
 
     def run(command: steps.Command) -> Tuple[int, str]:
         code, printed, _errors = module.run_command(command, handle_exceptions=False)

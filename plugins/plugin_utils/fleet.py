@@ -30,6 +30,7 @@ class Record:
     :ivar held: the key last written.
     :ivar since: since when that key is known, UTC, ISO 8601.
     :ivar restart: the file was changed and its readers have not been restarted since.
+    :ivar begun: it was opened to rotate, and not just by a write that replaced a key.
     """
 
     open: bool
@@ -37,6 +38,7 @@ class Record:
     held: str | None = None
     since: str | None = None
     restart: bool = False
+    begun: bool = False
 
     def restart_due(self, live: str) -> bool:
         """Whether whoever reads the file, which holds the live key, may still run with another."""
@@ -60,9 +62,7 @@ class File:
 
     def waits_for_rotation(self, live: str) -> bool:
         """Whether it was made ready for a rotation of the live key."""
-        # A slower run that put an older key in place of the live one has opened the record for that, too.
-        overwritten = self.record is not None and self.record.restart and bool(set(self.holds) - {live})
-        return self.record is not None and self.record.open and self.record.retire == live and not overwritten
+        return self.record is not None and self.record.open and self.record.begun and self.record.retire == live
 
 
 class State(str, enum.Enum):
@@ -144,7 +144,8 @@ def _file_from(seen: Mapping[str, Any]) -> File:
         holds=tuple(seen["holds"]),
         unknown=bool(seen["unknown"]),
         why_not=seen["why_not"],
-        record=record and Record(**{name: record[name] for name in ("open", "restart", "retire", "held", "since")}),
+        record=record
+        and Record(**{name: record[name] for name in ("open", "restart", "begun", "retire", "held", "since")}),
     )
 
 

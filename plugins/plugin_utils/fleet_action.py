@@ -63,8 +63,8 @@ class FleetAction(ControllerAction):
 
     def _matching(self) -> list[str]:
         pattern = self._pattern()
-        if pattern is None:
-            return list(self.variables["ansible_play_hosts_all"])
+        if pattern is None:  # by the play's own pattern, as its list of hosts is what --limit has left of them
+            pattern = ":".join(str(host) for host in self._task.get_play().hosts)
         lookup = lookup_loader.get("ansible.builtin.inventory_hostnames", loader=self._loader, templar=self._templar)
         return [str(name) for name in lookup.run([pattern], variables=self.variables)]
 

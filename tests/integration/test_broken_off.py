@@ -20,7 +20,7 @@ def steps(run: Run) -> list[str]:
 
 def test_an_intent_whose_key_is_live_is_finished_by_rotating(fleet: Fleet) -> None:
     fleet.add_many(2)
-    fleet.hosts["web1"].edit_record(open=True, retire=fleet.live_fingerprint)
+    fleet.hosts["web1"].edit_record(open=True, begun=True, retire=fleet.live_fingerprint)
     run = fleet.rotate()
     assert run.green, run
     assert (fleet.rotations, fleet.stale, steps(run)) == (1, [], ["rotate"])

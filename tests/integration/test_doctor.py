@@ -41,7 +41,7 @@ def test_hosts_that_are_behind_or_gone_are_named_with_the_command_that_mends_the
 
 
 def test_a_rotation_that_was_begun_is_to_be_carried_out(fleet: Fleet) -> None:
-    fleet.add("web1").edit_record(open=True, retire=fleet.live_fingerprint)
+    fleet.add("web1").edit_record(open=True, begun=True, retire=fleet.live_fingerprint)
     assert "begun" in examine(fleet)["next"]
 
 

@@ -39,6 +39,14 @@ def test_both_roles_in_one_play_rotate_once_and_roll_out(fleet: Fleet) -> None:
     assert [host.log for host in hosts] == [["restarted"]] * 2
 
 
+def test_a_limit_that_leaves_hosts_of_the_play_out_is_refused_before_anything_is_changed(fleet: Fleet) -> None:
+    fleet.add_many(2)
+    run = play(fleet, BOTH, *CONFIRMED, "--limit", "web1")
+    assert (run.green, run.reason) == (False, "left_out"), run
+    assert fleet.rotations == 0
+    assert play(fleet, BOTH, *CONFIRMED, "--limit", "web1,web2").green
+
+
 def test_batches_are_refused_before_anything_is_changed(fleet: Fleet) -> None:
     fleet.add_many(2)
     run = play(fleet, "serial: 1\n" + BOTH, *CONFIRMED)

@@ -97,6 +97,7 @@ def test_refused_before_anything_changed(fleet: Fleet, case: str) -> None:
         ["--start-at-task", "Replace the key"],
         ["--start-at-task", "No such task"],
         ["--skip-tags", "always"],
+        ["--skip-tags", "tagged"],
         ["--limit", "nobody"],
         ["--limit", "localhost"],
     ],

@@ -123,7 +123,7 @@ def full_disk(fleet: Watched) -> None:
 def killed_before(fleet: Watched) -> None:
     """What a run left that was killed after the rotation."""
     host = add(fleet)
-    host.edit_record(open=True, retire=fleet.live_fingerprint, restart=False)
+    host.edit_record(open=True, begun=True, retire=fleet.live_fingerprint, restart=False)
     fleet.sandbox.rotate_behind(fleet.email)
 
 

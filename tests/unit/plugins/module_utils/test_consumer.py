@@ -99,7 +99,7 @@ def test_a_roll_out_leaves_the_right_record_at_each_step(host: Host) -> None:
     assert (file.holds, file.record, file.changed, file.restart_due) == ([OLD.fingerprint], None, False, False)
 
     file = host.open(OLD)
-    opened = {**record.NONE, "open": True, "retire": OLD.fingerprint}
+    opened = {**record.NONE, "open": True, "begun": True, "retire": OLD.fingerprint}
     assert (file.changed, file.restart_due, host.record) == (True, False, opened)
 
     file = host.write(NEW)
@@ -109,7 +109,11 @@ def test_a_roll_out_leaves_the_right_record_at_each_step(host: Host) -> None:
     assert (file.changed, file.restart_due, file.holds, host.record) == (True, True, [NEW.fingerprint], written)
 
     file = host.close()
-    assert (file.changed, file.restart_due, host.record) == (True, False, {**written, "open": False, "restart": False})
+    assert (file.changed, file.restart_due, host.record) == (
+        True,
+        False,
+        {**written, "open": False, "begun": False, "restart": False},
+    )
 
 
 def test_a_roll_out_that_is_done_changes_nothing_when_it_is_run_again(host: Host) -> None:
@@ -250,6 +254,26 @@ def test_a_host_without_a_key_that_gets_the_one_to_retire_still_waits_for_the_ro
     host.write(NEW)
     host.close()
     assert host.record and (host.record["open"], host.record["retire"]) == (True, NEW.fingerprint)
+
+
+def test_a_slower_write_that_dies_half_way_asks_for_no_rotation(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.write(NEW)
+    host.close()
+    replace: Callable[..., None] = host_file.replace
+
+    def killed_before_the_file(content: Any, data: bytes, *more: Any) -> None:
+        if record.parse(data) is None:
+            raise KeyboardInterrupt
+        replace(content, data, *more)
+
+    with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
+        dying.setattr(host_file, "replace", killed_before_the_file)
+        host.write(OLD)
+    assert NEW.reveal() in host.env.read_text()
+    assert host.record and (host.record["open"], host.record["begun"]) == (True, False)
+    host.write(NEW)
+    host.close()
+    assert host.record and not host.record["open"]
 
 
 def test_a_record_that_is_none_is_replaced(host: Host) -> None:

@@ -19,7 +19,13 @@ FIRST, LATER = "2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z"
 
 TEXTS = st.none() | st.text(max_size=64)
 RECORDS = st.fixed_dictionaries(
-    {"open": st.booleans(), "restart": st.booleans(), "retire": TEXTS, "held": TEXTS, "since": TEXTS, "digest": TEXTS}
+    {
+        **dict.fromkeys(("open", "begun", "restart"), st.booleans()),
+        "retire": TEXTS,
+        "held": TEXTS,
+        "since": TEXTS,
+        "digest": TEXTS,
+    }
 )
 
 
@@ -103,7 +109,7 @@ def test_of_anything_else_nothing_is_believed(content: bytes) -> None:
     assert found is None or (set(found) == set(record.NONE) and is_record(found))
 
 
-GOOD = {"open": True, "restart": True, "retire": OLD, "held": NEW, "since": FIRST, "digest": OLD}
+GOOD = {"open": True, "begun": True, "restart": True, "retire": OLD, "held": NEW, "since": FIRST, "digest": OLD}
 
 
 @pytest.mark.parametrize("name", ["retire", "held", "since", "digest"])
@@ -113,7 +119,7 @@ def test_a_field_of_another_type_or_of_any_length_spoils_the_record(name: str, v
     assert record.parse(json.dumps({**GOOD, name: value}).encode()) is None
 
 
-@pytest.mark.parametrize("name", ["open", "restart"])
+@pytest.mark.parametrize("name", ["open", "begun", "restart"])
 @pytest.mark.parametrize("value", [None, 0, 1, "true", []])
 def test_a_flag_is_true_or_false_and_nothing_else(name: str, value: Any) -> None:
     assert record.parse(json.dumps({**GOOD, name: value}).encode()) is None
@@ -150,8 +156,8 @@ def test_fields_that_are_missing_are_unknown_and_foreign_ones_are_dropped() -> N
 
 def test_opening_keeps_what_was_known() -> None:
     assert record.opened(None, OLD) == {**record.NONE, "open": True, "retire": OLD}
-    known = {**GOOD, "open": False, "restart": False, "retire": None}
-    assert record.opened(known, NEW, True) == {**GOOD, "retire": NEW}
+    known = {**GOOD, "open": False, "begun": False, "restart": False, "retire": None}
+    assert record.opened(known, NEW, restart=True, begun=True) == {**GOOD, "retire": NEW}
     assert known["open"] is False
 
 
@@ -165,8 +171,14 @@ def test_another_key_has_a_new_date_and_the_same_one_keeps_its_own() -> None:
 
 @given(RECORDS)
 def test_closing_changes_nothing_else(kept: record.Record) -> None:
-    assert record.closed(kept) == {**kept, "open": False, "restart": False}
-    assert record.closed(record.opened(kept, OLD)) == {**kept, "open": False, "restart": False, "retire": OLD}
+    assert record.closed(kept) == {**kept, "open": False, "begun": False, "restart": False}
+    assert record.closed(record.opened(kept, OLD)) == {
+        **kept,
+        "open": False,
+        "begun": False,
+        "restart": False,
+        "retire": OLD,
+    }
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ PATH = "/etc/app/env"
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 
 CLOSED = Record(open=False, retire=DEAD, held=LIVE)
-OPEN_FOR_LIVE = Record(open=True, retire=LIVE, held=LIVE)
+OPEN_FOR_LIVE = Record(open=True, retire=LIVE, held=LIVE, begun=True)
 OPEN_FOR_DEAD = Record(open=True, retire=DEAD, held=LIVE)
 
 CURRENT = File(PATH, (LIVE,))
@@ -130,6 +130,7 @@ def test_the_standing_of_a_consumer_without_files_names_the_variable_to_set() ->
 def test_what_a_look_registered_is_read_as_it_is() -> None:
     record = {
         "open": True,
+        "begun": True,
         "restart": False,
         "retire": DEAD,
         "held": LIVE,
@@ -143,7 +144,7 @@ def test_what_a_look_registered_is_read_as_it_is() -> None:
     assert consumer_from("web", seen) == Consumer(
         "web",
         (
-            File("/a", (LIVE,), record=Record(True, DEAD, LIVE, "2026-01-01T00:00:00Z")),
+            File("/a", (LIVE,), record=Record(True, DEAD, LIVE, "2026-01-01T00:00:00Z", begun=True)),
             File("/b", unknown=True, why_not="read-only"),
         ),
         lacking=("it has no service app",),
