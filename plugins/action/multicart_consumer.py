@@ -28,6 +28,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import
 from ansible_collections.multicart.keys.plugins.plugin_utils.edge import IS_CORE_2_19, failure, options_of, this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
 from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import CLOSED, stuck_at
+from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import ROTATION
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, rotated_at
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import CONNECTION, Connection
 from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import prefer_pipelining
@@ -70,7 +71,7 @@ class ActionModule(ActionBase):
         if stuck:
             raise MulticartError(Reason.NOT_CURRENT, f"The record stays open: {stuck}.")
         # Read here, as a "when" or a template in the task would cost every host more than all of this does.
-        rotation = (variables.get("__multicart_rotate_rotation") or {}) if phase == "write" else {}
+        rotation = (variables.get(ROTATION) or {}) if phase == "write" else {}
         if rotation.get("failed") and "key_fingerprint" not in rotation:
             return {"skipped": True}  # a rotation that could not learn the live key has nothing to deploy
         host_files = files_of(variables, self._templar.template)

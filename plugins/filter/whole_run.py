@@ -10,8 +10,8 @@ author: multicart.keys contributors (@multicart)
 short_description: Refuse a run of which the command line leaves out a part
 version_added: 1.0.0
 description:
-  - Returns its input, unless C(--start-at-task) or C(--skip-tags always) makes Ansible skip tasks of a playbook that is
-    safe only as a whole. Then it fails, before any task has run.
+  - Returns its input, unless C(--start-at-task), C(--skip-tags always) or C(--skip-tags tagged) makes Ansible skip
+    tasks of a playbook that is safe only as a whole. Then it fails, before any task has run.
   - For the C(hosts) line of this collection's playbooks; every task of theirs has the tag C(always), so that C(--tags)
     leaves none out.
 options:

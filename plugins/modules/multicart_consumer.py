@@ -37,7 +37,7 @@ options:
     description: With O(phase=open), fingerprint of the key that is to be retired.
     type: str
   replaced:
-    description: In check mode with O(phase=write), whether the key would have been replaced by now.
+    description: In check mode with O(phase=write), whether the key would have been replaced by now; set by the action.
     type: bool
     default: false
   fingerprint:

@@ -18,7 +18,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
@@ -51,18 +51,8 @@ class RunCache:
 
         :raises MulticartError: ``run_cache_unusable``.
         """
-        try:
-            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise _unusable(f"cannot be locked ({error.strerror})") from None
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            except OSError as error:  # not every file system can
-                raise _unusable(f"cannot be locked ({error.strerror})") from None
+        with _locked(self._lock_path):
             yield AccountLedger(_EncryptedFile(self._path, self._secret), connection)
-        finally:
-            os.close(lock)
 
 
 class AccountLedger:
@@ -171,6 +161,18 @@ class _EncryptedFile:
             os.replace(draft, self._path)
         except OSError as error:
             raise _unusable(f"cannot be written ({error.strerror})") from None
+
+
+@contextmanager
+def _locked(path: str) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            held.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:  # not every file system can
+            raise _unusable(f"cannot be locked ({error.strerror})") from None
+        yield
 
 
 def _open_private(path: str, flags: int) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +27,6 @@ REQUESTS = ("plan", "read", "rotate", "read-back", "prove-new", "prove-old")
 """What a run asks of the service, in order; the last two come when every consumer is healthy."""
 _ENDPOINTS = {"rotate": "rotate"}
 SHARDS = 4
-
-
-@pytest.fixture
-def victim(sandbox: Sandbox, tmp_path: Path, new_account: Callable[[], Account]) -> Iterator[Victim]:
-    victim = Victim(sandbox, tmp_path, new_account())
-    yield victim
-    sandbox.clear()
-    victim.forget()
 
 
 @dataclass(frozen=True)

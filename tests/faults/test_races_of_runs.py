@@ -91,14 +91,6 @@ def held(fleet: Fleet, run: Callable[..., Run], number: int, carried_out: bool) 
             go.set()
 
 
-@pytest.fixture
-def victim(sandbox: Sandbox, tmp_path: Path, new_account: Callable[[], Account]) -> Iterator[Victim]:
-    victim = Victim(sandbox, tmp_path, new_account())
-    yield victim
-    sandbox.clear()
-    victim.forget()
-
-
 def check_current(victim: Victim, run: Run) -> None:
     """Every consumer holds the live key, was restarted with it, and nothing is under way any more."""
     assert victim.stale == [], run
