@@ -166,6 +166,13 @@ def test_every_form_of_a_secret_is_recognised(secret: str) -> None:
     assert canaries.found_in(secret[-PIECE - 4 :])
 
 
+def test_two_characters_before_an_entity_are_no_piece_of_a_password() -> None:
+    """``d0&quot;`` is in every escaped JSON with a fingerprint, and at the end of many a password's half."""
+    canaries = Canaries({"it": "Xy_3d0\"'&<abcdefgh"})
+    assert not canaries.found_in("&quot;held&quot;: &quot;5df817d3c1cbe1d0&quot;,")
+    assert canaries.found_in("so: &quot;3d0&quot;&#x27;&amp;&lt;a&quot;")
+
+
 @pytest.mark.parametrize("shown", ["abc1234.", "abc1234.••••••••••••••••", "0123456789abcdef", ""])
 def test_what_may_be_shown_is_no_leak(shown: str) -> None:
     assert not Canaries({"it": SECRETS["a key"]}).found_in(f"the key {shown} is live")
