@@ -45,6 +45,7 @@ REASONS = {
     "to write into the file itself",
     "owner_kept": "path {path} belongs to another user or group, and its replacement could not be given back to them; "
     "become root or its owner, or set unsafe_writes to write into the file itself",
+    "attributes_refused": "path {path} cannot be given that owner or group; correct them, or become root",
     "attributes_kept": "path {path} has extended attributes that its replacement cannot be given; become root, or "
     "set unsafe_writes to write into the file itself",
     "read_only_file_system": "path {path} is on a read-only file system; mount it writable, or correct path",
@@ -82,6 +83,9 @@ _ERRORS = {
     errno.EBUSY: "mount_point",
     errno.ENAMETOOLONG: "name_too_long",
 }
+
+KEPT = (-1, -1)
+"""Ids of an owner and a group that stay as they are."""
 
 Content = namedtuple("Content", "path target data status around")
 """A file as it was read: the path asked for, the real file, its bytes and ``os.stat`` (both ``None`` if missing), and
@@ -131,14 +135,15 @@ def read(path):
     return Content(path, target, data, status, around)
 
 
-def check(content, data, unsafe_writes=False):
+def check(content, data, unsafe_writes=False, ids=KEPT):
     """Tell whether the file would have to be written in place, and raise what `replace` would.
 
+    :param ids: of the owner and group that it is to be given by `prepare`.
     :raises HostFileError: if the file cannot be made to hold the data.
     """
     try:
         with _translated(content.path):
-            _check_beside(content, data)
+            _check_beside(content, data, ids)
         return False
     except HostFileError as error:
         if not unsafe_writes or content.status is None or error.reason not in _IN_PLACE_HELPS:
@@ -148,30 +153,31 @@ def check(content, data, unsafe_writes=False):
     return True
 
 
-def replace(content, data, unsafe_writes=False, prepare=None):
+def replace(content, data, unsafe_writes=False, prepare=None, ids=KEPT):
     """Make the file hold the data, and keep its owner, group, mode, ACL, SELinux label and other attributes.
 
     A new file gets mode 0600. `prepare` is called with the path of the new file before anybody can see it there.
 
-    :raises HostFileError: and the file is as it was.
+    :raises HostFileError: and the file is as it was, but for ``changed_meanwhile`` if its directory was moved away.
     """
-    with _translated(content.path), _locked(content) as directory:
-        _remove_leftover(content)
-        if check(content, data, unsafe_writes):
+    with _translated(content.path), _pinned(content) as pinned, _locked(pinned) as directory:
+        _remove_leftover(pinned)
+        if check(pinned, data, unsafe_writes, ids):
             if prepare:
-                prepare(content.target)
-            _write_in_place(content, data)
+                prepare(pinned.target)
+            _write_in_place(pinned, data)
         else:
-            _write_beside(content, data, prepare)
+            _write_beside(pinned, data, prepare)
         if directory is not None:
             os.fsync(directory)
+        _refuse_another_directory(content)
 
 
 def sweep(content):
     """Remove the replacement that a killed run left beside the file: it holds a secret."""
     if os.path.lexists(_temporary(content.target)):
-        with _translated(content.path), _locked(content):
-            _remove_leftover(content)
+        with _translated(content.path), _pinned(content) as pinned, _locked(pinned):
+            _remove_leftover(pinned)
 
 
 # Beside the file, and renamed over it
@@ -182,7 +188,7 @@ def _temporary(target):
     return os.path.join(os.path.dirname(target), ".{0}.multicart-tmp".format(os.path.basename(target)))
 
 
-def _check_beside(content, data):
+def _check_beside(content, data, ids):
     path, target, directory = content.path, content.target, os.path.dirname(content.target)
     temporary = _temporary(target)
     if os.path.isdir(temporary) and not os.path.islink(temporary):
@@ -209,8 +215,17 @@ def _check_beside(content, data):
     try:
         _fill(descriptor, data)
         _keep_attributes(content, descriptor)
+        _give(content, descriptor, ids)
     finally:
         os.close(descriptor)
+
+
+def _give(content, descriptor, ids):
+    if ids != KEPT:
+        try:
+            os.fchown(descriptor, *ids)
+        except (OSError, OverflowError):
+            raise HostFileError("attributes_refused", content.path) from None
 
 
 def _check_by_asking(content, data):
@@ -332,6 +347,26 @@ def _write_in_place(content, data):
 # What both need
 
 
+@contextmanager
+def _pinned(content):
+    """Yield the content with a ``target`` that leads into the directory that it was in, wherever that is moved.
+
+    Whoever may rename that directory could otherwise put another one in its place between two steps. Where ``/proc``
+    is missing the target stays as it is.
+    """
+    descriptor = None
+    try:
+        with suppress(AttributeError, OSError):
+            descriptor = os.open(os.path.dirname(content.target), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            way = "/proc/self/fd/{0}".format(descriptor)
+            if os.path.isdir(way):
+                content = content._replace(target=os.path.join(way, os.path.basename(content.target)))
+        yield content
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 def _refuse_another_directory(content):
     """Raise if the directory is no longer the one that was looked at: nobody chose that other place."""
     if _directory(os.path.dirname(content.target)) != content.around:
@@ -382,7 +417,8 @@ def _is_mount_point(target):
             points = [line.split(b" ")[4] for line in mounts]
     except (IOError, OSError, IndexError):
         return False
-    return os.fsencode(target) in [re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m.group(1), 8)]), p) for p in points]
+    real = os.fsencode(os.path.realpath(target))
+    return real in [re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m.group(1), 8)]), point) for point in points]
 
 
 def _is_flagged(path):

@@ -163,11 +163,7 @@ import functools
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
-from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import (
-    Attributes,
-    UnknownName,
-    require_names,
-)
+from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import Attributes, UnknownName, ids_of
 
 
 def wanted_key(params):
@@ -189,7 +185,7 @@ def run(module):
     path, variable, unsafe_writes = params["path"], params["variable"], params["unsafe_writes"]
     key = wanted_key(params)
     env_file.require_name(variable)
-    require_names(params)
+    ids = ids_of(params)
     content = host_file.read(path)
     data = content.data or b""
     found = env_file.assignments(data, variable)
@@ -203,9 +199,9 @@ def run(module):
     changed = wanted != data
     attributes = Attributes(module, content, params)
     if changed and module.check_mode:
-        host_file.check(content, wanted, unsafe_writes)
+        host_file.check(content, wanted, unsafe_writes, ids)
     elif changed:
-        host_file.replace(content, wanted, unsafe_writes, attributes.prepare)
+        host_file.replace(content, wanted, unsafe_writes, attributes.prepare, ids)
     elif not module.check_mode:
         host_file.sweep(content)
     if changed or content.data is not None:

@@ -28,6 +28,7 @@ from typing import Any
 import pytest
 from ansible.module_utils import basic
 from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file
+from ansible_collections.multicart.keys.plugins.module_utils.consumer import KeyFile
 from ansible_collections.multicart.keys.plugins.modules import multicart_env_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -309,6 +310,19 @@ def test_room_that_ends_half_way_changes_nothing(place: Path, limit: int, unsafe
     assert snapshot(place) == before
 
 
+@pytest.mark.parametrize("wanted", [{"owner": "0"}, {"group": "0"}, {"owner": "9" * 30}])
+def test_an_owner_that_cannot_be_given_is_foretold(place: Path, wanted: dict[str, str]) -> None:
+    """By check mode, and by the look of the role, before the old key dies."""
+    os.chown(place / "file", NOBODY, NOBODY)
+    before = snapshot(place)
+    assert write(place / "file", NOBODY, _ansible_check_mode=True, **wanted) == "attributes_refused"
+    assert write(place / "file", NOBODY, **wanted) == "attributes_refused"
+    entry = {"path": str(place / "file"), "variable": NAME, "owner": None, "group": None, "unsafe_writes": False}
+    why_not = in_a_child(lambda: KeyFile({**entry, **wanted}, None, None, True).describe()["why_not"], NOBODY)
+    assert "cannot be given that owner or group" in why_not
+    assert snapshot(place) == before
+
+
 # --- somebody else is at work ---------------------------------------------------------------------
 
 
@@ -405,8 +419,7 @@ def test_a_directory_that_is_swapped_all_the_time_never_leads_elsewhere(tmp_path
     assert (tmp_path / "theirs" / "file").read_text() == theirs
     assert write_here(tmp_path / "in" / "file") == WRITTEN
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
-    # What was begun by path may be left there when the folder is swapped at that very moment: see SECURITY.md.
-    assert left - {"theirs/.file.multicart-tmp"} == {"in", "in/file", "link", "theirs", "theirs/file"}
+    assert left == {"in", "in/file", "link", "theirs", "theirs/file"}
 
 
 def write_here(file: Path) -> str:
