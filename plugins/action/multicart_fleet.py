@@ -20,6 +20,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import
     PLAN,
     PROOF,
     READ,
+    REHEARSED,
     REPORT,
     ROTATION,
     SEEN,
@@ -28,7 +29,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, try_credentials
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import FLEET, Options
-from ansible_collections.multicart.keys.plugins.plugin_utils.outage import foretell
+from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Pace, foretell
 
 
 class ActionModule(FleetAction):
@@ -81,8 +82,12 @@ class ActionModule(FleetAction):
             self._options["retire"], self._options["force"], self._options["max_age"], self._options["budget"]
         )
         live = live_key(self._connection_options, this_run())
-        paces = [consumer.pace for consumer in seen if consumer.pace]
-        outage = foretell(paces, int(self.variables.get("ansible_forks") or 1), os.cpu_count() or 1)
+        rehearsed = [self._registered(consumer.name, REHEARSED).get("pace") for consumer in seen]
+        outage = foretell(
+            [Pace(**pace) for pace in rehearsed if pace],
+            int(self.variables.get("ansible_forks") or 1),
+            os.cpu_count() or 1,
+        )
         plan = fleet.make_plan(seen, live.fingerprint, wanted, outage)
         says = {
             fleet.Step.ROTATE: f"Will retire {live.masked} {plan.retire}: {plan.why}.",

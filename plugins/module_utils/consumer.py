@@ -12,11 +12,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import MAX_LENGTH, ApiKey
-from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import (
-    Attributes,
-    UnknownName,
-    require_names,
-)
+from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import UnknownName, ids_of
 
 LONGEST_KEY = ApiKey("a." + "a" * (MAX_LENGTH - 2))
 """Stands in for the key that nobody knows yet, to find out whether it could be written."""
@@ -53,11 +49,11 @@ class KeyFile:
         self.record = record.parse(self._kept.data) if self._kept.data else None
         self._content = host_file.read(self.path)
         self.holds = self._keys()
-        require_names(self._entry)
+        self._ids = ids_of(self._entry)
         host_file.check(self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, True)))
         # Also finds out, before the old key dies, what only the change of a line would show.
         trial = self._content.data or b"" if self.variable is None else self._with(LONGEST_KEY)
-        host_file.check(self._content, trial, self._entry["unsafe_writes"])
+        host_file.check(self._content, trial, self._entry["unsafe_writes"], self._ids)
 
     def _keys(self) -> List[str]:
         if self._content.data is None:
@@ -80,17 +76,17 @@ class KeyFile:
         """Note that the key is about to be retired."""
         self._keep(record.opened(self.record, retire, self.restart_due, begun=True))
 
-    def write(self, key: ApiKey, since: str, attributes_of: Callable[[Any], Attributes]) -> None:
+    def write(self, key: ApiKey, since: str, attributes_of: Callable[[Any, Dict[str, Any]], Any]) -> None:
         """Make the file hold the key. Before its bytes change, the record is opened: a restart is due from then on."""
         self._raise_problem()
-        attributes = attributes_of(self._content)
+        attributes = attributes_of(self._content, self._entry)
         old, new = self._content.data, self._new_content(key)
         if old != new:
             begun = bool(self.record and self.record["open"] and self.record["begun"])
             self._keep(record.opened(self.record, self._to_retire(key), True, begun))
-            host_file.check(self._content, new, self._entry["unsafe_writes"])
+            host_file.check(self._content, new, self._entry["unsafe_writes"], self._ids)
             if not self._check_mode:
-                host_file.replace(self._content, new, self._entry["unsafe_writes"], attributes.prepare)
+                host_file.replace(self._content, new, self._entry["unsafe_writes"], attributes.prepare, self._ids)
             self.changed = True
         elif not self._check_mode:
             host_file.sweep(self._content)
@@ -114,6 +110,12 @@ class KeyFile:
 
     def _with(self, key: ApiKey) -> bytes:
         return env_file.with_value(self._content.data or b"", self.variable, key.reveal().encode("ascii"))
+
+    def only_key(self, attributes_of: Callable[[Any, Dict[str, Any]], Any]) -> bool:
+        """Whether a write would change nothing but the key: the file is there, with owner, group and mode as wanted."""
+        if self.problem is not None or self._content.status is None:
+            return False
+        return not attributes_of(self._content, self._entry).differ()
 
     def predict_replaced(self) -> None:
         """Note what a write would do once the key is another one, which nobody can know yet."""

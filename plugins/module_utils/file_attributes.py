@@ -10,7 +10,7 @@ Imported by modules that run on managed hosts: Python 3.6 syntax, standard libra
 
 import grp
 import pwd
-from typing import Any, Dict
+from typing import Any, Callable, Dict, Tuple
 
 
 class UnknownName(Exception):
@@ -19,18 +19,28 @@ class UnknownName(Exception):
     reason = "invalid_option"
 
 
-def require_names(wanted: Dict[str, Any]) -> None:
-    """Refuse an owner or group that this host does not know before anything is written, and in check mode, too.
+def ids_of(wanted: Dict[str, Any]) -> Tuple[int, int]:
+    """Return the ids of the wanted owner and group on this host; -1: none is wanted.
 
     :raises UnknownName: it names the option.
     """
-    for option, look_up in (("owner", pwd.getpwnam), ("group", grp.getgrnam)):
+
+    def user_id(name: str) -> int:
+        return pwd.getpwnam(name).pw_uid
+
+    def group_id(name: str) -> int:
+        return grp.getgrnam(name).gr_gid
+
+    def id_of(option: str, look_up: Callable[[str], int]) -> int:
         name = wanted[option]
-        if name and not name.isdigit():
-            try:
-                look_up(name)
-            except KeyError:
-                raise UnknownName("{0} is not known on this host; create it first".format(option)) from None
+        if not name:
+            return -1
+        try:
+            return int(name) if name.isdigit() else look_up(name)
+        except KeyError:
+            raise UnknownName("{0} is not known on this host; create it first".format(option)) from None
+
+    return id_of("owner", user_id), id_of("group", group_id)
 
 
 class Attributes:
@@ -54,9 +64,33 @@ class Attributes:
             self._module.set_context_if_different(path, label, False)
         self._apply(dict(self._wanted, path=path, attributes=None))
 
+    def differ(self) -> bool:
+        """Tell whether the file lacks any of them; changes nothing."""
+        check_mode, self._module.check_mode = self._module.check_mode, True
+        try:
+            return self.finish()
+        finally:
+            self._module.check_mode = check_mode
+
     def finish(self) -> bool:
         """Give them to the file itself, and tell whether that changes anything."""
         return self._apply(dict(self._wanted, path=self._content.target))
 
     def _apply(self, wanted: Dict[str, Any]) -> bool:
         return bool(self._module.set_fs_attributes_if_different(wanted, False, self.diff, expand=False))
+
+
+class AsTheyAre:
+    """Stands for attributes where nothing but the content of a file is to change."""
+
+    def __init__(self, *_: Any) -> None:
+        self.diff = {}  # type: Dict[str, Any]
+
+    def prepare(self, path: str) -> None:
+        """Change nothing."""
+
+    def finish(self) -> bool:
+        """Change nothing."""
+        return False
+
+    differ = finish

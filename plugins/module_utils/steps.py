@@ -13,14 +13,20 @@ Imported by modules that run on managed hosts: Python 3.6 syntax, standard libra
 
 import os
 import shutil
+import signal
+import subprocess
 import time
+from contextlib import suppress
 from typing import Any, Callable, Dict, List, Tuple
 
 Command = List[str]
 Service = Dict[str, Any]
 """``name``, and ``state``: ``restarted`` or ``reloaded``."""
-Run = Callable[[Command], Tuple[int, str]]
-"""Runs a command; returns its exit code and what it printed. Raises OSError if it cannot be started."""
+Run = Callable[..., Tuple[int, str]]
+"""Runs a command; returns its exit code and, with ``listen=True``, what it printed.
+
+Raises OSError if it cannot be started, `TookTooLong` if it does not end.
+"""
 
 REASONS = ("restart_failed", "unhealthy")
 SYSTEMD = "/run/systemd/system"
@@ -30,15 +36,52 @@ _MANAGERS = {
     "rc-service": {"restarted": "{0} restart", "reloaded": "{0} reload"},
     "service": {"restarted": "{0} restart", "reloaded": "{0} reload"},
 }
+_POLITE_SECONDS = 2
 _MORE_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 class StepFailed(Exception):
     """A step failed; `reason` is out of `REASONS`. The message holds nothing of what a command printed."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, hung: bool = False) -> None:
         super(StepFailed, self).__init__(message)
         self.reason = reason
+        self.hung = hung
+
+
+class TookTooLong(Exception):
+    """A command had not ended after so many seconds and was stopped."""
+
+
+def runner(timeout: float) -> Run:
+    """Return what runs a command, with all that it starts itself, for so many seconds at most.
+
+    As in Ansible's own modules there is no shell, but ``~`` and ``$NAME`` are expanded.
+    """
+
+    def run(command: Command, listen: bool = False) -> Tuple[int, str]:
+        words = [_expanded(word) for word in command]
+        # No pipe unless somebody listens: what a command leaves running in the background would keep it open.
+        output, none = subprocess.PIPE if listen else subprocess.DEVNULL, subprocess.DEVNULL
+        process = subprocess.Popen(words, stdin=none, stdout=output, stderr=none, start_new_session=True)
+        try:
+            printed = process.communicate(timeout=timeout)[0] or b""
+        except subprocess.TimeoutExpired:
+            _stop(process)
+            raise TookTooLong(timeout) from None
+        return process.returncode, printed.decode("utf-8", "replace")
+
+    return run
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a process and its group, politely first."""
+    os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_POLITE_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def manager() -> str:
@@ -59,14 +102,21 @@ def _lacking_service(name: str, run: Run) -> List[str]:
     program = manager()
     if not program:
         return ["it has no systemctl, rc-service or service: use multicart_deploy_commands"]
-    if program == "systemctl":
-        known = run([program, "show", "--property=LoadState", "--", name])[1].strip() == "LoadState=loaded"
-    elif program == "rc-service":
-        known = run([_which(program), "--exists", name])[0] == 0
-    else:
-        folders = ("/etc/init.d", "/etc/rc.d", "/usr/local/etc/rc.d")
-        known = any(os.path.exists(os.path.join(folder, name)) for folder in folders)
+    try:
+        known = _knows(program, name, run)
+    except TookTooLong:
+        return ["its {0} does not answer".format(program)]
     return [] if known else ["it has no service {0}".format(name)]
+
+
+def _knows(program: str, name: str, run: Run) -> bool:
+    if program == "systemctl":
+        asked = [program, "show", "--property=LoadState", "--", name]
+        return run(asked, listen=True)[1].strip() == "LoadState=loaded"
+    if program == "rc-service":
+        return run([_which(program), "--exists", name])[0] == 0
+    folders = ("/etc/init.d", "/etc/rc.d", "/usr/local/etc/rc.d")
+    return any(os.path.exists(os.path.join(folder, name)) for folder in folders)
 
 
 def restart(services: List[Service], commands: List[Command], run: Run) -> bool:
@@ -87,7 +137,7 @@ def restart(services: List[Service], commands: List[Command], run: Run) -> bool:
 
 
 def prove_health(commands: List[Command], retries: int, delay: float, run: Run) -> None:
-    """Run every command until it succeeds.
+    """Run every command until it succeeds; one that hangs is not tried again.
 
     :param retries: how often one that failed is tried again.
     :param delay: seconds between two tries.
@@ -98,23 +148,28 @@ def prove_health(commands: List[Command], retries: int, delay: float, run: Run) 
             try:
                 _run("unhealthy", "the health command {0} failed".format(command[0]), command, run)
                 break
-            except StepFailed:
-                if not left:
+            except StepFailed as failed:
+                if failed.hung or not left:
                     raise
                 time.sleep(delay)
 
 
 def _run(reason: str, failure: str, command: Command, run: Run) -> None:
     # What a command prints may hold a key, in a form that nobody can foresee: only its exit code is told.
-    why = None
+    why, hung = None, False
     try:
         code = run(command)[0]
         if code:
             why = "exit code {0}; run it on the host to see why".format(code)
     except OSError as error:
         why = os.strerror(error.errno or 0)
+    except TookTooLong as error:
+        why, hung = (
+            "stopped after {0:g} s; multicart_deploy_timeout says how long it may take".format(*error.args),
+            True,
+        )
     if why:
-        raise StepFailed(reason, "{0} ({1})".format(failure, why))
+        raise StepFailed(reason, "{0} ({1})".format(failure, why), hung)
 
 
 def _expanded(name: str) -> str:

@@ -21,6 +21,7 @@ STATE_DIR = "multicart_deploy_state_dir"
 SERVICES = "multicart_deploy_services"
 COMMANDS = "multicart_deploy_commands"
 HEALTH = "multicart_deploy_health"
+TIMEOUT = "multicart_deploy_timeout"
 HEALTH_RETRIES = "multicart_deploy_health_retries"
 HEALTH_DELAY = "multicart_deploy_health_delay"
 DEFAULT_ACCOUNT = "default"
@@ -91,6 +92,7 @@ class Steps:
     :ivar services: each ``name`` and ``state``.
     :ivar commands: each the words of a command line.
     :ivar health: likewise.
+    :ivar timeout: seconds that each of these may take.
     :ivar retries: how often a health command is tried again.
     :ivar delay: seconds between two tries.
     """
@@ -98,6 +100,7 @@ class Steps:
     services: list[dict[str, str]]
     commands: list[list[str]]
     health: list[list[str]]
+    timeout: float
     retries: int
     delay: float
 
@@ -117,20 +120,21 @@ def steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> St
             raise _invalid(f"{name}, entry {parsed.index(None) + 1}", f"must be {what}")
         return parsed
 
-    def number(name: str, kind: type[int] | type[float], default: int) -> Any:
+    def number(name: str, kind: type[int] | type[float], default: int, zero: bool = True) -> Any:
         raw = template(variables.get(name, default))
         try:
             value = kind(raw)
         except (TypeError, ValueError):
             value = -1
-        if not 0 <= value < 1_000_000:
-            raise _invalid(name, "must be a number, 0 or more")
+        if not 0 <= value < 1_000_000 or not (value or zero):
+            raise _invalid(name, "must be a number, 0 or more" if zero else "must be a number above 0")
         return value
 
     return Steps(
         services=each(SERVICES, _service, "a name, or name and state (restarted or reloaded)"),
         commands=each(COMMANDS, _words, "a command line"),
         health=each(HEALTH, _words, "a command line"),
+        timeout=number(TIMEOUT, float, 300, zero=False),
         retries=number(HEALTH_RETRIES, int, 10),
         delay=number(HEALTH_DELAY, float, 1),
     )

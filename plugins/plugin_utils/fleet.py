@@ -18,7 +18,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Outage, Pace
+from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Outage
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,6 @@ class Consumer:
     :ivar failure: why the host could not be looked at; None: it could.
     :ivar reached: whether there was a connection at all.
     :ivar lacking: what its services and commands need and it does not have.
-    :ivar pace: how long the look took.
     """
 
     name: str
@@ -91,7 +90,6 @@ class Consumer:
     failure: str | None = None
     reached: bool = True
     lacking: tuple[str, ...] = ()
-    pace: Pace | None = None
 
     @property
     def holds_key(self) -> bool:
@@ -133,7 +131,6 @@ def consumer_from(name: str, seen: Mapping[str, Any] | None) -> Consumer:
         name,
         tuple(_file_from(file) for file in seen["files"]),
         lacking=tuple(seen.get("lacking") or ()),
-        pace=Pace(**seen["pace"]) if seen.get("pace") else None,
     )
 
 

@@ -16,6 +16,7 @@ DEFAULT_HOSTS = "multicart_consumers"
 
 # What the roles register on every host.
 SEEN = "__multicart_deploy_seen"
+REHEARSED = "__multicart_rotate_rehearsed"
 OPENED = "__multicart_rotate_opened"
 WRITTEN = "__multicart_deploy_written"
 PLAN = "__multicart_rotate_plan"

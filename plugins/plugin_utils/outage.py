@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How long the outage will be, foretold from how long it took to look at every consumer."""
+"""How long the outage will be, foretold from how long it took to rehearse the write with every consumer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pace:
-    """How long one task took with one consumer, by the controller's monotonic clock, in seconds.
+    """How long the rehearsal took with one consumer, by the controller's monotonic clock, in seconds.
 
     :ivar began: when the worker turned to it.
-    :ivar connected: when the connection was open.
     :ivar ended: when the answer was there.
-    :ivar cpu: what the controller computed for it between the last two.
+    :ivar cpu: what the controller computed for it meanwhile.
     """
 
     began: float
-    connected: float
     ended: float
     cpu: float
 
@@ -51,10 +49,10 @@ class Outage:
 
 
 def foretell(paces: Sequence[Pace], forks: int, cores: int) -> Outage:
-    """Return what to expect of a task that does about as much as the look did, over open connections.
+    """Return what to expect of a write, with as many forks as the rehearsal had.
 
     It is bound by whichever is slowest: the hosts, each fork serving one after another; the controller's cores; or
-    what else the looks took all together, such as the controller's one thread that hands out tasks.
+    what the rehearsal took all together, because of the controller's one thread that hands out tasks.
 
     :param forks: how many hosts Ansible serves at a time.
     :param cores: how many processes the controller runs at a time.
@@ -62,9 +60,8 @@ def foretell(paces: Sequence[Pace], forks: int, cores: int) -> Outage:
     if not paces:
         return Outage(0, forks, 0.0)
     lanes = max(1, min(forks, len(paces)))
-    work = [pace.ended - pace.connected for pace in paces]
-    connecting = sum(pace.connected - pace.began for pace in paces) / lanes
-    overall = max(pace.ended for pace in paces) - min(pace.began for pace in paces) - connecting
+    work = [pace.ended - pace.began for pace in paces]
+    overall = max(pace.ended for pace in paces) - min(pace.began for pace in paces)
     computing = sum(pace.cpu for pace in paces) / max(1, cores)
     seconds = max(sum(work) / lanes, computing, overall)
     floor = max(computing, *work)

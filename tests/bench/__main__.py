@@ -104,6 +104,7 @@ def _summary(outages: list[Outage]) -> dict[str, Any]:
         "last": median(lambda outage: outage.last),
         "median": median(lambda outage: outage.median),
         "all_last": [outage.last for outage in outages],
+        "foretold": shown.foretold,
         "requests": sorted({outage.requests for outage in outages}),
         "cpu": median(lambda outage: outage.ran.cpu),
         "peak": median(lambda outage: outage.ran.peak),

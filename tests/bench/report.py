@@ -24,7 +24,13 @@ def claims(found: dict[str, Any]) -> list[dict[str, Any]]:
         said.append((f"{hosts} hosts: {times:.1f} times shorter than by hand (at least 5)", times >= 5))
     if OURS in last and "floor" in fleet:
         ratio = last[OURS] / fleet["floor"]["last"]
-        said.append((f"{hosts} hosts: {ratio:.2f} times the floor (at most 1.3)", ratio <= 1.3))
+        said.append((f"{hosts} hosts: {ratio:.2f} times the floor (at most 1)", ratio <= 1))
+    if OURS in last:
+        foretold = fleet["ways"][OURS]["foretold"]
+        text = (
+            f"{hosts} hosts: {foretold:.1f} s were foretold, and {last[OURS]:.1f} s it was (at most twice either way)"
+        )
+        said.append((text, 0.5 <= last[OURS] / foretold <= 2))
     if MITOGEN in last and "floor" in fleet:
         ratio = fleet["floor"]["last"] / last[MITOGEN]
         said.append((f"{hosts} hosts: with Mitogen {ratio:.1f} times below the floor (at least 2)", ratio >= 2))

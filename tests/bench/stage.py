@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -65,6 +66,12 @@ class Outage:
     @property
     def last(self) -> float:
         return max(self.written.values())
+
+    @property
+    def foretold(self) -> float | None:
+        """How long the run said beforehand that it would be; None: it said nothing."""
+        said = re.search(r"expected to hold the new key ([0-9.]+) s", self.ran.output)
+        return float(said[1]) if said else None
 
     @property
     def median(self) -> float:

@@ -90,6 +90,24 @@ def test_hosts_that_fail_in_the_outage_are_named_and_finished_by_deploy(fleet: F
     assert not any(host.record["open"] for host in fleet.hosts.values())
 
 
+def test_what_hangs_on_one_host_is_stopped_and_holds_up_nobody(fleet: Fleet) -> None:
+    fleet.add("fine", multicart_deploy_commands=[note("restarted")])
+    hanging = fleet.add("hanging", multicart_deploy_commands=["sleep 600"], multicart_deploy_timeout=1)
+    deaf = "sh -c 'trap : TERM; while :; do sleep 1; done'"
+    silent = fleet.add("silent", multicart_deploy_health=[deaf], multicart_deploy_timeout=1)
+    run = fleet.rotate()
+    assert (run.green, run.reason) == (False, "not_current"), run
+    assert all(f"{name} is stale: the" in run.message for name in ("hanging", "silent"))
+    assert run.message.count("stopped after 1 s") == 2
+    assert (fleet.rotations, fleet.stale) == (1, [])
+    assert (fleet.hosts["fine"].log, fleet.hosts["fine"].record["open"]) == (["restarted"], False)
+    for host in (hanging, silent):
+        host.variables.update(multicart_deploy_commands=[note("restarted")], multicart_deploy_health=[])
+    deploy = fleet.deploy()
+    assert deploy.green, deploy
+    assert (hanging.log, silent.log, fleet.rotations) == (["restarted"], ["restarted"], 1)
+
+
 def test_the_last_play_judges_though_no_host_can_be_reached_any_more(fleet: Fleet) -> None:
     cut_off = fleet.folder / "cut-off"
     fleet.add_unreachable("gone", once=cut_off)

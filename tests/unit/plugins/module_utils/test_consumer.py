@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class Attributes:
         self.prepared: list[str] = []
 
     def prepare(self, path: str) -> None:
-        self.prepared.append(path)
+        self.prepared.append(os.path.realpath(path))
 
     def finish(self) -> bool:
         return self.differ
@@ -60,7 +61,7 @@ class Host:
     def write(self, key: ApiKey, since: str = SINCE, attributes: Attributes | None = None) -> KeyFile:
         file = self.look(key)
         given: Any = attributes or Attributes()
-        file.write(key, since, lambda _content: given)
+        file.write(key, since, lambda *_: given)
         return file
 
     def close(self, live: ApiKey | None = None) -> KeyFile:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +20,7 @@ PROXY = [{"name": "proxy", "state": "reloaded"}]
 Programs = Callable[..., list[str]]
 
 
-def run(command: list[str]) -> tuple[int, str]:
-    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    return ended.returncode, ended.stdout
+run = steps.runner(30)
 
 
 @pytest.fixture
@@ -158,6 +156,41 @@ def test_a_consumer_that_stays_ill_is_unhealthy(programs: Programs) -> None:
         steps.prove_health([["check"], ["other"]], retries=1, delay=0, run=run)
     assert failed.value.reason == "unhealthy"
     assert programs() == ["check"] * 2
+
+
+def never_ends(command: list[str], listen: bool = False) -> tuple[int, str]:
+    run(command, listen)
+    raise steps.TookTooLong(2.5)
+
+
+def test_what_hangs_is_told_as_such_and_not_tried_again(programs: Programs) -> None:
+    programs(check="")
+    with pytest.raises(
+        steps.StepFailed, match=r"check failed \(stopped after 2.5 s; multicart_deploy_timeout"
+    ) as failed:
+        steps.prove_health([["check"]], retries=9, delay=0, run=never_ends)
+    assert failed.value.reason == "unhealthy"
+    assert programs() == ["check"]
+
+
+def test_a_manager_that_hangs_is_found_out_before_the_rotation(programs: Programs) -> None:
+    programs(systemd=True, systemctl="")
+    assert steps.lacking(APP, [], never_ends) == ["its systemctl does not answer"]
+
+
+def test_a_command_that_does_not_end_is_stopped_with_all_that_it_started(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    deaf = f"trap : TERM; (trap : TERM; while :; do echo x >> {marks}; sleep 0.1; done) & while :; do sleep 0.1; done"
+    with pytest.raises(steps.TookTooLong):
+        steps.runner(0.5)(["sh", "-c", deaf])
+    written = marks.stat().st_size
+    time.sleep(0.5)
+    assert marks.stat().st_size == written
+
+
+@pytest.mark.parametrize("command", ["sleep 30 & exit 3", "head -c 1000000 /dev/zero; exit 3"])
+def test_what_a_command_leaves_running_or_prints_does_not_hold_it_up(command: str) -> None:
+    assert steps.runner(10)(["sh", "-c", command]) == (3, "")
 
 
 def test_the_real_manager_of_this_machine_is_one_of_those_known() -> None:

@@ -239,6 +239,8 @@ def test_true_and_false_are_no_modes(mode: Any) -> None:
         ("multicart_deploy_commands", ["true", " "]),
         ("multicart_deploy_commands", ["sh -c 'true"]),
         ("multicart_deploy_health", [["curl", "url"]]),
+        ("multicart_deploy_timeout", 0),
+        ("multicart_deploy_timeout", "nan"),
         ("multicart_deploy_health_retries", "often"),
         ("multicart_deploy_health_retries", -1),
         ("multicart_deploy_health_delay", None),
@@ -256,11 +258,12 @@ def test_steps_are_brought_into_one_form() -> None:
         "multicart_deploy_services": ["myapp", {"name": "proxy", "state": "reloaded"}],
         "multicart_deploy_commands": ["sh -c 'echo \"a b\"'"],
         "multicart_deploy_health": ["curl url"],
+        "multicart_deploy_timeout": "2.5",
         "multicart_deploy_health_retries": "3",
         "multicart_deploy_health_delay": 0.5,
     }
     services = [{"name": "myapp", "state": "restarted"}, {"name": "proxy", "state": "reloaded"}]
     assert steps_of(given, lambda raw: raw) == Steps(
-        services, [["sh", "-c", 'echo "a b"']], [["curl", "url"]], retries=3, delay=0.5
+        services, [["sh", "-c", 'echo "a b"']], [["curl", "url"]], timeout=2.5, retries=3, delay=0.5
     )
-    assert steps_of({}, lambda raw: raw) == Steps([], [], [], retries=10, delay=1.0)
+    assert steps_of({}, lambda raw: raw) == Steps([], [], [], timeout=300, retries=10, delay=1.0)

@@ -26,7 +26,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import (
     standing,
     stuck_at,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Outage, Pace
+from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Outage
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,8 +139,7 @@ def test_what_a_look_registered_is_read_as_it_is() -> None:
     }
     file = {"path": "/a", "variable": "KEY", "holds": [LIVE], "unknown": False, "why_not": None, "record": record}
     bare = {"path": "/b", "holds": [], "unknown": True, "why_not": "read-only", "record": None}
-    pace = {"began": 1.0, "connected": 1.5, "ended": 2.5, "cpu": 0.1}
-    seen = {"files": [file, bare], "lacking": ["it has no service app"], "pace": pace}
+    seen = {"files": [file, bare], "lacking": ["it has no service app"]}
     assert consumer_from("web", seen) == Consumer(
         "web",
         (
@@ -148,7 +147,6 @@ def test_what_a_look_registered_is_read_as_it_is() -> None:
             File("/b", unknown=True, why_not="read-only"),
         ),
         lacking=("it has no service app",),
-        pace=Pace(**pace),
     )
 
 

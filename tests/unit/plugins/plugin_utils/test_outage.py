@@ -10,41 +10,36 @@ import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Outage, Pace, foretell
 
 
-def looks(count: int, lanes: int, work: float, cpu: float = 0.0, connecting: float = 0.0) -> list[Pace]:
-    """What looks take that begin as soon as one of the lanes is free."""
-    each = connecting + work
-    begun = [each * (number // lanes) for number in range(count)]
-    return [Pace(began, began + connecting, began + each, cpu) for began in begun]
+def paces(count: int, lanes: int, work: float, cpu: float = 0.0) -> list[Pace]:
+    """What rehearsals take that begin as soon as one of the lanes is free."""
+    begun = [work * (number // lanes) for number in range(count)]
+    return [Pace(began, began + work, cpu) for began in begun]
 
 
 @pytest.mark.parametrize(
     ("count", "forks", "seconds"), [(4, 1, 8.0), (4, 2, 4.0), (4, 50, 2.0), (1, 5, 2.0), (4, 4, 2.0), (0, 5, 0.0)]
 )
 def test_slow_hosts_take_turns_at_the_forks(count: int, forks: int, seconds: float) -> None:
-    assert foretell(looks(count, forks, 2.0), forks, cores=8).seconds == pytest.approx(seconds)
-
-
-def test_what_it_takes_to_connect_does_not_count_as_that_is_done_before_the_window() -> None:
-    assert foretell(looks(8, 4, 1.0, connecting=3.0), 4, cores=8).seconds == pytest.approx(2.0)
+    assert foretell(paces(count, forks, 2.0), forks, cores=8).seconds == pytest.approx(seconds)
 
 
 def test_a_controller_that_computes_all_the_time_is_the_bound() -> None:
-    assert foretell(looks(10, 10, 1.0, cpu=0.5), 10, cores=2).seconds == pytest.approx(2.5)
+    assert foretell(paces(10, 10, 1.0, cpu=0.5), 10, cores=2).seconds == pytest.approx(2.5)
 
 
 def test_a_controller_that_is_slow_to_hand_out_tasks_is_the_bound() -> None:
-    one_after_another = [Pace(number * 0.5, number * 0.5, number * 0.5 + 0.1, 0.0) for number in range(10)]
+    one_after_another = [Pace(number * 0.5, number * 0.5 + 0.1, 0.0) for number in range(10)]
     assert foretell(one_after_another, 20, cores=2).seconds == pytest.approx(4.6)
 
 
 def test_more_forks_are_advised_where_the_hosts_wait_for_one() -> None:
-    assert foretell(looks(60, 5, 1.0, cpu=0.01), 5, cores=2).forks_worth == 60
-    assert foretell(looks(60, 5, 1.0, cpu=0.1), 5, cores=2).forks_worth == 20
+    assert foretell(paces(60, 5, 1.0, cpu=0.01), 5, cores=2).forks_worth == 60
+    assert foretell(paces(60, 5, 1.0, cpu=0.1), 5, cores=2).forks_worth == 20
 
 
 @pytest.mark.parametrize(("count", "forks", "cpu"), [(5, 5, 0.0), (4, 20, 0.0), (60, 20, 0.1), (60, 18, 0.1)])
 def test_more_forks_are_not_advised_where_they_would_hardly_help(count: int, forks: int, cpu: float) -> None:
-    assert foretell(looks(count, forks, 1.0, cpu=cpu), forks, cores=2).forks_worth is None
+    assert foretell(paces(count, forks, 1.0, cpu=cpu), forks, cores=2).forks_worth is None
 
 
 def test_it_is_said_in_one_sentence() -> None:

@@ -1,0 +1,105 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The program of the short way, run as a host runs it, by every Python that a host may have."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.multicart.keys.plugins import module_utils
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils import express
+
+OLD, NEW = ApiKey("acme.OLDcanary"), ApiKey("acme.NEWcanary")
+FOLDER = Path(module_utils.__path__[0])
+
+
+def options(folder: Path, **more: Any) -> dict[str, Any]:
+    """Return the options of a write of the new key, as the action gives them."""
+    file = {"path": f"{folder}/env", "variable": "KEY", "unsafe_writes": False}
+    known = {"value": NEW.reveal(), "fingerprint": NEW.fingerprint, "since": "2026-01-01T00:00:00.000Z"}
+    return {"phase": "write", "files": [file], **known, **more}
+
+
+def run(python: str, given: dict[str, Any], **env: str) -> dict[str, Any]:
+    done = subprocess.run([python], input=express.program(given), capture_output=True, env=env, check=True)
+    assert not done.stderr
+    assert b"canary" not in done.stdout
+    (line,) = done.stdout.splitlines()
+    result: dict[str, Any] = json.loads(line)
+    return result
+
+
+def python_of(version: str) -> str:
+    installed = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    python = str(installed[-1]) if installed else shutil.which(f"python{version}")
+    if python is None:
+        pytest.skip(f"Python {version} is not installed")
+    return python
+
+
+@pytest.mark.parametrize("version", ["3.6", "3.9", "3.12", "3.13"])
+def test_the_write_is_done_on_every_python(version: str, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text(f"A=1\nexport KEY='{OLD.reveal()}' # ours\n")
+    commands = [["sh", "-c", f"echo restarted $KEY $MULTICART_PASSWORD >> {tmp_path}/log"]]
+    given = options(tmp_path, commands=commands, environment=["KEY"])
+    result = run(python_of(version), given, KEY="of before", MULTICART_PASSWORD="secret")
+    assert (tmp_path / "env").read_text() == f"A=1\nexport KEY='{NEW.reveal()}' # ours\n"
+    assert (tmp_path / "log").read_text() == "restarted\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".env.KEY.multicart.json", "env", "log"]
+    (file,) = result["files"]
+    assert (result["changed"], result["restart_due"], file["holds"]) == (True, True, [NEW.fingerprint])
+    assert set(result["ago"]) == {"written", "restarted"}
+    again = run(python_of(version), given)
+    assert (again["changed"], again["restart_due"]) == (True, True), "the record says that the restart is due"
+
+
+def test_what_is_wrong_is_told_as_the_module_does(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("KEY=$(cat /key)\n")
+    result = run(sys.executable, options(tmp_path))
+    assert (result["failed"], result["reason"]) == (True, "ambiguous")
+    assert (tmp_path / "env").read_text() == "KEY=$(cat /key)\n"
+
+
+def test_paths_are_those_that_the_module_would_use(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text(f"KEY={OLD.reveal()}\n")
+    (tmp_path / "state").mkdir()
+    given = options(tmp_path, state_dir="~/state")
+    given["files"][0]["path"] = "$HOME/env"
+    result = run(sys.executable, given, HOME=str(tmp_path))
+    assert result["files"][0]["path"] == f"{tmp_path}/env"
+    assert len(list((tmp_path / "state").iterdir())) == 1
+
+
+def test_nothing_that_it_needs_is_left_out_or_comes_too_late() -> None:
+    parts = list(express._PARTS)
+    for number, part in enumerate(parts):
+        text = (FOLDER / f"{part}.py").read_text(encoding="utf-8")
+        assert "\nimport ansible" not in text
+        assert "\nfrom ansible." not in text
+        needed = re.findall(r"^from ansible_collections\.\S+\.module_utils\.(\w+) import", text, re.M)
+        whole = re.findall(r"^from ansible_collections\.\S+\.module_utils import (.+)$", text, re.M)
+        needed += [name.strip() for names in whole for name in names.split(",")]
+        assert set(needed) <= set(parts[:number]), part
+
+
+@pytest.mark.parametrize(
+    ("variables", "python"),
+    [
+        ({"ansible_python_interpreter": "/opt/python"}, "/opt/python"),
+        ({"ansible_python_interpreter": "auto_silent", "ansible_facts": {}}, None),
+        ({"ansible_facts": {"discovered_interpreter_python": "/usr/bin/python3"}}, "/usr/bin/python3"),
+        ({}, None),
+    ],
+)
+def test_the_python_is_the_one_that_ansible_uses(variables: dict[str, Any], python: str | None) -> None:
+    assert express.interpreter(variables, lambda raw: raw) == python
