@@ -34,7 +34,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test unit integration faults leaks bench full lint lint-basic yamllint reuse sanity smoke matrix molecule \
+.PHONY: help demo sandbox test unit integration faults leaks fuzz bench full lint lint-basic yamllint reuse sanity smoke matrix molecule \
   docs build release clean
 
 help: ## list the targets
@@ -60,6 +60,9 @@ faults: $(VENV)/.test ## rotations under faults: over real HTTP, raced, and kill
 
 leaks: $(VENV)/.test ## search for secrets wherever one could come out, on the oldest, a middle and the newest ansible-core
 	$(BIN)/python -m tests.leaks --jobs $(JOBS) $(ARGS)
+
+fuzz: $(VENV)/.test | $(LINK) ## hostile environment files against the programs that read them: make fuzz ARGS='--cases 1000'
+	PYTHONPATH=$(COLLECTIONS) $(BIN)/python -m tests.readers.fuzz $(ARGS)
 
 bench: $(VENV)/.bench | $(LINK) ## measure the outage beside other ways, over a real sshd; leave the machine idle meanwhile
 	@$(BIN)/python -m tests.bench --output .cache/bench $(ARGS)

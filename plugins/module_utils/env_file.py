@@ -132,6 +132,10 @@ def _active(views, data, name):
     """Return the assignments that the readers see, provided that they mean the same lines."""
     require_name(name)
     form = _own_form(name)
+    used = re.compile(r"\$\{?%s(?![A-Za-z0-9_])" % re.escape(name))
+    for item in views["a shell"].readings:
+        if item.name is None and used.search(item.raw):
+            raise Ambiguous(item.line, "a shell would compose a command from the variable; quote what is a value")
     lines = data.decode("latin-1").split("\n")
     starts = [0]
     for line in lines:
@@ -410,6 +414,7 @@ def _read_as_node(text, older):
 
 
 _SHELL_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^\]]*\])?\+?=")
+_SHELL_REDIRECTION = re.compile(r"[<>]+[&|]?")
 _SHELL_PLAIN = re.compile(r"""[^ \t\n'"`\\$;&|()<>]+""")
 _SHELL_LEADING = ("then", "do", "else", "elif", "if", "while", "until", "{", "!", "time", "command", "builtin")
 _SHELL_DECLARING = ("export", "declare", "typeset", "readonly", "local")
@@ -435,8 +440,9 @@ def _read_as_shell(text):
             elif text.startswith("<<", at) and not text.startswith("<<<", at):
                 raise Ambiguous(readings.line(at), "a here-document makes this a script, not an environment file")
             elif text[at] in "<>":
-                words.append((at, at + 1))
-                at += 1
+                end = _SHELL_REDIRECTION.match(text, at).end()
+                words.append((at, end))
+                at = end
             else:
                 end = _end_of_word(text, at)
                 words.append((at, end))
@@ -449,6 +455,7 @@ def _read_as_shell(text):
 
 def _add_command(readings, text, words):
     """Note the variables that a command assigns, and the rest of it as something that must stay."""
+    words = _without_redirections(text, words)
     spelled = [text[start:end].replace("\\\n", "") for start, end in words]
     while spelled and spelled[0] in _SHELL_LEADING:
         words, spelled = words[1:], spelled[1:]
@@ -459,6 +466,11 @@ def _add_command(readings, text, words):
     if rest and not declares:  # assignments before a command last only as long as it does
         readings.add(None, words[0][0], words[-1][1])
         return
+    if command in _SHELL_DECLARING:
+        for index in rest[1:]:
+            if re.search(r"[$`]", spelled[index].partition("=")[0]):
+                line = readings.line(words[index][0])
+                raise Ambiguous(line, "only a shell could tell what is assigned here; write it as NAME=VALUE")
     if rest and not (len(rest) == 1 and spelled[rest[0]] == "export" and len(words) > 1):
         readings.add(None, words[rest[0]][0], words[rest[-1]][1])
     for (start, end), word, name in zip(words, spelled, names):
@@ -467,6 +479,21 @@ def _add_command(readings, text, words):
             readings.add(name.group(1), start + name.end(), end, "'\"")
         elif quoted:
             readings.add(quoted.group(1), start, end)
+
+
+def _without_redirections(text, words):
+    """Return the words of a command that are no redirections: without any other, its assignments last."""
+    kept, at = [], 0
+    while at < len(words):
+        start, end = words[at]
+        if text[start] in "<>":
+            at += 2  # and what it leads to
+            continue
+        of_descriptor = at + 1 < len(words) and words[at + 1][0] == end and text[end] in "<>"
+        if not (of_descriptor and text[start:end].isdigit()):
+            kept.append(words[at])
+        at += 1
+    return kept
 
 
 def _unquoted(word):

@@ -77,6 +77,13 @@ REFUSED = {
     "exported by a command in a variable": (b"KEY=p.old\n${EXPORT} KEY=p.old\n", 2),
     "exported by a built-in command": (b"KEY=p.old\ncommand export KEY=p.old\n", 2),
     "another variable in its place": (b"export KEY= 'A=1'\n", 1),
+    "behind a redirection": (b'KEY=p.old\n<t\tKEY="p.old" \n', 2),
+    "behind another and a redirection": (b"KEY=p.old\nA=>t KEY=p.old\n", 2),
+    "behind one of a descriptor": (b"KEY=p.old\n2>>t KEY=p.old\n", 2),
+    "behind one that may overwrite": (b"KEY=p.old\n>|t KEY=p.old\n", 2),
+    "exported by a composed name": (b"KEY=p.old\nexport ${K}KEY=p.old\n", 2),
+    "exported by a program": (b"KEY=p.old\nexport $(cat more)\n", 2),
+    "in the name of a command": (b"KEY=p.old\ne${KEY}xport A=1\n", 2),
 }
 
 # Pieces that mean something to at least one reader; text of random characters would hardly ever do.

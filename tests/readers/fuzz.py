@@ -5,13 +5,15 @@
 """Any number of hostile environment files, written as the module writes them, held against the real readers.
 
 A promise that was broken is told with the smallest file that breaks it:
-``python -m tests.readers.fuzz --cases 100000`` (see ``--help``) is the long run; the tests make short ones.
+``make fuzz ARGS='--cases 100000'`` is the long run; the tests make short ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -274,13 +276,14 @@ def broken(read: ReadMany, waiting: Sequence[Change]) -> list[tuple[str, bytes, 
     return result
 
 
-def main() -> None:
-    """Make a long run and report it."""
-    parser = argparse.ArgumentParser(prog="python -m tests.readers.fuzz", description=__doc__)
+def main() -> int:
+    """Make a long run and report it; 1 if a promise was broken."""
+    parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--readers", nargs="+", choices=MANY, default=[name for name in MANY if name != "docker"])
     arguments = parser.parse_args()
+    logging.getLogger("dotenv").setLevel(logging.CRITICAL)  # it tells of every line that it cannot read
     spent: Counter[str] = Counter()
     for number in range(arguments.seed, arguments.seed + -(-arguments.cases // _ROUND)):
         files = draw(min(_ROUND, arguments.cases), number)
@@ -290,9 +293,11 @@ def main() -> None:
             start = time.monotonic()
             for what, before, after in broken(MANY[name], waiting):
                 print(f"{name}: {what}: {before!r} became {after!r}", flush=True)
+                spent["broken promises"] += 1
             spent[f"seconds of {name}"] += round(time.monotonic() - start)
         print(f"seed {number}: {dict(spent)}", flush=True)
+    return 1 if spent["broken promises"] else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

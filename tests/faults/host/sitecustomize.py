@@ -43,7 +43,8 @@ def _wait() -> None:
 
 
 def _is_ours(path: str) -> bool:
-    return path.startswith(_FOLDER + os.sep)
+    # Its directory may be named by a descriptor.
+    return os.path.join(os.path.realpath(os.path.dirname(path)), "").startswith(os.path.join(_FOLDER, ""))
 
 
 def _watch_paths(name: str) -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Hostile environment files by the hundred against the real readers; ``python -m tests.readers.fuzz`` for more."""
+"""Hostile environment files by the hundred against the real readers; ``make fuzz`` for more."""
 
 from __future__ import annotations
 
