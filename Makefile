@@ -85,7 +85,9 @@ reuse: $(VENV)/.tools
 
 lint: lint-basic yamllint reuse build ## every linter, and the import into Galaxy
 	$(WITH_BIN) antsibull-changelog lint
-	cd $(LINK) && $(WITH_BIN) antsibull-docs lint-collection-docs --plugin-docs .
+	cd $(LINK) && $(WITH_BIN) antsibull-docs lint-collection-docs --plugin-docs --check-extra-docs-refs \
+	  --validate-collection-refs all --disallow-unknown-collection-refs .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(WITH_BIN) ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS):$(CURDIR)/.cache/awx" ansible-lint --offline -q
 	$(NOX) galaxy
 

@@ -63,7 +63,10 @@ def runner(timeout: float) -> Run:
         words = [_expanded(word) for word in command]
         # No pipe unless somebody listens: what a command leaves running in the background would keep it open.
         output, none = subprocess.PIPE if listen else subprocess.DEVNULL, subprocess.DEVNULL
-        process = subprocess.Popen(words, stdin=none, stdout=output, stderr=none, start_new_session=True)
+        # In the short way there is no AnsibleModule, whose run_command also knows no timeout.
+        process = subprocess.Popen(  # pylint: disable=ansible-bad-function
+            words, stdin=none, stdout=output, stderr=none, start_new_session=True
+        )
         try:
             printed = process.communicate(timeout=timeout)[0] or b""
         except subprocess.TimeoutExpired:

@@ -56,9 +56,11 @@ Answer = TypeVar("Answer")
 class TokenStore(Protocol):
     """Keeps the token of this run's login, so that one run logs in once."""
 
-    def token(self) -> str | None: ...
+    def token(self) -> str | None:
+        """Return the token; None: this run has not logged in."""
 
-    def keep_token(self, token: str) -> None: ...
+    def keep_token(self, token: str) -> None:
+        """Keep the token; it must last before this returns."""
 
 
 class _Rejected(MulticartError):

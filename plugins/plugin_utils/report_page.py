@@ -106,7 +106,7 @@ class Picture:
     @property
     def kinds(self) -> set[str]:
         """What there is to explain."""
-        return {bar.kind for band in self.bands for row in band.rows for bar in row.bars}
+        return {each.kind for band in self.bands for row in band.rows for each in row.bars}
 
     @property
     def named(self) -> bool:
@@ -190,7 +190,7 @@ def _bar(kind: str, since: float, until: float, scale: _Scale) -> Bar:
 
 def _counts(rows: Sequence[Row]) -> Iterator[tuple[int, int]]:
     """Number some of the rows."""
-    step = next(step for step in (20, 50, 100, 500, 5000, len(rows)) if len(rows) <= 12 * step)
+    step = next((step for step in (20, 50, 100, 500, 5000) if len(rows) <= 12 * step), len(rows))
     yield from ((number, row.top) for number, row in enumerate(rows, 1) if number == 1 or number % step == 0)
 
 

@@ -154,7 +154,7 @@ class Awx:
 
     def _value(self, path: str, one: Object, name: str) -> str:
         """Return a field, or ``link__field`` of what it points to, as a query has it."""
-        field, _, beyond = name.partition("__")
+        field, _separator, beyond = name.partition("__")
         if field not in one and field != "organization":
             raise Refused(f"{name}: no such field to look for")
         if beyond:

@@ -61,7 +61,7 @@ def claims(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _growth(found: dict[str, Any]) -> tuple[float, float]:
     """Return how much more hosts the largest fleet has than the smallest, and how much longer its window is."""
-    (few, small), *_, (many, large) = found["hosts"].items()
+    (few, small), *_between, (many, large) = found["hosts"].items()
     return many / few, large["ways"][OURS]["last"] / small["ways"][OURS]["last"]
 
 

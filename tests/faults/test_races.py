@@ -209,8 +209,8 @@ def test_a_key_that_is_replaced_before_it_was_proven_is_never_vouched_for(racing
     """In waves: one reads when the one before has rotated, and that one proves its key when this one has rotated."""
     size = RACERS // WAVES
     connections = [racing.connect(racer) for racer in range(RACERS)]
-    may_read, rotated = [flag() for _ in range(WAVES + 1)], [flag() for _ in range(WAVES)]
-    have_read, have_sent = ([gate(size) for _ in range(WAVES)] for _ in range(2))
+    may_read, rotated = [flag() for _wave in range(WAVES + 1)], [flag() for _wave in range(WAVES)]
+    have_read, have_sent = ([gate(size) for _wave in range(WAVES)] for _which in range(2))
     may_read[0].set()
 
     def work(racer: int) -> Result:

@@ -132,7 +132,10 @@ def key_for_fingerprint(fleet: Watched) -> None:
 
 
 def key_for_setting(name: str) -> Prepare:
-    return lambda fleet: add(fleet, **{name: fleet.live})
+    def prepare(fleet: Watched) -> None:
+        add(fleet, **{name: fleet.live})
+
+    return prepare
 
 
 def key_in_files(fleet: Watched) -> None:

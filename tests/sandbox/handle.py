@@ -143,7 +143,7 @@ class Sandbox:
                 start_new_session=True,
             )
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), self._process.stdin as accounts:
+        with contextlib.suppress(BrokenPipeError), contextlib.closing(self._process.stdin) as accounts:
             json.dump(list(self._accounts), accounts)
         ready = self._wait_for_line(self._process)
         self.url = ready["url"]

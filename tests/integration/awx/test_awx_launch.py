@@ -40,7 +40,7 @@ class Listener:
     def _listen(self) -> None:
         while True:
             try:
-                connection, _ = self._server.accept()
+                connection, _peer = self._server.accept()
             except OSError:
                 return
             with connection:

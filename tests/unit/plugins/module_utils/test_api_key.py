@@ -4,8 +4,6 @@
 
 """What may be shown of a key: the prefix, a mask and a fingerprint, whatever the key looks like."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import pickle

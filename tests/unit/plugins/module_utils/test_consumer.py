@@ -4,8 +4,6 @@
 
 """One file of a consumer and its record on a real file system: look, open, write, close, and being killed between."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable

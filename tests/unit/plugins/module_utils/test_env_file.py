@@ -4,8 +4,6 @@
 
 """What is changed in an environment file, what is kept, and what is refused."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import pytest

@@ -4,8 +4,6 @@
 
 """How files are replaced on a host, and why not."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

@@ -4,8 +4,6 @@
 
 """What runs on managed hosts gives the same bytes, and the same refusals, on every Python that may run it there."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
@@ -77,7 +75,7 @@ def check(version: str, count: int) -> None:
     python = str(installed[-1]) if installed else shutil.which(f"python{version}")
     if python is None:
         pytest.skip(f"Python {version} is not installed")
-    files = [before for before, _ in (*CHANGED.values(), *REFUSED.values())]
+    files = [before for before, _rest in (*CHANGED.values(), *REFUSED.values())]
     files += [b"173axcs.xYz", b"a.b\n", *fuzz.draw(count, 1)]
     expected = results(sys.executable, files)
     assert len(expected) == len(files)

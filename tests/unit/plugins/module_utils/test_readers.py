@@ -4,8 +4,6 @@
 
 """Holds the models of the readers, and what is promised with their help, against the real programs."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import cache

@@ -4,8 +4,6 @@
 
 """Hostile environment files by the hundred against the real readers; ``make fuzz`` for more."""
 
-from __future__ import annotations
-
 import os
 import random
 from functools import cache
@@ -17,7 +15,7 @@ from ansible_collections.multicart.keys.tests.readers.cases import CHANGED, NAME
 from ansible_collections.multicart.keys.tests.readers.many import MANY
 from ansible_collections.multicart.keys.tests.readers.real_readers import READERS, NotHere
 
-KNOWN = [before for before, _ in (*CHANGED.values(), *REFUSED.values())]
+KNOWN = [before for before, _rest in (*CHANGED.values(), *REFUSED.values())]
 # Every run looks at the same files, so that nobody's change fails for another's; `make full` looks at ever new ones.
 SEED = int(os.environ.get("MULTICART_FUZZ_SEED", random.randrange(10**6) if os.environ.get("MULTICART_FULL") else 1))
 

@@ -4,8 +4,6 @@
 
 """The record beside a file: where it is, what is believed of it, and what it says at each step."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -4,8 +4,6 @@
 
 """Services and commands, against service managers that only note how they were called."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import time

@@ -7,8 +7,6 @@
 Whatever the place: a clear reason or the correct file, never half a file, never a file elsewhere, nothing left behind.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -4,8 +4,6 @@
 
 """The file modules as Ansible runs them: the real module files, each in a process of its own."""
 
-from __future__ import annotations
-
 import json
 import os
 import stat

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from html.parser import HTMLParser
 
 import pytest
@@ -90,7 +91,7 @@ def test_what_is_left_to_do_is_on_the_page() -> None:
     st.sampled_from([2, 1000]),
 )
 def test_every_row_is_in_the_picture_once_within_it_and_in_order(writes: list[tuple[float, str]], named: int) -> None:
-    fates = {"well": host, "sick": lambda at: host(at, **SICK), "gone": lambda at: host(**UNREACHABLE)}
+    fates = {"well": host, "sick": partial(host, **SICK), "gone": lambda at: host(**UNREACHABLE)}
     report = told_of({f"web{number}": fates[how](at) for number, (at, how) in enumerate(writes)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report_page, "NAMED", named)
@@ -102,9 +103,9 @@ def test_every_row_is_in_the_picture_once_within_it_and_in_order(writes: list[tu
         assert tops == sorted(set(tops)) and tops[0] == 0
         assert all(0 <= top < band.height for _number, top in band.counts)
         for row in band.rows:
-            ends = [round(bar.x + bar.width, 2) for bar in row.bars]
+            ends = [round(each.x + each.width, 2) for each in row.bars]
             assert ends == sorted(ends) and all(0 <= end <= 100.01 for end in ends)
-            assert [bar.kind for bar in row.bars][-1] == ("up" if row.line.done else "open")
+            assert [each.kind for each in row.bars][-1] == ("up" if row.line.done else "open")
     assert 2 <= len(picture.ticks) <= 8
 
 
