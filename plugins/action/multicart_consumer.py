@@ -30,7 +30,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.edge import IS_CORE
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
 from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import CLOSED, stuck_at
 from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import REHEARSED, ROTATION, SEEN
-from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, rotated_at
+from ansible_collections.multicart.keys.plugins.plugin_utils.operations import Live, live
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import CONNECTION, Connection
 from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import prefer_pipelining
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, iso_time, utc_now
@@ -60,11 +60,11 @@ class ActionModule(ActionBase):
             return {**result, **failure(unexpected(error))}
 
     def _confirm(self, connection: Connection) -> dict[str, Any]:
-        live = live_key(connection, this_run(), newer_than=float(self._task.args["clock"]))
-        current = live.fingerprint == self._task.args["fingerprint"]
+        key = live(connection, this_run(), newer_than=float(self._task.args["clock"])).key
+        current = key.fingerprint == self._task.args["fingerprint"]
         if not current and self._task.args.get("required"):
             raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again while it was brought here.")
-        return {"current": current, **live.describe()}
+        return {"current": current, **key.describe()}
 
     def _on_host(self, connection: Connection, variables: dict[str, Any]) -> dict[str, Any]:
         phase = self._task.args.get("phase")
@@ -86,24 +86,25 @@ class ActionModule(ActionBase):
         arguments = {**self._task.args, **_step_arguments(phase, steps)}
         if rotation.get("outcome") == Outcome.WOULD_ROTATE.value:
             arguments["replaced"] = True
-        live = None
+        known = None
         arguments["environment"] = [spec.variable for spec in files if spec.variable]
         if phase != "health":
             arguments["files"] = [spec.arguments() for spec in files]
             state_dir = self._templar.template(variables.get(STATE_DIR))
             if state_dir:
                 arguments["state_dir"] = state_dir
-            needed = phase in ("write", "close") or any(spec.template for spec in files)
+            needed = phase in ("look", "write", "close") or any(spec.template for spec in files)
             if needed and not arguments.get("replaced"):
-                live = self._live_key(connection, phase)
-        if live is not None:
-            self._add_contents(arguments, files, live, variables)
-        if live is not None and phase == "write":
-            arguments.update(value=live.reveal(), since=rotated_at(connection, this_run()) or utc_now())
+                known = self._live(connection, phase)
+        if known is not None:
+            arguments["account"] = known.account
+            self._add_contents(arguments, files, known.key, variables)
+        if known is not None and phase == "write":
+            arguments.update(value=known.key.reveal(), since=known.rotated_at or utc_now())
         prefer_pipelining(self, variables)
         result = self._execute(phase, arguments, variables)
-        if phase == "write" and live is not None:
-            result.update(live.describe())
+        if phase == "write" and known is not None:
+            result.update(known.key.describe())
         return result
 
     def _execute(self, phase: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
@@ -111,8 +112,9 @@ class ActionModule(ActionBase):
         in_short = self._execute_in_short(phase, arguments, variables)
         result = in_short or self._execute_module("multicart.keys.multicart_consumer", arguments, task_vars=variables)
         ended, now = time.monotonic(), datetime.now(timezone.utc)
-        if phase == "rehearse":
+        if phase in ("rehearse", "write"):
             result["in_short"] = in_short is not None
+        if phase == "rehearse":
             pace = {"began": began, "ended": ended, "cpu": _computed() - computed}
             result["pace"] = {name: round(value, 3) for name, value in pace.items()}
         # How long ago is the host's to say, but not when: its clock may be wrong.
@@ -129,11 +131,16 @@ class ActionModule(ActionBase):
         if not (variables.get(registered) or {}).get(fact) or (phase == "write" and self._task.check_mode):
             return None
         python = express.interpreter(variables, self._templar.template)
-        return express.execute(self, python, arguments) if python else None
+        if not python:
+            return None
+        found = {(file["path"], file["variable"]): file["status"] for file in variables[SEEN]["files"]}
+        for file in arguments["files"]:
+            file["status"] = found.get((file["path"], file["variable"]))
+        return express.execute(self, python, arguments)
 
-    def _live_key(self, connection: Connection, phase: str) -> ApiKey | None:
+    def _live(self, connection: Connection, phase: str) -> Live | None:
         try:
-            return live_key(connection, this_run())
+            return live(connection, this_run())
         except MulticartError:
             if phase not in ("look", "rehearse"):
                 raise

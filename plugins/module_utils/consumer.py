@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import MAX_LENGTH, ApiKey
-from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import UnknownName, ids_of
+from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import UnknownName, ids_of, status_of
 
 LONGEST_KEY = ApiKey("a." + "a" * (MAX_LENGTH - 2))
 """Stands in for the key that nobody knows yet, to find out whether it could be written."""
@@ -25,9 +25,17 @@ class KeyFile:
     :param state_dir: where records are kept instead of beside the files.
     :param live: fingerprint of the live key, where it is known.
     :param check_mode: change nothing, and tell what would be.
+    :param account: the account whose key is to be held, where it is known.
     """
 
-    def __init__(self, entry: Dict[str, Any], state_dir: Optional[str], live: Optional[str], check_mode: bool) -> None:
+    def __init__(
+        self,
+        entry: Dict[str, Any],
+        state_dir: Optional[str],
+        live: Optional[str],
+        check_mode: bool,
+        account: Optional[str] = None,
+    ) -> None:
         self.path = entry["path"]
         self.variable = entry["variable"]
         self.holds = []  # type: List[str]
@@ -38,10 +46,12 @@ class KeyFile:
         self._entry = entry
         self._live = live
         self._check_mode = check_mode
+        self._content = None  # type: Any
+        self._account = account
         self._record_path = record.path_of(self.path, self.variable, state_dir)
         try:
             self._look()
-        except (host_file.HostFileError, env_file.EnvFileError, UnknownName) as error:
+        except (host_file.HostFileError, env_file.EnvFileError, UnknownName, record.OtherAccount) as error:
             self.problem = error
 
     def _look(self) -> None:
@@ -49,11 +59,21 @@ class KeyFile:
         self.record = record.parse(self._kept.data) if self._kept.data else None
         self._content = host_file.read(self.path)
         self.holds = self._keys()
+        self._refuse_other_account()
         self._ids = ids_of(self._entry)
         host_file.check(self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, True)))
         # Also finds out, before the old key dies, what only the change of a line would show.
         trial = self._content.data or b"" if self.variable is None else self._with(LONGEST_KEY)
         host_file.check(self._content, trial, self._entry["unsafe_writes"], self._ids)
+
+    def _refuse_other_account(self) -> None:
+        """Refuse to put the key of one account in the place of another's, whose consumer it would lock out."""
+        known = self.record["account"] if self.record else None
+        if self._account and known and known != self._account:
+            raise record.OtherAccount(
+                "it holds the key of another account; use the credentials of that account, or, if this change is "
+                "meant, remove the record {0} first".format(self._record_path)
+            )
 
     def _keys(self) -> List[str]:
         if self._content.data is None:
@@ -76,10 +96,10 @@ class KeyFile:
         """Note that the key is about to be retired."""
         self._keep(record.opened(self.record, retire, self.restart_due, begun=True))
 
-    def write(self, key: ApiKey, since: str, attributes_of: Callable[[Any, Dict[str, Any]], Any]) -> None:
+    def write(self, key: ApiKey, since: str, attributes_for: Callable[[Any, Dict[str, Any]], Any]) -> None:
         """Make the file hold the key. Before its bytes change, the record is opened: a restart is due from then on."""
         self._raise_problem()
-        attributes = attributes_of(self._content, self._entry)
+        attributes = attributes_for(self._content, self._entry)
         old, new = self._content.data, self._new_content(key)
         if old != new:
             begun = bool(self.record and self.record["open"] and self.record["begun"])
@@ -94,7 +114,9 @@ class KeyFile:
             self.changed = attributes.finish() or self.changed
         self.holds, self.unknown = [key.fingerprint], False
         if old != new or self.record is None or self.record["held"] != key.fingerprint:
-            self._keep(record.wrote(self.record or record.NONE, key.fingerprint, record.digest_of(new), since))
+            self._keep(
+                record.wrote(self.record or record.NONE, key.fingerprint, record.digest_of(new), since, self._account)
+            )
 
     def _to_retire(self, key: ApiKey) -> Optional[str]:
         """Return the key that this one replaces, or the one that the record is open for."""
@@ -111,11 +133,11 @@ class KeyFile:
     def _with(self, key: ApiKey) -> bytes:
         return env_file.with_value(self._content.data or b"", self.variable, key.reveal().encode("ascii"))
 
-    def only_key(self, attributes_of: Callable[[Any, Dict[str, Any]], Any]) -> bool:
+    def only_key(self, attributes_for: Callable[[Any, Dict[str, Any]], Any]) -> bool:
         """Whether a write would change nothing but the key: the file is there, with owner, group and mode as wanted."""
         if self.problem is not None or self._content.status is None:
             return False
-        return not attributes_of(self._content, self._entry).differ()
+        return not attributes_for(self._content, self._entry).differ()
 
     def predict_replaced(self) -> None:
         """Note what a write would do once the key is another one, which nobody can know yet."""
@@ -141,6 +163,7 @@ class KeyFile:
             "variable": self.variable,
             "holds": self.holds,
             "unknown": self.unknown,
+            "status": status_of(self._content) if self._content else None,
             "why_not": None if self.problem is None else self.explain(self.problem),
             "record": self.record,
         }

@@ -104,6 +104,8 @@ def without(data, name):
     found = _active(before, data, name)
     lines = data.split(b"\n")
     for assignment in reversed(found):
+        if _SHELL_CONTINUED.search(b"\n".join(lines[: assignment.line - 1])):
+            raise Ambiguous(assignment.line, "a shell takes this line for the end of the command before it")
         del lines[assignment.line - 1]
     changed = b"\n".join(lines)
     if changed != data:
@@ -132,10 +134,17 @@ def _active(views, data, name):
     """Return the assignments that the readers see, provided that they mean the same lines."""
     require_name(name)
     form = _own_form(name)
-    used = re.compile(r"\$\{?%s(?![A-Za-z0-9_])" % re.escape(name))
+    declared = re.compile(
+        r"(?:readonly|declare|typeset|local)[ \t][^\n]*(?<![A-Za-z0-9_$])%s(?![A-Za-z0-9_])" % re.escape(name)
+    )
+    composed = re.compile(r"(?![A-Za-z_][A-Za-z0-9_]*\+?=)[^ \t\n]*\$\{?%s(?![A-Za-z0-9_])" % re.escape(name))
     for item in views["a shell"].readings:
-        if item.name is None and used.search(item.raw):
-            raise Ambiguous(item.line, "a shell would compose a command from the variable; quote what is a value")
+        if item.name is None and composed.match(item.raw):
+            raise Ambiguous(item.line, "a shell would take the value for a part of a command's name; remove that line")
+        if item.name is None and declared.match(item.raw):
+            raise Ambiguous(
+                item.line, "a shell may refuse to assign a variable that is declared here; remove that line"
+            )
     lines = data.decode("latin-1").split("\n")
     starts = [0]
     for line in lines:
@@ -414,6 +423,7 @@ def _read_as_node(text, older):
 
 
 _SHELL_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^\]]*\])?\+?=")
+_SHELL_CONTINUED = re.compile(rb"[|&][ \t]*(?:#[^\n]*)?(?:\n[ \t]*(?:#[^\n]*)?)*\Z")
 _SHELL_REDIRECTION = re.compile(r"[<>]+[&|]?")
 _SHELL_PLAIN = re.compile(r"""[^ \t\n'"`\\$;&|()<>]+""")
 _SHELL_LEADING = ("then", "do", "else", "elif", "if", "while", "until", "{", "!", "time", "command", "builtin")

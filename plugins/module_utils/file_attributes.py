@@ -10,7 +10,10 @@ Imported by modules that run on managed hosts: Python 3.6 syntax, standard libra
 
 import grp
 import pwd
-from typing import Any, Callable, Dict, Tuple
+import stat
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from ansible_collections.multicart.keys.plugins.module_utils.host_file import HostFileError
 
 
 class UnknownName(Exception):
@@ -36,11 +39,17 @@ def ids_of(wanted: Dict[str, Any]) -> Tuple[int, int]:
         if not name:
             return -1
         try:
-            return int(name) if name.isdigit() else look_up(name)
+            return int(name) if name.isdecimal() else look_up(name)
         except KeyError:
             raise UnknownName("{0} is not known on this host; create it first".format(option)) from None
 
     return id_of("owner", user_id), id_of("group", group_id)
+
+
+def status_of(content: Any) -> Optional[List[int]]:
+    """Return owner, group and mode of a file, as `host_file.read` gave it; ``None``: there is none."""
+    status = content.status
+    return None if status is None else [status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)]
 
 
 class Attributes:
@@ -77,14 +86,30 @@ class Attributes:
         return self._apply(dict(self._wanted, path=self._content.target))
 
     def _apply(self, wanted: Dict[str, Any]) -> bool:
-        return bool(self._module.set_fs_attributes_if_different(wanted, False, self.diff, expand=False))
+        fail_json, self._module.fail_json = self._module.fail_json, self._refuse
+        try:
+            return bool(self._module.set_fs_attributes_if_different(wanted, False, self.diff, expand=False))
+        finally:
+            self._module.fail_json = fail_json
+
+    def _refuse(self, *_: Any, **_more: Any) -> None:
+        # Core's own helpers end the whole module, with a text that names the path they were given.
+        raise HostFileError("attributes_refused", self._content.path)
+
+
+class Changed(Exception):
+    """A file has other attributes than when it was looked at."""
 
 
 class AsTheyAre:
-    """Stands for attributes where nothing but the content of a file is to change."""
+    """Stands for attributes where nothing but the content of a file is to change, because they are right.
 
-    def __init__(self, *_: Any) -> None:
-        self.diff = {}  # type: Dict[str, Any]
+    :raises Changed: they are not what they were then, ``status`` of the entry.
+    """
+
+    def __init__(self, content: Any, wanted: Dict[str, Any]) -> None:
+        if not wanted["status"] or wanted["status"] != status_of(content):
+            raise Changed()
 
     def prepare(self, path: str) -> None:
         """Change nothing."""
@@ -92,5 +117,3 @@ class AsTheyAre:
     def finish(self) -> bool:
         """Change nothing."""
         return False
-
-    differ = finish

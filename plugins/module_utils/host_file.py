@@ -45,7 +45,7 @@ REASONS = {
     "to write into the file itself",
     "owner_kept": "path {path} belongs to another user or group, and its replacement could not be given back to them; "
     "become root or its owner, or set unsafe_writes to write into the file itself",
-    "attributes_refused": "path {path} cannot be given that owner or group; correct them, or become root",
+    "attributes_refused": "path {path} cannot be given that owner, group or mode; correct them, or become root",
     "attributes_kept": "path {path} has extended attributes that its replacement cannot be given; become root, or "
     "set unsafe_writes to write into the file itself",
     "read_only_file_system": "path {path} is on a read-only file system; mount it writable, or correct path",
@@ -150,6 +150,7 @@ def check(content, data, unsafe_writes=False, ids=KEPT):
             raise
     with _translated(content.path):
         _check_in_place(content, data)
+        _refuse_ids(content, ids)
     return True
 
 
@@ -211,6 +212,7 @@ def _check_beside(content, data, ids):
         if getattr(error, "errno", None) in _ERRORS:
             raise
         _check_by_asking(content, data)  # a kernel or file system without files that have no name
+        _refuse_ids(content, ids)
         return
     try:
         _fill(descriptor, data)
@@ -226,6 +228,14 @@ def _give(content, descriptor, ids):
             os.fchown(descriptor, *ids)
         except (OSError, OverflowError):
             raise HostFileError("attributes_refused", content.path) from None
+
+
+def _refuse_ids(content, ids):
+    """Raise if somebody who is not root asks for an owner or group that only root can give."""
+    user, group = (-1, -1) if content.status is None else (content.status.st_uid, content.status.st_gid)
+    mine = (KEPT[0], user, os.geteuid()), (KEPT[1], group, os.getegid()) + tuple(os.getgroups())
+    if os.geteuid() and not (ids[0] in mine[0] and ids[1] in mine[1]):
+        raise HostFileError("attributes_refused", content.path)
 
 
 def _check_by_asking(content, data):
@@ -351,8 +361,8 @@ def _write_in_place(content, data):
 def _pinned(content):
     """Yield the content with a ``target`` that leads into the directory that it was in, wherever that is moved.
 
-    Whoever may rename that directory could otherwise put another one in its place between two steps. Where ``/proc``
-    is missing the target stays as it is.
+    Whoever may rename that directory could otherwise put another one in its place between two steps. Only this process
+    can use that path, and not a program that it starts. Where ``/proc`` is missing the target stays as it is.
     """
     descriptor = None
     try:

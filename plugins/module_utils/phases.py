@@ -18,10 +18,11 @@ from ansible_collections.multicart.keys.plugins.module_utils.consumer import Key
 from ansible_collections.multicart.keys.plugins.module_utils.env_file import EnvFileError
 from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import UnknownName
 from ansible_collections.multicart.keys.plugins.module_utils.host_file import HostFileError
+from ansible_collections.multicart.keys.plugins.module_utils.record import OtherAccount
 
 Params = Dict[str, Any]
 """The options of a phase, all of them, as `argument_spec` declares them."""
-AttributesOf = Callable[[Any, Dict[str, Any]], Any]
+AttributesFor = Callable[[Any, Dict[str, Any]], Any]
 """Returns what gives a file, as `host_file.read` gave it, the attributes that an entry of ``files`` wants."""
 Problems = List[Tuple[str, str]]
 """Reasons, each with its sentence."""
@@ -42,6 +43,7 @@ def argument_spec() -> Dict[str, Any]:
         retire=dict(type="str"),
         replaced=dict(type="bool", default=False),
         fingerprint=dict(type="str"),
+        account=dict(type="str"),
         clock=dict(type="float"),
         required=dict(type="bool", default=False),
         state_dir=dict(type="path"),
@@ -70,6 +72,7 @@ def argument_spec() -> Dict[str, Any]:
                 variable=dict(type="str"),
                 content=dict(type="str", no_log=True),
                 digest=dict(type="str"),
+                status=dict(type="list", elements="int"),
                 owner=dict(type="str"),
                 group=dict(type="str"),
                 mode=dict(type="raw"),
@@ -90,9 +93,9 @@ def with_defaults(spec: Dict[str, Any], given: Dict[str, Any]) -> Dict[str, Any]
     return whole
 
 
-def carry_out(params: Params, check_mode: bool, attributes_of: AttributesOf) -> Dict[str, Any]:
+def carry_out(params: Params, check_mode: bool, attributes_for: AttributesFor) -> Dict[str, Any]:
     """Do the phase and return the module's result, with ``failed`` among it if something was wrong."""
-    result = _do_files(params, check_mode, attributes_of)
+    result = _do_files(params, check_mode, attributes_for)
     if not check_mode or params["phase"] == "look":
         _do_steps(params, result)
     if "moments" in result:
@@ -101,9 +104,9 @@ def carry_out(params: Params, check_mode: bool, attributes_of: AttributesOf) -> 
     return result
 
 
-def _do_files(params: Params, check_mode: bool, attributes_of: AttributesOf) -> Dict[str, Any]:
+def _do_files(params: Params, check_mode: bool, attributes_for: AttributesFor) -> Dict[str, Any]:
     """Do the phase for all files; one that fails does not keep the others from theirs."""
-    done = [_do_file(params, check_mode, attributes_of, entry) for entry in params["files"]]
+    done = [_do_file(params, check_mode, attributes_for, entry) for entry in params["files"]]
     files = [file for file, _problems in done]
     problems = [problem for _file, found in done for problem in found]
     result = {
@@ -111,7 +114,7 @@ def _do_files(params: Params, check_mode: bool, attributes_of: AttributesOf) -> 
         "files": [file.describe() for file in files],
     }  # type: Dict[str, Any]
     if params["phase"] == "look":
-        result["only_keys"] = all(file.only_key(attributes_of) for file in files)
+        result["only_keys"] = all(file.only_key(attributes_for) for file in files)
     if params["phase"] == "write":
         result["restart_due"] = params["replaced"] or any(file.restart_due for file in files)
     if problems:
@@ -120,24 +123,24 @@ def _do_files(params: Params, check_mode: bool, attributes_of: AttributesOf) -> 
 
 
 def _do_file(
-    params: Params, check_mode: bool, attributes_of: AttributesOf, entry: Dict[str, Any], attempts: int = ATTEMPTS
+    params: Params, check_mode: bool, attributes_for: AttributesFor, entry: Dict[str, Any], attempts: int = ATTEMPTS
 ) -> Tuple[KeyFile, Problems]:
     """Do the phase for one file; return how it stands then, and what was wrong."""
-    file = KeyFile(entry, params["state_dir"], params["fingerprint"], check_mode)
+    file = KeyFile(entry, params["state_dir"], params["fingerprint"], check_mode, params["account"])
     try:
-        _act(params, file, attributes_of)
+        _act(params, file, attributes_for)
     except HostFileError as error:
         if error.reason == "changed_meanwhile" and attempts > 1:
-            return _do_file(params, check_mode, attributes_of, entry, attempts - 1)
+            return _do_file(params, check_mode, attributes_for, entry, attempts - 1)
         return file, [(error.reason, file.explain(error))]
-    except (EnvFileError, UnknownName) as error:
+    except (EnvFileError, UnknownName, OtherAccount) as error:
         return file, [(error.reason, file.explain(error))]
     except NotAKey as error:
         return file, [("malformed_key", file.explain(error))]
     return file, []
 
 
-def _act(params: Params, file: KeyFile, attributes_of: AttributesOf) -> None:
+def _act(params: Params, file: KeyFile, attributes_for: AttributesFor) -> None:
     """Do the phase for one file as it was found."""
     phase = params["phase"]
     if phase == "open":
@@ -145,7 +148,7 @@ def _act(params: Params, file: KeyFile, attributes_of: AttributesOf) -> None:
     elif phase == "write" and params["replaced"]:
         file.predict_replaced()
     elif phase == "write":
-        file.write(ApiKey(params["value"]), params["since"], attributes_of)
+        file.write(ApiKey(params["value"]), params["since"], attributes_for)
     elif phase == "close":
         file.close()
 

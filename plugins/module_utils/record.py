@@ -14,13 +14,23 @@ import os
 from typing import Any, Dict, Optional
 
 Record = Dict[str, Any]
-"""``open``, ``restart`` (bools), ``retire``, ``held`` (fingerprints or None), ``since`` (UTC, ISO 8601) and ``digest``.
+"""``open``, ``restart`` (bools), ``retire``, ``held`` (fingerprints or None), ``since`` (UTC, ISO 8601) and ``digest``,
+and ``account``, a digest that tells the account of the key held from any other.
 
 ``restart`` says that the file was changed and its readers have not been restarted since.
 """
 
-NONE = {"open": False, "begun": False, "restart": False, "retire": None, "held": None, "since": None, "digest": None}  # type: Record
+NONE = dict(
+    dict.fromkeys(("open", "begun", "restart"), False),
+    **dict.fromkeys(("retire", "held", "since", "digest", "account")),
+)  # type: Record
 """The record of a file of which nothing is known."""
+
+
+class OtherAccount(Exception):
+    """The file holds the key of another account than this run is about."""
+
+    reason = "other_account"
 
 
 def path_of(path: str, variable: Optional[str], state_dir: Optional[str]) -> str:
@@ -51,7 +61,7 @@ def parse(content: bytes) -> Optional[Record]:
     found = {name: raw.get(name, default) for name, default in NONE.items()}
     bools, texts = (
         (found["open"], found["begun"], found["restart"]),
-        [found[name] for name in ("retire", "held", "since", "digest")],
+        [found[name] for name in ("retire", "held", "since", "digest", "account")],
     )
     if not all(isinstance(value, bool) for value in bools):
         return None
@@ -74,10 +84,10 @@ def opened(record: Optional[Record], retire: Optional[str], restart: bool = Fals
     return dict(record or NONE, open=True, retire=retire, restart=restart, begun=begun)
 
 
-def wrote(record: Record, held: str, digest: str, since: str) -> Record:
+def wrote(record: Record, held: str, digest: str, since: str, account: Optional[str] = None) -> Record:
     """Return the still open record of a file that holds this key now; a key that it held already keeps its date."""
     known = record.get("since") if record.get("held") == held else None
-    return dict(record, held=held, digest=digest, since=known or since)
+    return dict(record, held=held, digest=digest, since=known or since, account=account or record.get("account"))
 
 
 def closed(record: Record) -> Record:

@@ -56,7 +56,8 @@ class TookTooLong(Exception):
 def runner(timeout: float) -> Run:
     """Return what runs a command, with all that it starts itself, for so many seconds at most.
 
-    As in Ansible's own modules there is no shell, but ``~`` and ``$NAME`` are expanded.
+    As in Ansible's own modules there is no shell, but ``~`` and ``$NAME`` are expanded. The command is in a session of
+    its own, so that a connection that is lost does not end it.
     """
 
     def run(command: Command, listen: bool = False) -> Tuple[int, str]:
@@ -79,12 +80,11 @@ def runner(timeout: float) -> Run:
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     """End a process and its group, politely first."""
-    os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_POLITE_SECONDS)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, PermissionError):  # what runs as another user goes on
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_POLITE_SECONDS)
 
 
 def manager() -> str:

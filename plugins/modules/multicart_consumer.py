@@ -45,6 +45,11 @@ options:
   fingerprint:
     description: Fingerprint of the key that is taken for live; set by the action but for O(phase=confirm).
     type: str
+  account:
+    description:
+      - Tells the account of the live key from any other; set by the action.
+      - A file that was given the key of another account before is refused.
+    type: str
   clock:
     description: With O(phase=confirm), the controller's monotonic clock after the last write.
     type: float
@@ -111,6 +116,10 @@ options:
       digest:
         description: What the digest of a template's content would be with the live key.
         type: str
+      status:
+        description: Its owner, group and mode, as numbers, when it was looked at; set by the action.
+        type: list
+        elements: int
       owner:
         description: Owner of the file.
         type: str
@@ -159,6 +168,10 @@ files:
     unknown:
       description: Whether it may hold a key that cannot be told.
       type: bool
+    status:
+      description: Its owner, group and mode, as numbers, when the task began; null if there was no file.
+      type: list
+      elements: int
     why_not:
       description: Why it cannot be written; null if it can.
       type: str
@@ -179,8 +192,8 @@ only_keys:
   returned: with O(phase=look)
   type: bool
 in_short:
-  description: Whether the short way works there, without Ansible's module library. The write will take it then.
-  returned: with O(phase=rehearse)
+  description: Whether the short way was taken, without Ansible's module library. If so, the write takes it, too.
+  returned: with O(phase=rehearse) and O(phase=write)
   type: bool
 times:
   description:

@@ -158,8 +158,6 @@ reason:
   sample: mount_point
 """
 
-import functools
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
@@ -234,8 +232,6 @@ def main():
         add_file_common_args=True,
         supports_check_mode=True,
     )
-    # Core's own helpers fail by themselves, without a reason.
-    module.fail_json = functools.partial(module.fail_json, reason="attributes_refused")
     failure = {}
     try:
         result = run(module)

@@ -16,11 +16,19 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ansible import constants
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.multicart.keys.plugins import module_utils
+
+_display = Display()
+
+_RESULT = ("changed", "files", "restart_due", "ago", "failed", "msg", "reason")
+"""What a host may say. Ansible trusts an action's result in much more: C(add_host) would change other hosts."""
 
 _PACKAGE = module_utils.__name__
 _PARTS = ("api_key", "env_file", "host_file", "record", "steps", "file_attributes", "consumer", "phases")
@@ -43,7 +51,10 @@ def load(package, sources):
     return module
 """
 
+# Before anything else is imported: what lies in the directory where Python happens to start is no library of its.
 _RUN = '''
+import sys
+sys.path = [path for path in sys.path if path not in ("", ".")]
 import base64, json, zlib
 exec(zlib.decompress(base64.b64decode("""
 %s""")))
@@ -77,7 +88,7 @@ def program(options: Mapping[str, Any]) -> bytes:
 
 def interpreter(variables: Mapping[str, Any], template: Any) -> str | None:
     """Return the Python of the host that Ansible uses, if that is known."""
-    told = template(variables.get("ansible_python_interpreter"))
+    told = template(constants.config.get_config_value("INTERPRETER_PYTHON", variables=variables))
     if told and not str(told).startswith("auto"):
         return str(told)
     found = (variables.get("ansible_facts") or {}).get("discovered_interpreter_python")
@@ -96,10 +107,11 @@ def execute(action: ActionBase, python: str, options: Mapping[str, Any]) -> dict
     command = action._connection._shell.build_module_command(environment, f"#!{python}", "").strip()
     answer = action._low_level_execute_command(command, in_data=program(options))
     lines = [line for line in answer["stdout_lines"] if line.startswith("{")]
-    if answer["rc"] != 0 or not lines:
+    result: Any = None
+    if answer["rc"] == 0 and lines:
+        with suppress(ValueError):
+            result = json.loads(lines[-1])
+    if not isinstance(result, dict) or "files" not in result:
+        _display.vv(f"The short way ended with exit code {answer['rc']} and no result; Ansible's own way follows.")
         return None
-    try:
-        result = json.loads(lines[-1])
-    except ValueError:
-        return None
-    return result if isinstance(result, dict) and "files" in result else None
+    return {name: result[name] for name in _RESULT if name in result}

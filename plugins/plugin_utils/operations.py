@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils.client import Client
@@ -15,7 +15,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.doctor import Trial
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, Request, Result, rotate
-from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import RunCache
+from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import AccountLedger, RunCache
 from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account
 
 
@@ -31,8 +31,29 @@ def read_account(connection: Connection, cache: RunCache) -> Account:
         return account
 
 
-def live_key(connection: Connection, cache: RunCache, newer_than: float = 0.0) -> ApiKey:
+@dataclass(frozen=True)
+class Live:
+    """The account's live key, and what this run knows of it.
+
+    :ivar account: tells the account from any other.
+    :ivar rotated_at: when this run replaced the key before it, UTC, ISO 8601; None: it did not.
+    """
+
+    key: ApiKey
+    account: str | None
+    rotated_at: str | None
+
+
+def live_key(connection: Connection, cache: RunCache) -> ApiKey:
     """Return the account's live key, read at most once in a run.
+
+    :raises MulticartError: why it could not be read.
+    """
+    return live(connection, cache).key
+
+
+def live(connection: Connection, cache: RunCache, newer_than: float = 0.0) -> Live:
+    """Return the account's live key, read at most once in a run, with what this run knows of it.
 
     :param newer_than: what was asked for before this moment of ``time.monotonic()`` does not count.
     :raises MulticartError: why it could not be read.
@@ -40,21 +61,24 @@ def live_key(connection: Connection, cache: RunCache, newer_than: float = 0.0) -
     _need_credential(connection)
     asked = time.monotonic()
     with cache.held_for(connection) as ledger:
-        known = ledger.live(newer_than)
-        if known is not None:
-            return known
-        # A thousand forks that wait for one answer must not ask a dead service one after another.
-        failure = ledger.failure(since=asked)
-        if failure is not None:
-            raise failure
-        with Client(connection, ledger) as client:
-            try:
-                account = client.read()
-            except MulticartError as error:
-                ledger.keep_failure(error)
-                raise
-            ledger.learn(account)
-            return account.key
+        key = ledger.live(newer_than) or _read_once(connection, ledger, asked)
+        intent = ledger.intent()
+        return Live(key, ledger.account(), intent.rotated_at if intent and intent.done else None)
+
+
+def _read_once(connection: Connection, ledger: AccountLedger, asked: float) -> ApiKey:
+    # A thousand forks that wait for one answer must not ask a dead service one after another.
+    failure = ledger.failure(since=asked)
+    if failure is not None:
+        raise failure
+    with Client(connection, ledger) as client:
+        try:
+            account = client.read()
+        except MulticartError as error:
+            ledger.keep_failure(error)
+            raise
+        ledger.learn(account)
+        return account.key
 
 
 def rotate_key(connection: Connection, cache: RunCache, request: Request) -> Result:
@@ -69,13 +93,6 @@ def rotate_key(connection: Connection, cache: RunCache, request: Request) -> Res
             return rotate(client, ledger, request)
     except MulticartError as error:
         return Result(Outcome.UNCHANGED, error=error)
-
-
-def rotated_at(connection: Connection, cache: RunCache) -> str | None:
-    """Return when this run replaced the account's key, UTC, ISO 8601; None: it did not."""
-    with cache.held_for(connection) as ledger:
-        intent = ledger.intent()
-        return intent.rotated_at if intent and intent.done else None
 
 
 def try_credentials(connection: Connection, cache: RunCache) -> list[Trial]:

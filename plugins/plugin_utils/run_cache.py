@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
@@ -84,12 +85,18 @@ class AccountLedger:
         known = self._known()
         return ApiKey(known["live"]) if known and known["asked_at"] > newer_than else None
 
+    def account(self) -> str | None:
+        """Return what tells the account from any other, once it was read: a digest of the service's host and its id."""
+        known = self._known()
+        return str(known["mark"]) if known else None
+
     def learn(self, account: Account) -> None:
         """Keep an account that was just read."""
         name = f"{self._url} {account.id}"
         known = self._contents["accounts"].setdefault(name, {"intent": None})
         # An answer may be older than its arrival, but not than its question, which was asked under the lock.
-        known.update(live=account.key.reveal(), asked_at=self._opened_at)
+        mark = hashlib.sha256(f"{urlsplit(self._url).hostname} {account.id}".encode()).hexdigest()[:16]
+        known.update(live=account.key.reveal(), asked_at=self._opened_at, mark=mark)
         self._contents["account_of"][self._credential] = name
         self._save()
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import sys
 from pathlib import Path
@@ -74,6 +75,23 @@ def test_where_it_does_not_work_ansible_goes_its_own_way(fleet: Fleet, short: st
     assert watched.ways == ["module", "short", "module", "module", "module", "module"]
 
 
+def test_a_host_cannot_change_others_by_what_it_answers(fleet: Fleet) -> None:
+    """Ansible does what the result of an action says: it would add hosts, or give them other variables."""
+    evil = fleet.folder / "evil"
+    evil.write_text(f"#!/bin/sh\ntouch {fleet.folder}/was-here\nexit 1\n")
+    evil.chmod(0o755)
+    said = {"files": [], "changed": False, "ansible_facts": {"discovered_interpreter_python": str(evil)}}
+    said["add_host"] = {"host_name": "web2", "host_vars": {"ansible_python_interpreter": str(evil)}}
+    answer = fleet.folder / "answer"
+    answer.write_text(json.dumps({**said, "_ansible_verbose_always": True}))
+    Watched(fleet, f"cat {answer}; code=0")
+    fleet.add("web2")
+    run = fleet.rotate()
+    assert not (fleet.folder / "was-here").exists(), run
+    assert "web2" not in fleet.stale
+    assert not any({"add_host", "ansible_facts"} & task.result.keys() for task in run.of("multicart_consumer")), run
+
+
 def test_a_write_whose_answer_was_lost_is_finished_by_the_module(fleet: Fleet) -> None:
     """It may restart once more: whether the first one was seen through is not known."""
     watched = Watched(fleet, f"{_WORKS}; [ ! -e {{folder}}/once ] || code=1; touch {{folder}}/once")
@@ -97,6 +115,21 @@ def test_a_file_whose_mode_is_right_takes_the_short_way_and_keeps_it(fleet: Flee
     assert watched.ways[-2:] == ["short", "module"]
 
 
+def test_it_is_the_same_under_the_free_strategy(fleet: Fleet) -> None:
+    watched = Watched(fleet)
+    run = fleet.rotate("-e", "multicart_strategy=free")
+    assert run.green, run
+    assert watched.ways == ["module", "short", "module", "short", "module"]
+
+
+@pytest.mark.parametrize("env", [{"ANSIBLE_PIPELINING": "0"}, {"ANSIBLE_KEEP_REMOTE_FILES": "1"}], ids=["off", "kept"])
+def test_where_files_are_put_on_the_host_there_is_no_short_way(fleet: Fleet, env: dict[str, str]) -> None:
+    watched = Watched(fleet)
+    run = fleet.rotate(env=env, revealed=True)  # it is what was asked for
+    assert run.green, run
+    assert set(watched.ways) == {"file"}
+
+
 def test_without_pipelining_there_is_no_short_way(fleet: Fleet) -> None:
     watched = Watched(fleet, ansible_pipelining=False)
     check(fleet)
@@ -107,4 +140,4 @@ def test_the_python_that_ansible_finds_by_itself_will_do(fleet: Fleet) -> None:
     fleet.add("web1", ansible_python_interpreter="auto_silent")
     run = fleet.rotate(env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"})
     assert run.green, run
-    assert [task["in_short"] for task in run.of("multicart_consumer") if "in_short" in task.result] == [True]
+    assert [task["in_short"] for task in run.of("multicart_consumer") if "in_short" in task.result] == [True, True]

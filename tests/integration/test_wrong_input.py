@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.integration.harness import Fleet
+from tests.sandbox.shapes import Account
 
 IN_TASKS = {
     # what a task says: the reason, and what the message names
@@ -103,3 +106,22 @@ def test_without_requests_it_is_told_how_to_install_it(fleet: Fleet) -> None:
     assert (run.green, run.reason) == (False, "requests_missing"), run
     assert "-m pip install requests" in run.message
     assert fleet.rotations == 0
+
+
+def test_the_credentials_of_another_account_lock_nobody_out(fleet: Fleet, new_account: Callable[[], Account]) -> None:
+    """Once a file was given a key, only a key of the same account takes its place, in whatever state that file is."""
+    fleet.add_many(2)
+    assert fleet.deploy().green
+    before = fleet.snapshot()
+    other = new_account()
+    theirs = {"MULTICART_SESSION_TOKEN": fleet.sandbox.token(other["email"])}
+    for run in (fleet.deploy(env=theirs), fleet.rotate(env=theirs), fleet.rotate("--check", env=theirs)):
+        assert not run.green, run
+        assert "it holds the key of another account" in run.message
+        assert fleet.hosts["web1"].record_path().name in run.message
+    assert fleet.snapshot() == before
+    assert (fleet.rotations, fleet.sandbox.rotations(other["email"])) == (0, 0)
+    for host in fleet.hosts.values():
+        host.record_path().unlink()
+    assert fleet.deploy(env=theirs).green
+    assert all(other["api_key"] in host.env.read_text() for host in fleet.hosts.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, steps
+from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record, steps
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome
 
@@ -33,7 +33,7 @@ def test_the_guide_has_every_reason_and_outcome_once() -> None:
     on_hosts = {
         *host_file.REASONS,
         *steps.REASONS,
-        *(error.reason for error in (env_file.NotText, env_file.BadName, env_file.Ambiguous)),
+        *(error.reason for error in (env_file.NotText, env_file.BadName, env_file.Ambiguous, record.OtherAccount)),
     }
     known = {*(str(reason.value) for reason in Reason), *(str(outcome.value) for outcome in Outcome), *on_hosts}
     assert sorted(names()) == sorted(known | {"attributes_refused"})
@@ -44,4 +44,4 @@ def test_every_reason_that_the_code_gives_is_in_the_closed_lists() -> None:
     for source in (ROOT / "plugins").rglob("*.py"):
         given |= set(re.findall(r'reason="([a-z_]+)"', source.read_text(encoding="utf-8")))
     assert given <= set(names())
-    assert "attributes_refused" in given
+    assert "internal_error" in given

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils import host_file, record
@@ -43,26 +43,27 @@ class Host:
         self.folder = folder
         self.env = folder / "env"
         self.record_path = folder / ".env.KEY.multicart.json"
-        self.state_dir: str | None = None
+        self.state_dir: Optional[str] = None
         self.check_mode = False
+        self.account: Optional[str] = None
         self.entry: dict[str, Any] = {"path": str(self.env), "variable": "KEY", "unsafe_writes": False}
         self.entry.update(dict.fromkeys(("owner", "group", "mode", "digest", "content")))
 
-    def look(self, live: ApiKey | None = None) -> KeyFile:
-        return KeyFile(self.entry, self.state_dir, live.fingerprint if live else None, self.check_mode)
+    def look(self, live: Optional[ApiKey] = None) -> KeyFile:
+        return KeyFile(self.entry, self.state_dir, live.fingerprint if live else None, self.check_mode, self.account)
 
     def open(self, key: ApiKey) -> KeyFile:
         file = self.look()
         file.open(key.fingerprint)
         return file
 
-    def write(self, key: ApiKey, since: str = SINCE, attributes: Attributes | None = None) -> KeyFile:
+    def write(self, key: ApiKey, since: str = SINCE, attributes: Optional[Attributes] = None) -> KeyFile:
         file = self.look(key)
         given: Any = attributes or Attributes()
         file.write(key, since, lambda *_: given)
         return file
 
-    def close(self, live: ApiKey | None = None) -> KeyFile:
+    def close(self, live: Optional[ApiKey] = None) -> KeyFile:
         file = self.look(live)
         file.close()
         return file
@@ -75,7 +76,7 @@ class Host:
         return content
 
     @property
-    def record(self) -> dict[str, Any] | None:
+    def record(self) -> Optional[dict[str, Any]]:
         return record.parse(self.record_path.read_bytes()) if self.record_path.exists() else None
 
     @property
@@ -133,7 +134,7 @@ def test_without_readiness_the_write_itself_opens_the_record_for_the_key_that_it
 def test_the_record_is_opened_before_the_bytes_change_and_tells_them_after(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order: list[tuple[str, str | None]] = []
+    order: list[tuple[str, Optional[str]]] = []
     replace: Callable[..., None] = host_file.replace
 
     def watched(content: Any, data: bytes, *more: Any) -> None:
@@ -579,3 +580,28 @@ def test_what_only_the_longest_key_shows_is_found_out_before_the_old_one_dies(
     monkeypatch.setattr(host_file, "check", lambda _content, data, *_more: sizes.append(len(data)))
     host.look()
     assert max(sizes) == len(f"A=1\nKEY={'x' * 512}\n")
+
+
+# --- accounts -------------------------------------------------------------------------------------
+
+
+def test_a_file_that_was_given_the_key_of_one_account_refuses_that_of_another(host: Host) -> None:
+    host.account = "one"
+    host.write(OLD)
+    host.close(OLD)
+    assert host.record is not None and host.record["account"] == "one"
+    host.account = "another"
+    before = host.env.read_bytes()
+    file = host.look(NEW)
+    assert file.describe()["why_not"].endswith(f"remove the record {host.record_path} first")
+    for act in (lambda: host.write(NEW), lambda: host.open(NEW), lambda: host.close(NEW)):
+        with pytest.raises(record.OtherAccount):
+            act()
+    assert host.env.read_bytes() == before
+
+
+def test_a_record_that_knows_no_account_learns_it_with_the_next_key(host: Host) -> None:
+    host.write(OLD)
+    host.account = "one"
+    host.write(NEW)
+    assert host.record is not None and host.record["account"] == "one"

@@ -5,6 +5,7 @@
 """What is changed in an environment file, what is kept, and what is refused."""
 
 from contextlib import suppress
+from typing import Optional
 
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils import env_file
@@ -53,6 +54,12 @@ def test_refuses_to_remove_what_holds_more() -> None:
         env_file.without(b"KEY=p.old;B=2\n", NAME)
 
 
+@pytest.mark.parametrize("before", [b"B=||#\n", b"B=1 &&\n# then\n\n", b"B=1 |\n"])
+def test_does_not_remove_the_end_of_a_command(before: bytes) -> None:
+    with pytest.raises(env_file.Ambiguous, match="the end of the command before it"):
+        env_file.without(before + b"export KEY=p.old\n", NAME)
+
+
 def test_tells_where_the_values_are() -> None:
     data = b"A=1\nKEY='p.old'\nKEY=\n"
     found = env_file.assignments(data, NAME)
@@ -65,7 +72,7 @@ def test_tells_where_the_values_are() -> None:
 @pytest.mark.parametrize(
     ("value", "prefix"), [("p.old", "p"), ("changeme", None), ("a b.c", None), ("caf\xe9.x", None)]
 )
-def test_knows_a_key_by_its_shape(value: str, prefix: str | None) -> None:
+def test_knows_a_key_by_its_shape(value: str, prefix: Optional[str]) -> None:
     key = env_file.key_in(env_file.assignments(f'KEY="{value}"\n'.encode(), NAME)[0])
     assert (key and key.prefix) == prefix
 

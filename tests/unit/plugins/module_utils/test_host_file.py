@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional, Union
 
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils import host_file
@@ -45,10 +46,10 @@ def fixture_mounted(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
-def reason_of(path: Path | str, data: bytes = b"new\n", unsafe_writes: bool = False) -> str | None:
+def reason_of(path: Union[Path, str], data: bytes = b"new\n", unsafe_writes: bool = False) -> Optional[str]:
     """Return why the file cannot be written; `check` and `replace` must agree, and a refusal must change nothing."""
 
-    def attempt(action: object) -> str | None:
+    def attempt(action: object) -> Optional[str]:
         try:
             action(host_file.read(str(path)), data, unsafe_writes)  # type: ignore[operator]
         except host_file.HostFileError as error:

@@ -5,7 +5,7 @@
 """The record beside a file: where it is, what is believed of it, and what it says at each step."""
 
 import json
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils import record
@@ -23,6 +23,7 @@ RECORDS = st.fixed_dictionaries(
         "held": TEXTS,
         "since": TEXTS,
         "digest": TEXTS,
+        "account": TEXTS,
     }
 )
 
@@ -40,7 +41,7 @@ RECORDS = st.fixed_dictionaries(
     ],
 )
 def test_it_is_hidden_beside_the_file_or_in_the_directory_for_records(
-    variable: str | None, state_dir: str | None, path: str
+    variable: Optional[str], state_dir: Optional[str], path: str
 ) -> None:
     digest = record.digest_of(b"/etc/app/env")
     assert record.path_of("/etc/app/env", variable, state_dir) == path.format(digest=digest)
@@ -54,13 +55,13 @@ PLACES = st.tuples(PATHS, st.none() | st.sampled_from(["KEY", "OTHER"]))
 
 @given(PLACES, PLACES)
 def test_two_places_never_share_a_record_in_the_directory_for_records(
-    one: tuple[str, str | None], two: tuple[str, str | None]
+    one: tuple[str, Optional[str]], two: tuple[str, Optional[str]]
 ) -> None:
     assert (record.path_of(*one, "/state") == record.path_of(*two, "/state")) == (one == two)
 
 
 @given(PATHS, PATHS, st.none() | st.just("KEY"))
-def test_two_files_never_share_a_record_beside_them(one: str, two: str, variable: str | None) -> None:
+def test_two_files_never_share_a_record_beside_them(one: str, two: str, variable: Optional[str]) -> None:
     assert (record.path_of(one, variable, None) == record.path_of(two, variable, None)) == (one == two)
 
 
@@ -95,7 +96,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 
 
 def is_record(kept: Any) -> bool:
-    texts = [kept[name] for name in ("retire", "held", "since", "digest")]
+    texts = [kept[name] for name in ("retire", "held", "since", "digest", "account")]
     return isinstance(kept["open"], bool) and all(
         text is None or (isinstance(text, str) and len(text) <= 64) for text in texts
     )
@@ -108,9 +109,10 @@ def test_of_anything_else_nothing_is_believed(content: bytes) -> None:
 
 
 GOOD = {"open": True, "begun": True, "restart": True, "retire": OLD, "held": NEW, "since": FIRST, "digest": OLD}
+GOOD["account"] = NEW
 
 
-@pytest.mark.parametrize("name", ["retire", "held", "since", "digest"])
+@pytest.mark.parametrize("name", ["retire", "held", "since", "digest", "account"])
 @pytest.mark.parametrize("value", [7, True, [], {}, "x" * 65])
 def test_a_field_of_another_type_or_of_any_length_spoils_the_record(name: str, value: Any) -> None:
     assert record.parse(json.dumps(GOOD).encode()) == GOOD
@@ -190,5 +192,5 @@ def test_closing_changes_nothing_else(kept: record.Record) -> None:
         (record.closed(record.opened(None, OLD)), False),
     ],
 )
-def test_a_restart_is_due_while_the_record_is_open_for_another_key(kept: record.Record | None, due: bool) -> None:
+def test_a_restart_is_due_while_the_record_is_open_for_another_key(kept: Optional[record.Record], due: bool) -> None:
     assert record.restart_due(kept, NEW) is due

@@ -186,6 +186,20 @@ def test_a_command_that_does_not_end_is_stopped_with_all_that_it_started(tmp_pat
     assert marks.stat().st_size == written
 
 
+def test_one_that_may_not_be_stopped_is_told_as_hanging_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a command that became another user."""
+
+    def refuse(_group: int, _signal: int) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "killpg", refuse)
+        patch.setattr(steps, "_POLITE_SECONDS", 0.1)
+        with pytest.raises(steps.StepFailed, match="stopped after 0.1 s") as failed:
+            steps.prove_health([["sleep", "3"]], retries=9, delay=0, run=steps.runner(0.1))
+    assert failed.value.hung
+
+
 @pytest.mark.parametrize("command", ["sleep 30 & exit 3", "head -c 1000000 /dev/zero; exit 3"])
 def test_what_a_command_leaves_running_or_prints_does_not_hold_it_up(command: str) -> None:
     assert steps.runner(10)(["sh", "-c", command]) == (3, "")

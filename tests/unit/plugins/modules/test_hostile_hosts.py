@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from ansible.module_utils import basic
@@ -38,7 +38,7 @@ TEXT = f"# first\nA=1\n{NAME}={OLD}\n# last\n"
 WRITTEN = TEXT.replace(OLD, NEW)
 
 
-def in_a_child(work: Callable[[], Any], user: int = 0, limit: int | None = None) -> Any:
+def in_a_child(work: Callable[[], Any], user: int = 0, limit: Optional[int] = None) -> Any:
     """Return what the work returns in a process of that user, whose files may grow to the limit."""
     receiving, sending = os.pipe()
     child = os.fork()
@@ -60,7 +60,7 @@ def in_a_child(work: Callable[[], Any], user: int = 0, limit: int | None = None)
     return json.loads(answered)
 
 
-def write(path: Path, user: int = 0, limit: int | None = None, **options: Any) -> str:
+def write(path: Path, user: int = 0, limit: Optional[int] = None, **options: Any) -> str:
     """Run the module and return its reason, or what became of the file."""
 
     def run() -> str:
@@ -317,8 +317,18 @@ def test_an_owner_that_cannot_be_given_is_foretold(place: Path, wanted: dict[str
     assert write(place / "file", NOBODY, **wanted) == "attributes_refused"
     entry = {"path": str(place / "file"), "variable": NAME, "owner": None, "group": None, "unsafe_writes": False}
     why_not = in_a_child(lambda: KeyFile({**entry, **wanted}, None, None, True).describe()["why_not"], NOBODY)
-    assert "cannot be given that owner or group" in why_not
+    assert "cannot be given that owner" in why_not
     assert snapshot(place) == before
+
+
+def test_it_is_foretold_too_where_only_a_write_in_place_is_possible(place: Path) -> None:
+    os.chown(place / "file", NOBODY, NOBODY)
+    os.link(place / "file", place / "other")
+    before = snapshot(place)
+    for options in ({"_ansible_check_mode": True}, {}):
+        assert write(place / "file", NOBODY, unsafe_writes=True, owner="0", **options) == "attributes_refused"
+    assert snapshot(place) == before
+    assert write(place / "file", NOBODY, unsafe_writes=True, owner=str(NOBODY), group=str(NOBODY)) == "changed"
 
 
 # --- somebody else is at work ---------------------------------------------------------------------

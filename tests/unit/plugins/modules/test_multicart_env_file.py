@@ -11,7 +11,7 @@ import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import yaml
@@ -215,7 +215,7 @@ ANSIBLE = Path(sys.executable).with_name("ansible")
 
 @pytest.mark.skipif(not ANSIBLE.exists(), reason=f"{ANSIBLE} is not there")
 @pytest.mark.parametrize(("pipelining", "written"), [(None, False), ("false", True)])
-def test_with_ansible(file: Path, pipelining: str | None, written: bool) -> None:
+def test_with_ansible(file: Path, pipelining: Optional[str], written: bool) -> None:
     """The key goes through the connection, in no file, unless the user has turned pipelining off."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     if pipelining:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -25,16 +26,23 @@ FOLDER = Path(module_utils.__path__[0])
 
 def options(folder: Path, **more: Any) -> dict[str, Any]:
     """Return the options of a write of the new key, as the action gives them."""
-    file = {"path": f"{folder}/env", "variable": "KEY", "unsafe_writes": False}
+    status = (folder / "env").stat()
+    numbers = [status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)]
+    file = {"path": f"{folder}/env", "variable": "KEY", "unsafe_writes": False, "status": numbers}
     known = {"value": NEW.reveal(), "fingerprint": NEW.fingerprint, "since": "2026-01-01T00:00:00.000Z"}
     return {"phase": "write", "files": [file], **known, **more}
 
 
-def run(python: str, given: dict[str, Any], **env: str) -> dict[str, Any]:
-    done = subprocess.run([python], input=express.program(given), capture_output=True, env=env, check=True)
-    assert not done.stderr
-    assert b"canary" not in done.stdout
-    (line,) = done.stdout.splitlines()
+def start(python: str, given: dict[str, Any], cwd: Path | None = None, **env: str) -> tuple[int, bytes, bytes]:
+    done = subprocess.run([python], input=express.program(given), capture_output=True, cwd=cwd, env=env, check=False)
+    assert b"canary" not in done.stdout + done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def run(python: str, given: dict[str, Any], cwd: Path | None = None, **env: str) -> dict[str, Any]:
+    code, printed, errors = start(python, given, cwd, **env)
+    assert (code, errors) == (0, b"")
+    (line,) = printed.splitlines()
     result: dict[str, Any] = json.loads(line)
     return result
 
@@ -61,6 +69,27 @@ def test_the_write_is_done_on_every_python(version: str, tmp_path: Path) -> None
     assert set(result["ago"]) == {"written", "restarted"}
     again = run(python_of(version), given)
     assert (again["changed"], again["restart_due"]) == (True, True), "the record says that the restart is due"
+
+
+@pytest.mark.parametrize("version", ["3.6", "3.13"])
+def test_no_code_is_taken_from_where_python_happens_to_start(version: str, tmp_path: Path) -> None:
+    place = tmp_path / "somebody's"
+    place.mkdir()
+    for name in ("base64", "json", "types", "zlib", "fcntl", "ansible_collections", "subprocess", "typing"):
+        (place / f"{name}.py").write_text("raise SystemExit('taken from here')\n")
+    (tmp_path / "env").write_text(f"KEY={OLD.reveal()}\n")
+    assert run(python_of(version), options(tmp_path), cwd=place)["changed"]
+
+
+@pytest.mark.parametrize("change", ["mode", "removed"])
+def test_a_file_that_was_changed_since_the_look_is_left_to_the_module(change: str, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text(f"KEY={OLD.reveal()}\n")
+    given = options(tmp_path)
+    (tmp_path / "env").chmod(0o666) if change == "mode" else (tmp_path / "env").unlink()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    code, printed, _errors = start(sys.executable, given)
+    assert (code, printed) == (1, b"")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_what_is_wrong_is_told_as_the_module_does(tmp_path: Path) -> None:
@@ -96,6 +125,7 @@ def test_nothing_that_it_needs_is_left_out_or_comes_too_late() -> None:
     ("variables", "python"),
     [
         ({"ansible_python_interpreter": "/opt/python"}, "/opt/python"),
+        ({"ansible_python_interpreter": "auto", "ansible_facts": {"discovered_interpreter_python": "/b"}}, "/b"),
         ({"ansible_python_interpreter": "auto_silent", "ansible_facts": {}}, None),
         ({"ansible_facts": {"discovered_interpreter_python": "/usr/bin/python3"}}, "/usr/bin/python3"),
         ({}, None),
@@ -103,3 +133,8 @@ def test_nothing_that_it_needs_is_left_out_or_comes_too_late() -> None:
 )
 def test_the_python_is_the_one_that_ansible_uses(variables: dict[str, Any], python: str | None) -> None:
     assert express.interpreter(variables, lambda raw: raw) == python
+
+
+def test_a_python_that_is_set_for_all_hosts_is_the_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_PYTHON_INTERPRETER", "/opt/python")
+    assert express.interpreter({}, lambda raw: raw) == "/opt/python"
