@@ -34,7 +34,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test unit integration faults leaks fuzz bench full lint lint-basic yamllint reuse sanity smoke matrix molecule \
+.PHONY: help demo sandbox test unit integration faults leaks fuzz bench full lint lint-basic yamllint reuse sanity ansible-test smoke matrix molecule \
   docs build release clean
 
 help: ## list the targets
@@ -43,11 +43,12 @@ help: ## list the targets
 demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against a stand-in of the service
 	@$(BIN)/python -m tests.demo --collection $(TARBALL) $(ARGS)
 
-sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotation of your own fleet
+sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotation on test hosts of your own
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
-test: lint-basic $(VENV)/.test ## basic lint, and all tests
-	$(PYTEST) tests/unit tests/integration tests/faults tests/leaks $(ARGS)
+test: lint sanity $(VENV)/.test ## all that CI needs: linters, sanity, and all tests
+	$(PYTEST) tests/unit tests/integration tests/faults tests/leaks
+	$(MAKE) smoke
 
 unit: $(VENV)/.test ## unit tests
 	$(PYTEST) tests/unit $(ARGS)
@@ -68,7 +69,7 @@ bench: $(VENV)/.bench | $(LINK) ## measure the outage beside other ways, over a 
 	@$(BIN)/python -m tests.bench --output .cache/bench $(ARGS)
 
 full: export MULTICART_FULL := 1
-full: test lint sanity matrix molecule docs ## all that there is, also what is too long for every run
+full: test matrix ansible-test molecule docs ## all that there is, also what is too long for every run
 
 lint-basic: $(VENV)/.lint | $(LINK) ## ruff and mypy
 	$(BIN)/ruff check .
@@ -91,8 +92,11 @@ lint: lint-basic yamllint reuse build ## every linter, and the import into Galax
 	$(WITH_BIN) ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS):$(CURDIR)/.cache/awx" ansible-lint --offline -q
 	$(NOX) galaxy
 
-sanity: $(VENV)/.tools ## ansible-test: sanity, units and integration, with the oldest and the newest rules
-	$(NOX) ansible_test -- $(ARGS)
+sanity: $(VENV)/.tools ## ansible-test sanity, with the rules of the oldest and the newest ansible-core
+	$(NOX) ansible_test -- sanity
+
+ansible-test: $(VENV)/.tools ## ansible-test units and integration, likewise
+	$(NOX) ansible_test -- units integration
 
 smoke: $(VENV)/.tools | $(LINK) ## a few integration tests on the oldest and the newest ansible-core
 	$(NOX) "matrix(python='3.12', core='2.16')" "matrix(python='3.12', core='2.21')" -- $(SMOKE)

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: whole_run
 author: multicart.keys contributors (@multicart)
-short_description: Refuse a run of which the command line leaves out a part
+short_description: Refuse a run of which the command line leaves out a part (internal)
 version_added: 1.0.0
 description:
   - Returns its input, unless C(--start-at-task), C(--skip-tags always) or C(--skip-tags tagged) makes Ansible skip

@@ -11,8 +11,9 @@ short_description: Read the API key of a MultiCartAPI account
 version_added: 1.0.0
 description:
   - Returns the live API key of the account, or its prefix, mask or fingerprint.
-  - Never changes anything at the service, so that it is safe in check mode. Logging in makes a session.
-  - The service is read at most once in one run of Ansible, whatever the number of hosts, tasks and forks.
+  - Never rotates, so that it is safe in check mode. Where it has to log in, the service opens a session.
+  - The service is read at most once for an account in one run of Ansible, whatever the number of hosts, tasks and
+    forks, unless O(cache=false).
     After M(multicart.keys.multicart_key_rotate) it returns the new key without another read.
   - Works in the controller's process with the controller's environment.
 extends_documentation_fragment:

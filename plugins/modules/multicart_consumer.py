@@ -7,7 +7,7 @@
 DOCUMENTATION = r"""
 module: multicart_consumer
 author: multicart.keys contributors (@multicart)
-short_description: Look at, prepare, write, prove and close all that uses the key on one host
+short_description: Do one phase of a rotation on one host (internal)
 version_added: 1.0.0
 description:
   - Internal to the roles P(multicart.keys.multicart_deploy#role) and P(multicart.keys.multicart_rotate#role); use

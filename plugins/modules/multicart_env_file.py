@@ -6,7 +6,7 @@
 
 DOCUMENTATION = r"""
 module: multicart_env_file
-short_description: Keep the API key in an environment file of a host
+short_description: Set the API key in an environment file
 version_added: 1.0.0
 description:
   - Makes one variable of an environment file hold an API key of the MultiCartAPI service.
@@ -19,8 +19,8 @@ description:
     the new key afterwards, and every other variable as before. Otherwise the module fails with the reason V(ambiguous),
     names the line and changes nothing.
   - The file is replaced atomically. There is no backup, since it would keep the old key.
-  - The key is sent by pipelining, so that no module file with the key lies on the host, unless you have set
-    C(pipelining) yourself. Become method C(su) and C(ANSIBLE_KEEP_REMOTE_FILES) rule pipelining out.
+  - Switches pipelining on, so that no module file with the key lies on the host, unless you turned it off. Become
+    method C(su) and C(ANSIBLE_KEEP_REMOTE_FILES) rule pipelining out.
 notes:
   - Hosts whose sudo insists on a terminal (C(requiretty)) cannot use pipelining. Set
     C(ansible_pipelining=false) for them.
@@ -141,7 +141,7 @@ previous_key_fingerprint:
   type: str
   sample: 9f86d081884c7d65
 written_at:
-  description: When the result came back, by the clock of the controller, in UTC.
+  description: When the write was confirmed, by the clock of the controller, in UTC.
   returned: success
   type: str
   sample: "2026-03-01T12:00:00.123456+00:00"

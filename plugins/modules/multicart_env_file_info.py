@@ -6,7 +6,7 @@
 
 DOCUMENTATION = r"""
 module: multicart_env_file_info
-short_description: Tell which API key an environment file holds and whether it can be changed
+short_description: Report which API key an environment file holds and whether it can be changed
 version_added: 1.0.0
 description:
   - Returns the fingerprint and the public prefix of every active assignment of a variable, and never a key.

@@ -7,7 +7,7 @@
 DOCUMENTATION = r"""
 module: multicart_fleet
 author: multicart.keys contributors (@multicart)
-short_description: Decide about the whole fleet from what every consumer holds
+short_description: Decide about the whole fleet from what every consumer holds (internal)
 version_added: 1.0.0
 description:
   - Internal to this collection's roles and playbooks.
@@ -17,7 +17,6 @@ description:
   - The consumers are the hosts that the variable C(multicart_hosts) names, C(--limit) disregarded, or where that is
     not set the hosts of the play.
 extends_documentation_fragment:
-  - multicart.keys.attributes
   - multicart.keys.attributes.info
 options:
   phase:

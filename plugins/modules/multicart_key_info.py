@@ -16,7 +16,6 @@ description:
     connection is needed.
 extends_documentation_fragment:
   - multicart.keys.connection
-  - multicart.keys.attributes
   - multicart.keys.attributes.info
   - multicart.keys.attributes.action_group
 options:

@@ -7,17 +7,17 @@
 DOCUMENTATION = r"""
 module: multicart_key_rotate
 author: multicart.keys contributors (@multicart)
-short_description: Replace the API key of a MultiCartAPI account, once for one intent
+short_description: Rotate the API key of a MultiCartAPI account
 version_added: 1.0.0
 description:
-  - Replaces the account's API key and reads the new one back. The old key dies at once, so every consumer fails
-    until it
-    holds the new one; the playbook C(multicart.keys.rotate) prepares and updates them.
-  - The request is authenticated by the key that it replaces, so the service itself refuses a repeat. An answer that
-    was lost is made good by reading, and by sending the same request once more.
+  - Replaces the account's API key and reads the new one back. The old key dies at once, so every consumer fails until
+    it holds the new one; the playbook C(multicart.keys.rotate) prepares and updates them.
+  - The request is authenticated by the key that it replaces, so the service itself refuses a repeat. If an answer is
+    lost, the module reads the key back and, if it is unchanged, sends the same request once more.
   - An API key alone is refused before any request, because it cannot read the key that replaces it.
-  - One rotation for an account in one run, whatever C(serial), C(strategy), loops, C(until) or a forgotten
-    C(run_once) do.
+  - Rotates an account at most once in a run, whatever C(serial), C(strategy), loops, C(until) or a missing C(run_once)
+    do, unless O(once_per_run=false). Nothing is kept between runs, so another run rotates again unless
+    O(if_fingerprint) names the key to retire.
   - At most five requests when nothing fails, and one more to log in.
   - Runs in the controller's process, whatever host the task is aimed at.
 extends_documentation_fragment:
@@ -28,7 +28,8 @@ attributes:
   check_mode:
     support: full
     details:
-      - Reads and decides as in a real run, and sends no rotation.
+      - Reads and decides as in a real run, and sends no rotation. The lookup goes on returning the old key, so that a
+        later M(multicart.keys.multicart_env_file) is not reported as changed.
   diff_mode:
     support: full
     details:
@@ -42,11 +43,11 @@ options:
     description:
       - Fingerprint of the key to retire. Rotates only while that is the live key; otherwise
         RV(outcome=already_rotated).
-      - It names the intent, so the same task can be repeated at will.
+      - The same task can then be repeated at will, also in another run.
     type: str
   settle_timeout:
     description:
-      - Seconds in which the new key must become readable.
+      - Seconds to wait for the new key to become readable and the old one to be refused.
     type: float
     default: 30.0
   verify:
@@ -70,9 +71,8 @@ options:
     default: true
   read_back:
     description:
-      - V(false) only revokes the key and does not read the new one, for an emergency without a session token. This
-        is the
-        one case in which O(api_key) alone is accepted.
+      - V(false) only revokes the key and does not read the new one, for an emergency without a session token. This is
+        the one case in which O(api_key) alone is accepted.
     type: bool
     default: true
 seealso:
@@ -82,13 +82,9 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the key
-  multicart.keys.multicart_key_info:
-  register: before
-
-- name: Replace exactly this key
+- name: Retire one known key; repeating this never rotates a newer one
   multicart.keys.multicart_key_rotate:
-    if_fingerprint: "{{ before.key_fingerprint }}"
+    if_fingerprint: 77aa0c9be2d43f1c
   register: rotation
 
 - name: Write the new key
@@ -100,7 +96,7 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description:
-    - V(rotated) means that this intent replaced the key; on a failure too, the old key is dead then.
+    - V(rotated) means that this task replaced the key; on a failure too, the old key is dead then.
     - V(already_rotated) means that the key had been replaced before, by this run or somebody else.
     - V(would_rotate) is the answer of check mode.
     - V(unchanged) means that it failed and the old key is still the live one.

@@ -7,7 +7,7 @@
 DOCUMENTATION = r"""
 module: multicart_report
 author: multicart.keys contributors (@multicart)
-short_description: Write down what a rotation did, as JSON and as one HTML page
+short_description: Write the report of a rotation (internal)
 version_added: 1.0.0
 description:
   - Internal to the role P(multicart.keys.multicart_report#role), which says what is in the files.

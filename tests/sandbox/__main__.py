@@ -75,6 +75,7 @@ def _banner(url: str, email: str, password: str, ca_path: Path | None) -> str:
         f"  curl -sS {trust}-X POST -H 'Content-Type: application/json' -d '{body}' {url}/users/login",
         "",
         f"Its accounts, keys included: curl -sS {trust}{url.removesuffix(API_PATH)}{CONTROL_PATH}/accounts",
+        "Only for test hosts: a rehearsal writes this stand-in's key into their files and restarts their services.",
         "Ctrl-C ends it; the same --state brings everything back.",
     ]
     return "\n".join(lines)
