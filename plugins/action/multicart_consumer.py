@@ -139,10 +139,11 @@ class ActionModule(ActionBase):
         return express.execute(self, python, arguments)
 
     def _live(self, connection: Connection, phase: str) -> Live | None:
+        looks = phase in ("look", "rehearse")
         try:
-            return live(connection, this_run())
+            return live(connection, this_run(), ask_again=not looks)
         except MulticartError:
-            if phase not in ("look", "rehearse"):
+            if not looks:
                 raise
             return None  # what the files hold can be told all the same, from the records
 

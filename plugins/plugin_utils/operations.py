@@ -52,14 +52,15 @@ def live_key(connection: Connection, cache: RunCache) -> ApiKey:
     return live(connection, cache).key
 
 
-def live(connection: Connection, cache: RunCache, newer_than: float = 0.0) -> Live:
+def live(connection: Connection, cache: RunCache, newer_than: float = 0.0, ask_again: bool = True) -> Live:
     """Return the account's live key, read at most once in a run, with what this run knows of it.
 
     :param newer_than: what was asked for before this moment of ``time.monotonic()`` does not count.
+    :param ask_again: ask also if this run has asked in vain before.
     :raises MulticartError: why it could not be read.
     """
     _need_credential(connection)
-    asked = time.monotonic()
+    asked = time.monotonic() if ask_again else 0.0
     with cache.held_for(connection) as ledger:
         key = ledger.live(newer_than) or _read_once(connection, ledger, asked)
         intent = ledger.intent()

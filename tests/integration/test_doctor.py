@@ -67,3 +67,13 @@ def test_it_needs_no_fleet_and_no_credential(fleet: Fleet) -> None:
     assert found["consumers"] == {}
     assert "MULTICART_SESSION_TOKEN" in found["next"]
     assert fingerprint(fleet.live) not in str(found.result)
+
+
+def test_a_service_that_does_not_answer_is_not_asked_for_every_host(fleet: Fleet) -> None:
+    fleet.add_many(6)
+    fleet.fault("read", "http_401", times=-1)
+    fleet.requests()
+    found = examine(fleet, ANSIBLE_FORKS="2")
+    assert found["credentials"] == {"session_token": False}
+    assert found["consumers"] == dict.fromkeys(fleet.hosts, f"holds {fleet.live_fingerprint}")
+    assert len(fleet.requests()) == 2, "once for the looks, once to try the token"

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils import run_cache
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, read_account, rotate_key
+from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live, live_key, read_account, rotate_key
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection, Login
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Intent, Outcome, Request, rotate
 from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import RunCache
@@ -499,7 +499,7 @@ def test_a_read_that_is_too_old_is_made_again(cache: RunCache, rehearsal: Rehear
     live_key(connection, cache)
     rehearsal.sandbox.rotate_behind(rehearsal.email)
     assert live_key(connection, cache) != rehearsal.key
-    assert live_key(connection, cache, newer_than=time.monotonic()) == rehearsal.key
+    assert live(connection, cache, newer_than=time.monotonic()).key == rehearsal.key
     assert rehearsal.endpoints() == ["read", "read"]
 
 
@@ -514,7 +514,7 @@ def test_an_answer_that_was_under_way_at_that_moment_is_too_old(cache: RunCache,
     rehearsal.sandbox.rotate_behind(rehearsal.email)
     written = time.monotonic()
     reader.join()
-    assert live_key(connection, cache, newer_than=written) == rehearsal.key
+    assert live(connection, cache, newer_than=written).key == rehearsal.key
 
 
 def test_an_api_key_alone_is_refused_before_any_call(cache: RunCache, rehearsal: Rehearsal) -> None:
