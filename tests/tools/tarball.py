@@ -26,12 +26,14 @@ _Members = dict[str, tuple[tarfile.TarInfo, bytes]]
 
 
 def build(collection: Path, output: Path) -> None:
-    """Build the collection into the directory, as ``NAMESPACE-NAME-VERSION.tar.gz``."""
+    """Build the collection into the directory, as ``NAMESPACE-NAME-VERSION.tar.gz``, the only one of the collection."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([GALAXY, "collection", "build", "--output-path", folder], cwd=collection, check=True)
         (raw,) = Path(folder).iterdir()
         members = _read(raw)
         output.mkdir(parents=True, exist_ok=True)
+        for other in output.glob(f"{raw.name.rpartition('-')[0]}-*.tar.gz"):
+            other.unlink()
         _write(output / raw.name, _in_order(members))
 
 
