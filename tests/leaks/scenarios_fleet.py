@@ -97,7 +97,7 @@ def folder(fleet: Watched) -> None:
 
 
 def no_folder(fleet: Watched) -> None:
-    add(fleet, multicart_deploy_files=[{"path": "{{ home }}/gone/app.env"}])
+    add(fleet, None, multicart_deploy_files=[{"path": "{{ home }}/gone/app.env"}])
 
 
 def gone(fleet: Watched) -> None:
@@ -139,7 +139,7 @@ def key_for_setting(name: str) -> Prepare:
 
 
 def key_in_files(fleet: Watched) -> None:
-    add(fleet, multicart_deploy_files=[{"path": "{{ home }}/app.env", "value": fleet.live}])
+    add(fleet, "MULTICART_API_KEY={key}", multicart_deploy_files=[{"path": "{{ home }}/app.env", "value": fleet.live}])
 
 
 FLEET = {
@@ -166,8 +166,8 @@ FLEET = {
         rotates(), "malformed_key", (read("key_malformed", value="{key}$(id)", after=1),)
     ),
     "rotate.yml-token-dies": Scenario(rotates(), "new_key_unreadable", settings={"tokens_die_with_rotation": True}),
-    "deploy.yml-echo": Scenario(deploys(), "not_current", (read("echo_secret"),)),
-    "deploy.yml-html": Scenario(deploys(), "not_current", (read("html"),)),
+    "deploy.yml-echo": Scenario(deploys(), "refused", (read("echo_secret"),)),
+    "deploy.yml-html": Scenario(deploys(), "not_an_envelope", (read("html"),)),
     "doctor.yml-echo": Scenario(
         runs("doctor"), None, (read("echo_secret"), {"on": "login", "fault": "echo_secret", "times": -1}), has="both"
     ),
@@ -195,6 +195,8 @@ FLEET = {
     "key-for-a-fingerprint": Scenario(rotates(key_for_fingerprint), "invalid_option", shown=VARIABLES, quick=True),
     "key-for-a-time": Scenario(rotates(key_for_setting("multicart_timeout")), "invalid_option", shown=VARIABLES),
     "key-for-an-age": Scenario(rotates(key_for_setting("multicart_rotate_max_age")), "invalid_option", shown=VARIABLES),
-    "key-for-an-account": Scenario(rotates(key_for_setting("multicart_deploy_account")), "not_ready", shown=VARIABLES),
-    "key-in-the-list-of-files": Scenario(provisions(key_in_files), "invalid_option", shown=VARIABLES),
+    "key-for-an-account": Scenario(
+        rotates(key_for_setting("multicart_deploy_account")), "no_consumers", shown=VARIABLES
+    ),
+    "key-in-the-list-of-files": Scenario(provisions(key_in_files), "", shown=VARIABLES),  # core's check of arguments
 }
