@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -141,3 +143,20 @@ def test_the_python_that_ansible_finds_by_itself_will_do(fleet: Fleet) -> None:
     run = fleet.rotate(env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"})
     assert run.green, run
     assert [task["in_short"] for task in run.of("multicart_consumer") if "in_short" in task.result] == [True, True]
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("sudo") is None, reason="needs root, and sudo: apt-get install sudo"
+)
+def test_the_write_is_done_as_the_user_that_is_become(fleet: Fleet) -> None:
+    host = fleet.add("web1", ansible_become=True, ansible_become_user="nobody", ansible_become_method="sudo")
+    host.variables["ansible_python_interpreter"] = "/usr/bin/python3"
+    host.variables["multicart_deploy_commands"] = ["sh -c 'id -un >> {{ home }}/log'"]
+    for path in (host.folder, host.env):
+        shutil.chown(path, "nobody", "nogroup")
+    for folder in host.folder.parents:  # pytest's own are private
+        folder.chmod(folder.stat().st_mode | 0o011)
+    run = fleet.rotate()
+    assert run.green, run
+    assert [task["in_short"] for task in run.of("multicart_consumer") if "in_short" in task.result] == [True, True]
+    assert (host.env.owner(), host.log, fleet.stale) == ("nobody", ["nobody"], [])
