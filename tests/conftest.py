@@ -10,6 +10,7 @@ Tests that are too long for every run are marked ``full``; MULTICART_FULL=1 runs
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -37,6 +38,8 @@ COLLECTIONS_PATH = _collections_path()
 for folder in (str(ROOT), str(COLLECTIONS_PATH)):
     if folder not in sys.path:
         sys.path.insert(0, folder)
+# A job in the background ignores Ctrl-C, and so would all that it starts: tests send it on purpose.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # For the ansible-playbook processes that tests start.
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS_PATH)
 
