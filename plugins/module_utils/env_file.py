@@ -424,6 +424,7 @@ def _read_as_node(text, older):
 
 _SHELL_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^\]]*\])?\+?=")
 _SHELL_CONTINUED = re.compile(rb"[|&][ \t]*(?:#[^\n]*)?(?:\n[ \t]*(?:#[^\n]*)?)*\Z")
+_SHELL_BACKTICKS = re.compile(r"`(?:[^`\\]|\\[\s\S])*`")
 _SHELL_REDIRECTION = re.compile(r"[<>]+[&|]?")
 _SHELL_PLAIN = re.compile(r"""[^ \t\n'"`\\$;&|()<>]+""")
 _SHELL_LEADING = ("then", "do", "else", "elif", "if", "while", "until", "{", "!", "time", "command", "builtin")
@@ -542,7 +543,12 @@ def _end_of_piece(text, at):
         if end < 0:
             raise _Unterminated()
         return end + 1
-    if text[at] in '"`':
+    if text[at] == "`":  # its end is found before anything in it is understood, quotes included
+        command = _SHELL_BACKTICKS.match(text, at)
+        if not command:
+            raise _Unterminated()
+        return command.end()
+    if text[at] == '"':
         return _end_of_group(text, at + 1, text[at])
     for opening, closing in (("$(", ")"), ("${", "}")):
         if text.startswith(opening, at):

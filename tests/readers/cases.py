@@ -88,6 +88,7 @@ REFUSED = {
     "exported by a program": (b"KEY=p.old\nexport $(cat more)\n", 2),
     "declared to stay": (b"readonly KEY\n", 1),
     "declared in other words": (b"KEY=p.old\ndeclare -r KEY\n", 2),
+    "behind a quote in backticks": (b"`'`export KEY=p.old\t\n'\n", 1),
     "in the name of a command": (b"KEY=p.old\ne${KEY}xport A=1\n", 2),
 }
 
