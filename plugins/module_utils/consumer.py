@@ -43,6 +43,7 @@ class KeyFile:
         self.record = None  # type: Optional[record.Record]
         self.problem = None  # type: Optional[Exception]
         self.changed = False
+        self.only_key = False  # the file is there, with owner, group and mode as wanted; known after looking at them
         self._entry = entry
         self._live = live
         self._check_mode = check_mode
@@ -104,8 +105,9 @@ class KeyFile:
         if old != new:
             begun = bool(self.record and self.record["open"] and self.record["begun"])
             self._keep(record.opened(self.record, self._to_retire(key), True, begun))
-            host_file.check(self._content, new, self._entry["unsafe_writes"], self._ids)
-            if not self._check_mode:
+            if self._check_mode:
+                host_file.check(self._content, new, self._entry["unsafe_writes"], self._ids)
+            else:
                 host_file.replace(self._content, new, self._entry["unsafe_writes"], attributes.prepare, self._ids)
             self.changed = True
         elif not self._check_mode:
@@ -133,11 +135,13 @@ class KeyFile:
     def _with(self, key: ApiKey) -> bytes:
         return env_file.with_value(self._content.data or b"", self.variable, key.reveal().encode("ascii"))
 
-    def only_key(self, attributes_for: Callable[[Any, Dict[str, Any]], Any]) -> bool:
-        """Whether a write would change nothing but the key: the file is there, with owner, group and mode as wanted."""
-        if self.problem is not None or self._content.status is None:
-            return False
-        return not attributes_for(self._content, self._entry).differ()
+    def look_at_attributes(self, attributes_for: Callable[[Any, Dict[str, Any]], Any]) -> None:
+        """Find out whether a write would change nothing but the key, and whether the file can be as it is wanted."""
+        if self.problem is None and self._content.status is not None:
+            try:
+                self.only_key = not attributes_for(self._content, self._entry).differ()
+            except host_file.HostFileError as error:
+                self.problem = error
 
     def predict_replaced(self) -> None:
         """Note what a write would do once the key is another one, which nobody can know yet."""

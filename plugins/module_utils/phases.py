@@ -114,7 +114,7 @@ def _do_files(params: Params, check_mode: bool, attributes_for: AttributesFor) -
         "files": [file.describe() for file in files],
     }  # type: Dict[str, Any]
     if params["phase"] == "look":
-        result["only_keys"] = all(file.only_key(attributes_for) for file in files)
+        result["only_keys"] = all(file.only_key for file in files)
     if params["phase"] == "write":
         result["restart_due"] = params["replaced"] or any(file.restart_due for file in files)
     if problems:
@@ -143,7 +143,9 @@ def _do_file(
 def _act(params: Params, file: KeyFile, attributes_for: AttributesFor) -> None:
     """Do the phase for one file as it was found."""
     phase = params["phase"]
-    if phase == "open":
+    if phase == "look":
+        file.look_at_attributes(attributes_for)
+    elif phase == "open":
         file.open(params["retire"])
     elif phase == "write" and params["replaced"]:
         file.predict_replaced()

@@ -14,8 +14,8 @@ import os
 from typing import Any, Dict, Optional
 
 Record = Dict[str, Any]
-"""``open``, ``restart`` (bools), ``retire``, ``held`` (fingerprints or None), ``since`` (UTC, ISO 8601) and ``digest``,
-and ``account``, a digest that tells the account of the key held from any other.
+"""``open``, ``begun``, ``restart`` (bools), ``retire``, ``held`` (fingerprints or None), ``since`` (UTC, ISO 8601),
+``digest``, and ``account``, a digest that tells the account of the key held from any other.
 
 ``restart`` says that the file was changed and its readers have not been restarted since.
 """

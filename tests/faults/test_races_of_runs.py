@@ -158,7 +158,9 @@ def test_a_controller_that_names_the_key_meets_one_that_forces_a_rotation(victim
     with held(victim, partial(victim.rotate, *victim.retiring), number, meeting.carried_out) as named:
         forced = victim.play(ROTATE + DEPLOY * meeting.deploys)
         assert forced.green, forced
-        assert forced.of("multicart_key_rotate")[0]["outcome"] == "rotated"
+        # Both hosts ask, and whichever of them has the answer first reports when it is scheduled next.
+        outcomes = sorted(task["outcome"] for task in forced.of("multicart_key_rotate"))
+        assert outcomes == ["already_rotated", "rotated"]
         assert victim.stale == ([] if meeting.deploys else ["web1", "web2"])
         run = named.finish()
     check_end(victim, run)

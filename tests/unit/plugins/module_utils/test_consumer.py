@@ -582,6 +582,20 @@ def test_what_only_the_longest_key_shows_is_found_out_before_the_old_one_dies(
     assert max(sizes) == len(f"A=1\nKEY={'x' * 512}\n")
 
 
+class Refused:
+    """Attributes that this host cannot give."""
+
+    def differ(self) -> bool:
+        raise HostFileError("attributes_refused", "/env")
+
+
+def test_attributes_that_cannot_be_given_are_found_out_before_the_old_one_dies(host: Host) -> None:
+    file = host.look()
+    file.look_at_attributes(lambda *_: Refused())
+    assert not file.only_key
+    assert "cannot be given" in file.describe()["why_not"]
+
+
 # --- accounts -------------------------------------------------------------------------------------
 
 
