@@ -17,16 +17,19 @@ import importlib
 import io
 import json
 import os
+import resource
 import secrets
 import shutil
 import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 Variables = dict[str, str]
+
+_NOBODY = 65534
 
 
 class NotHere(Exception):
@@ -42,15 +45,49 @@ def program(name: str) -> str:
 
 
 @contextmanager
+def folder_of(*files: bytes) -> Iterator[str]:
+    """Write the files, named by their numbers, where no other file is but theirs.
+
+    The folder above is a private one, too: a script can make a path out of its own name and a few characters more.
+    """
+    with tempfile.TemporaryDirectory(prefix="env-") as above:
+        folder = Path(above, "files")
+        folder.mkdir()
+        for index, data in enumerate(files):
+            (folder / str(index)).write_bytes(data)
+        os.chmod(above, 0o755)
+        yield str(folder)
+
+
+@contextmanager
 def _file(data: bytes) -> Iterator[str]:
-    with tempfile.NamedTemporaryFile(prefix="env-") as file:
-        file.write(data)
-        file.flush()
-        yield file.name
+    with folder_of(data) as folder:
+        yield f"{folder}/0"
 
 
-def _run(*command: str, **environment: str) -> bytes:
-    return subprocess.run(command, env=environment, capture_output=True, timeout=30, check=False).stdout
+def _harmless() -> None:
+    """Whatever a generated script says, it can hurt nobody: no privilege, no large files, not for long."""
+    if not os.geteuid():
+        os.setgroups([])
+        os.setgid(_NOBODY)
+        os.setuid(_NOBODY)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+    resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+
+
+def run(*command: str, **environment: str) -> bytes:
+    """Run a reader where it can do no harm, and return what it prints."""
+    return subprocess.run(
+        command,
+        env=environment,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=_harmless,
+        timeout=300,
+        check=False,
+    ).stdout
 
 
 def _text(data: bytes) -> str:
@@ -60,7 +97,7 @@ def _text(data: bytes) -> str:
 def _shell(name: str, data: bytes) -> Variables:
     # An empty PATH: whatever a generated file says, no program runs. env -0 shows values of several lines intact.
     with _file(data) as path:
-        out = _run(program(name), "-c", f'PATH=; set -a; . "{path}" >/dev/null 2>&1; exec /usr/bin/env -0')
+        out = run(program(name), "-c", f'PATH=; set -a; . "{path}" >/dev/null 2>&1; exec /usr/bin/env -0')
     return shell_variables(out)
 
 
@@ -84,7 +121,7 @@ def node(data: bytes) -> Variables:
     """Start Node.js with ``--env-file``."""
     with _file(data) as path:
         show = "process.stdout.write(JSON.stringify(process.env))"
-        result: Variables = json.loads(_run(program("node"), f"--env-file={path}", "-e", show) or b"{}")
+        result: Variables = json.loads(run(program("node"), f"--env-file={path}", "-e", show) or b"{}")
     return result
 
 
@@ -112,6 +149,7 @@ def _libsystemd() -> ctypes.CDLL:
     ):
         library = ctypes.CDLL(str(path))
         if hasattr(library, "load_env_file"):
+            library.log_set_max_level(0)  # emergencies only; it tells of every line that it cannot read
             return library
     raise NotHere("systemd's shared library is not installed")
 
@@ -184,11 +222,11 @@ def docker_many(files: Sequence[bytes]) -> list[Variables]:
         return []
     _Daemon.environment = None
     mark = f"MARK_{secrets.token_hex(8)}"
-    with _file(mark.encode() + b"=\n") as between, ExitStack() as stack:
-        paths = [stack.enter_context(_file(data)) for data in files]
-        options = [word for path in paths for word in ("--env-file", between, "--env-file", path)]
+    with folder_of(*files, mark.encode() + b"=\n") as folder:
+        paths = [f"{folder}/{number}" for index in range(len(files)) for number in (len(files), index)]
+        options = [word for path in paths for word in ("--env-file", path)]
         host = f"tcp://127.0.0.1:{_daemon_port()}"
-        _run(program("docker"), "create", *options, "image", DOCKER_HOST=host, HOME="/nonexistent")
+        run(program("docker"), "create", *options, "image", DOCKER_HOST=host, HOME="/nonexistent")
     if _Daemon.environment is None:
         half = len(files) // 2
         return docker_many(files[:half]) + docker_many(files[half:]) if half else [{}]
