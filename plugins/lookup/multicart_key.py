@@ -54,13 +54,14 @@ _raw:
   elements: str
 """
 
+import time
 from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.multicart.keys.plugins.plugin_utils.edge import options_of, this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
-from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, read_account
+from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import LOOKUP
 
 _FIELDS = ("api_key", "key_prefix", "key_masked", "key_fingerprint")
@@ -73,10 +74,8 @@ class LookupModule(LookupBase):
         try:
             fields = [_field(term) for term in terms] or ["api_key"]
             options = options_of(LOOKUP, kwargs, variables or {}, self._templar)
-            if options.given["cache"]:
-                key = live_key(options.connection, this_run())
-            else:
-                key = read_account(options.connection, this_run()).key
+            newer_than = 0.0 if options.given["cache"] else time.monotonic()
+            key = live_key(options.connection, this_run(), newer_than)
         except MulticartError as error:
             failure = error
         except Exception as error:  # pylint: disable=broad-except  # its text could hold anything

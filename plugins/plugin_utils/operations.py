@@ -14,13 +14,13 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.client import Clien
 from ansible_collections.multicart.keys.plugins.plugin_utils.doctor import Trial
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, Request, Result, rotate
+from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, Request, Result, read_live, rotate
 from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import AccountLedger, RunCache
 from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account
 
 
 def read_account(connection: Connection, cache: RunCache) -> Account:
-    """Read the account and its live key afresh.
+    """Read the account afresh; the key is the one on record, which a lagging read may tell too late.
 
     :raises MulticartError: why it could not be read.
     """
@@ -44,16 +44,13 @@ class Live:
     rotated_at: str | None
 
 
-def live_key(connection: Connection, cache: RunCache) -> ApiKey:
-    """Return the account's live key, read at most once in a run.
-
-    :raises MulticartError: why it could not be read.
-    """
-    return live(connection, cache).key
+def live_key(connection: Connection, cache: RunCache, newer_than: float = 0.0) -> ApiKey:
+    """Return the account's live key alone, as `live` does."""
+    return live(connection, cache, newer_than).key
 
 
 def live(connection: Connection, cache: RunCache, newer_than: float = 0.0, ask_again: bool = True) -> Live:
-    """Return the account's live key, read at most once in a run, with what this run knows of it.
+    """Return the account's live key, which the service lets in, read at most once in a run; and what is known of it.
 
     :param newer_than: what was asked for before this moment of ``time.monotonic()`` does not count.
     :param ask_again: ask also if this run has asked in vain before.
@@ -74,11 +71,12 @@ def _read_once(connection: Connection, ledger: AccountLedger, asked: float) -> A
         raise failure
     with Client(connection, ledger) as client:
         try:
-            account = client.read()
+            account = read_live(client)
         except MulticartError as error:
             ledger.keep_failure(error)
             raise
         ledger.learn(account)
+        ledger.keep_live(account.key)
         return account.key
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Protocol
@@ -21,6 +22,9 @@ from typing import Protocol
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account, RotationAnswer, Service, Verdict
+
+SETTLE_TIMEOUT = 30.0
+"""Seconds in which reads become as new as what was done before; nobody documents how long that takes."""
 
 
 class Outcome(str, enum.Enum):
@@ -47,7 +51,7 @@ class Request:
     """
 
     if_fingerprint: str | None = None
-    settle_timeout: float = 30.0
+    settle_timeout: float = SETTLE_TIMEOUT
     verify: bool = True
     once_per_run: bool = True
     check_mode: bool = False
@@ -107,10 +111,13 @@ class Ledger(Protocol):
     """What this run knows of the account; it outlives the call but not the run."""
 
     def live(self) -> ApiKey | None:
-        """Return the live key as it was last learnt."""
+        """Return the live key as it was last known to be let in."""
+
+    def keep_live(self, key: ApiKey) -> None:
+        """Keep the live key, which the service lets in."""
 
     def learn(self, account: Account) -> None:
-        """Keep an account that was just read."""
+        """Keep which account was just read; its key may be an old one."""
 
     def intent(self) -> Intent | None:
         """Return the intent of this run."""
@@ -136,6 +143,32 @@ class Clock:
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     utc: Callable[[], str] = utc_now
+
+
+def read_live(service: Service, clock: Clock | None = None) -> Account:
+    """Read the account until the service lets the key in: a read may be older than the live key.
+
+    A dead key that is taken for live would be written over the live one.
+
+    :raises MulticartError: ``new_key_rejected``, or why the account could not be read or the key not be tried.
+    """
+    clock = clock or Clock()
+    pauses = _pauses(clock, SETTLE_TIMEOUT)
+    while True:
+        account = service.read()
+        if service.accepts(account.key):
+            return account
+        if not next(pauses, False):
+            raise _rejected()
+
+
+def _pauses(clock: Clock, seconds: float) -> Iterator[bool]:
+    """Sleep longer and longer at each step, until so many seconds have passed."""
+    pause, deadline = 0.1, clock.monotonic() + seconds
+    while clock.monotonic() + pause <= deadline:
+        clock.sleep(pause)
+        yield True
+        pause = min(pause * 2, 2.0)
 
 
 def rotate(service: Service, ledger: Ledger, request: Request, clock: Clock | None = None) -> Result:
@@ -187,8 +220,9 @@ class _Rotation:
         if not self._request.read_back:
             return self._intent_to_revoke()
         intent = self._intent_of_run()
-        if intent is not None and intent.done:
-            return Result(Outcome.ALREADY_ROTATED, self._ledger.live(), intent.retire, rotated_at=intent.rotated_at)
+        known = self._ledger.live()
+        if intent is not None and intent.done and known is not None:
+            return Result(Outcome.ALREADY_ROTATED, known, intent.retire, rotated_at=intent.rotated_at)
         live = self._read()
         # Another credential of the same account may have recorded the intent; the account is known only now.
         intent = self._intent_of_run()
@@ -224,16 +258,18 @@ class _Rotation:
             if not next(pauses, False):
                 raise _rejected()
             key = self._read()
-        self._let_in = key
+        if not self._is_to_be_retired(key, intent):
+            self._let_in = key
+            self._ledger.keep_live(key)
         return key
 
     def _intent_to_revoke(self) -> Result | Intent:
-        key = self._request.only_key
-        if key is None:
-            key = self._read()
-            intent = self._intent_of_run()
-            if intent is not None and intent.retire != key:
-                return Result(Outcome.ALREADY_ROTATED, key, intent.retire, rotated_at=intent.rotated_at)
+        key = self._request.only_key or self._read()
+        intent = self._intent_of_run()
+        if intent is not None and intent.dead and self._request.only_key in (None, intent.retire):
+            return Result(
+                Outcome.ALREADY_ROTATED, None, intent.retire, old_key_rejected=True, rotated_at=intent.rotated_at
+            )
         if self._request.if_fingerprint not in (None, key.fingerprint):
             if self._request.only_key is None:
                 return Result(Outcome.ALREADY_ROTATED, key)
@@ -257,9 +293,9 @@ class _Rotation:
             new = self._settled(intent.retire) if ours else self._look(intent.retire)
             if new is None:
                 old_alive = self._alive(intent.retire)
-                if old_alive is False and not self._accepted and self._request.read_back:
+                if old_alive is False and not self._accepted:
                     new = self._look(intent.retire) if ours else self._settled(intent.retire)
-                    if self._read_error is not None:
+                    if self._read_error is not None or not self._request.read_back:
                         # The service may let nothing in at all, so that this says nothing of the old key.
                         old_alive = None
         recovered = sent_before or Verdict.UNCLEAR in verdicts
@@ -274,7 +310,8 @@ class _Rotation:
         if self._accepted and old_alive:
             what = "The service accepted the rotation, but the old key still works and is still the one on record."
             error = MulticartError(Reason.KEY_DID_NOT_CHANGE, what)
-        error = _unknown(intent.retire, self._read_error or error)
+        cause = self._read_error or error
+        error = _unknown(intent.retire, cause) if self._request.read_back else _perhaps_revoked(cause)
         return self._remembered(intent, Result(Outcome.UNKNOWN, None, intent.retire, error=error))
 
     def _send(self, intent: Intent) -> RotationAnswer:
@@ -289,6 +326,8 @@ class _Rotation:
         """The key to retire is not the account's any more; say by whom it was replaced and with what."""
         intent.dead, intent.done = True, new is not None
         intent.sent = False
+        if new is not None:
+            self._keep_live(new)
         if ours:
             intent.rotated_at = self._sent_at or self._clock.utc()
         outcome = Outcome.ROTATED if ours else Outcome.ALREADY_ROTATED
@@ -302,6 +341,10 @@ class _Rotation:
     def _unreadable(self) -> MulticartError:
         cause = f" {self._read_error.what}" if self._read_error else ""
         return MulticartError(Reason.NEW_KEY_UNREADABLE, f"The key was replaced; the new one cannot be read.{cause}")
+
+    def _keep_live(self, key: ApiKey) -> None:
+        with suppress(MulticartError):  # it is only read again then
+            self._ledger.keep_live(key)
 
     def _remembered(self, intent: Intent, result: Result) -> Result:
         """Keep the intent; a result that is true stays so, should that fail."""
@@ -349,12 +392,7 @@ class _Rotation:
         return self._read_error is not None and self._read_error.reason is Reason.CREDENTIALS_REJECTED
 
     def _pauses(self) -> Iterator[bool]:
-        """Sleep longer and longer at each step, until ``settle_timeout`` has passed."""
-        pause, deadline = 0.1, self._clock.monotonic() + self._request.settle_timeout
-        while self._clock.monotonic() + pause <= deadline:
-            self._clock.sleep(pause)
-            yield True
-            pause = min(pause * 2, 2.0)
+        return _pauses(self._clock, self._request.settle_timeout)
 
     def _alive(self, key: ApiKey) -> bool | None:
         try:
@@ -384,7 +422,10 @@ class _Rotation:
 
     def _prove_live(self, result: Result) -> None:
         for _attempt in range(3):
-            if result.live is None or result.live == self._let_in or self._service.accepts(result.live):
+            if result.live is None or result.live == self._let_in:
+                return
+            if self._service.accepts(result.live):
+                self._keep_live(result.live)
                 return
             # Somebody may have replaced it meanwhile: what counts is the key that is live now.
             newest = self._read()
@@ -416,4 +457,16 @@ def _unknown(retire: ApiKey, cause: MulticartError | None) -> MulticartError:
         f"{what}Whether the key was replaced could not be learnt.",
         f"Run again with if_fingerprint={retire.fingerprint}: that is the same intent and cannot rotate twice. "
         "multicart_key_info tells the live fingerprint.",
+    )
+
+
+def _perhaps_revoked(cause: MulticartError | None) -> MulticartError:
+    """Describe how revoking ended where no request was accepted."""
+    reason = cause.reason if cause else Reason.CREDENTIALS_REJECTED
+    what = f"{cause.what} " if cause else ""
+    return MulticartError(
+        reason,
+        f"{what}Whether the key is revoked could not be learnt.",
+        "Run again. If the service refuses this key each time, it is revoked already, or nothing is let in from here: "
+        "the dashboard shows which key is live.",
     )

@@ -81,23 +81,27 @@ class AccountLedger:
         self._save()
 
     def live(self, newer_than: float = 0.0) -> ApiKey | None:
-        """Return the live key as it was last learnt, if it was asked for after a moment of ``time.monotonic()``."""
+        """Return the live key as it was last known, if it was asked for after a moment of ``time.monotonic()``."""
         known = self._known()
-        return ApiKey(known["live"]) if known and known["asked_at"] > newer_than else None
+        return ApiKey(known["live"]) if known and known["live"] and known["asked_at"] > newer_than else None
+
+    def keep_live(self, key: ApiKey) -> None:
+        """Keep the live key, which the service lets in; the account must have been read before."""
+        known = self._known()
+        if known is not None:
+            # An answer may be older than its arrival, but not than its question, which was asked under the lock.
+            known.update(live=key.reveal(), asked_at=self._opened_at)
+            self._save()
 
     def account(self) -> str | None:
         """Return what tells the account from any other, once it was read: a digest of the service's host and its id."""
         known = self._known()
-        return str(known["mark"]) if known else None
+        return known["mark"] if known else None
 
     def learn(self, account: Account) -> None:
-        """Keep an account that was just read."""
-        name = f"{self._url} {account.id}"
-        known = self._contents["accounts"].setdefault(name, {"intent": None})
-        # An answer may be older than its arrival, but not than its question, which was asked under the lock.
+        """Keep which account was just read; its key may be an old one."""
         mark = hashlib.sha256(f"{urlsplit(self._url).hostname} {account.id}".encode()).hexdigest()[:16]
-        known.update(live=account.key.reveal(), asked_at=self._opened_at, mark=mark)
-        self._contents["account_of"][self._credential] = name
+        self._know(f"{self._url} {account.id}")["mark"] = mark
         self._save()
 
     def failure(self, since: float) -> MulticartError | None:
@@ -121,15 +125,22 @@ class AccountLedger:
         return Intent(**{**known["intent"], "retire": ApiKey(known["intent"]["retire"])})
 
     def record(self, intent: Intent) -> None:
-        """Keep the intent of the account, which must have been read before."""
-        known = self._known()
-        if known is not None:
-            known["intent"] = {**vars(intent), "retire": intent.retire.reveal()}
-            self._save()
+        """Keep the intent of the account; one that cannot be read has but the name of its credential."""
+        known = self._known() or self._know(self._credential)
+        known["intent"] = {**vars(intent), "retire": intent.retire.reveal()}
+        self._save()
 
     def _known(self) -> dict[str, Any] | None:
         name = self._contents["account_of"].get(self._credential)
         known: dict[str, Any] | None = self._contents["accounts"].get(name)
+        return known
+
+    def _know(self, name: str) -> dict[str, Any]:
+        """Return what is known of an account, from now on that of this credential."""
+        accounts = self._contents["accounts"]
+        unread = accounts.pop(self._credential, {"live": None, "asked_at": 0.0, "mark": None, "intent": None})
+        known: dict[str, Any] = accounts.setdefault(name, unread)
+        self._contents["account_of"][self._credential] = name
         return known
 
     def _save(self) -> None:

@@ -26,7 +26,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Req
 from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import RunCache
 
 from tests.faults.front import Ask, Elsewhere, Front, Habit, is_rotation, nobody_answers, nobody_there
-from tests.integration.harness import Fleet, fingerprint
+from tests.integration.harness import Fleet, fingerprint, note
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account
 
@@ -513,6 +513,45 @@ def test_a_rotation_under_a_fault(
     assert {entry["fingerprint"] for entry in rotations if entry["committed"]} == {fingerprint(retire)}
 
 
+# --- the last resort: an API key alone ------------------------------------------------------------
+
+_BLOCKED = (rotate("http_403", FOR_EVER), proof("http_403"))
+REVOKING = {
+    "nothing": ("rotated", None, 1, ()),
+    "lost-before": ("rotated", None, 1, (rotate("answer_lost_before_commit"),)),
+    "lost-after": ("unknown", "credentials_rejected", 1, (rotate("answer_lost_after_commit"),)),
+    "blocked": ("unknown", "credentials_rejected", 0, _BLOCKED),
+    "lost-before-and-blocked": (
+        "unknown",
+        "credentials_rejected",
+        0,
+        (rotate("answer_lost_before_commit"), *_BLOCKED),
+    ),
+    "refused": ("unchanged", "refused", 0, (rotate("refused", FOR_EVER),)),
+    "failing": ("unknown", "not_an_envelope", 0, (rotate("http_502", FOR_EVER),)),
+    "failing-after": ("unknown", "credentials_rejected", 1, (rotate("http_502_after_commit"),)),
+    "claimed": ("unknown", "key_did_not_change", 0, (rotate("claimed"),)),
+}
+
+
+@pytest.mark.parametrize("row", REVOKING.values(), ids=REVOKING.keys())
+def test_a_key_alone_that_revokes_itself_never_says_so_without_knowing(
+    row: tuple[str, str | None, int, tuple[Fault, ...]], sandbox: Sandbox, account: Account, tmp_path: Path
+) -> None:
+    outcome, reason, commits, faults = row
+    key = ApiKey(account["api_key"])
+    connection = Connection(sandbox.url, api_key=key, timeout=BRIEF)
+    sandbox.faults(list(faults))
+    result = rotate_key(connection, new_run(tmp_path, "only"), Request(read_back=False, settle_timeout=BRIEF))
+    found = result.error.reason.value if result.error else None
+    assert (result.outcome.value, found, sandbox.rotations(account["email"])) == (outcome, reason, commits), told(
+        result
+    )
+    assert result.verified == result.changed == (outcome == "rotated")
+    if result.verified:
+        assert sandbox.account(account["email"])["api_key"] != key.reveal()
+
+
 # --- the same through Ansible ---------------------------------------------------------------------
 
 
@@ -580,3 +619,34 @@ def test_a_run_of_rotate_under_a_fault(row: Played, fleet: Fleet, elsewhere: Els
         assert run.green, run
     assert (fleet.rotations, fleet.stale) == (1, []), run
     assert not host.record["open"]
+
+
+# --- reads that lag behind --------------------------------------------------------------------------
+
+LAGS = [1, 2, 3, 7, FOR_EVER]
+PLAYBOOKS = {
+    "rotate": ("multicart.keys.rotate", "-e", "multicart_rotate_confirm=true"),
+    "retire": ("multicart.keys.rotate", "-e", "multicart_rotate_confirm=true", "-e", "multicart_rotate_retire={live}"),
+    "deploy": ("multicart.keys.deploy",),
+}
+
+
+@pytest.mark.parametrize(
+    "times", [pytest.param(n, marks=[] if n in (2, FOR_EVER) else [pytest.mark.full]) for n in LAGS]
+)
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_a_fleet_that_holds_the_live_key_never_gets_an_older_one(fleet: Fleet, playbook: str, times: int) -> None:
+    """Somebody has rotated and deployed; the reads of a run after that are older than that rotation."""
+    fleet.sandbox.rotate_behind(fleet.email)
+    hosts = [fleet.add("web1", multicart_deploy_commands=[note("restarted")]), fleet.add("web2")]
+    live = fleet.live
+    fleet.sandbox.faults([{"on": "read", "credential": "token", "fault": "stale_read", "times": times}])
+    command = [word.format(live=fingerprint(live)) for word in PLAYBOOKS[playbook]]
+    run = fleet.run(*command)
+    fleet.sandbox.clear()
+    if times == FOR_EVER:
+        assert (run.green, run.reason, fleet.rotations) == (False, "new_key_rejected", 0), run
+        assert [live in host.env.read_text() for host in hosts] == [True, True]
+        run = fleet.run(*command)
+    assert run.green, run
+    assert (fleet.rotations, fleet.stale) == (0 if playbook == "deploy" else 1, []), run

@@ -17,7 +17,6 @@ from ansible_collections.multicart.keys.plugins.lookup import multicart_key
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
-from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account
 
 KEY = ApiKey("173axcs.newnewnewnew")
 FIELDS = yaml.safe_load(multicart_key.DOCUMENTATION)["options"]["_terms"]["choices"]
@@ -35,16 +34,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Answer with the key, and note which operation was asked."""
     operations: list[str] = []
 
-    def live_key(connection: Connection, cache: Any) -> ApiKey:
-        operations.append("live_key")
+    def live_key(connection: Connection, cache: Any, newer_than: float) -> ApiKey:
+        operations.append("live_key" if newer_than == 0 else "newer live_key")
         return KEY
 
-    def read_account(connection: Connection, cache: Any) -> Account:
-        operations.append("read_account")
-        return Account("7", KEY)
-
     monkeypatch.setattr(multicart_key, "live_key", live_key)
-    monkeypatch.setattr(multicart_key, "read_account", read_account)
     return operations
 
 
@@ -63,7 +57,7 @@ def test_terms_choose_fields_in_their_order(lookup: Any, asked: list[str]) -> No
 @pytest.mark.parametrize("cache", [False, "no"])
 def test_without_the_cache_it_reads_afresh(lookup: Any, asked: list[str], cache: Any) -> None:
     lookup.run([], {}, cache=cache)
-    assert asked == ["read_account"]
+    assert asked == ["newer live_key"]
 
 
 @pytest.mark.parametrize("term", ["api-key", "canary", "", None, 7, ["api_key"], {"canary": 1}])

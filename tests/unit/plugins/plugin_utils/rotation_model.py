@@ -184,7 +184,7 @@ class Model:
 
 @dataclass
 class MemoryLedger:
-    """What one run knows; as forgetful as the real one about an account that was never read."""
+    """What one run knows."""
 
     key: ApiKey | None = None
     kept: Intent | None = None
@@ -195,18 +195,20 @@ class MemoryLedger:
     def live(self) -> ApiKey | None:
         return self.key
 
+    def keep_live(self, key: ApiKey) -> None:
+        self._save()
+        self.key = key
+
     def learn(self, account: Account) -> None:
         self._save()
-        self.key = account.key
 
     def intent(self) -> Intent | None:
         return Intent(**vars(self.kept)) if self.kept else None
 
     def record(self, intent: Intent) -> None:
-        if self.key is not None:
-            self._save()
-            self.kept = Intent(**vars(intent))
-            self.saved.append(self.kept)
+        self._save()
+        self.kept = Intent(**vars(intent))
+        self.saved.append(self.kept)
 
     def _save(self) -> None:
         if self.full_after is not None:

@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Intent, Outcome, Request, Result, rotate
+from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import (
+    SETTLE_TIMEOUT,
+    Intent,
+    Outcome,
+    Request,
+    Result,
+    read_live,
+    rotate,
+)
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -450,18 +458,34 @@ def test_only_revoking_needs_no_read() -> None:
     assert result.old_key_rejected and result.error is None
 
 
-def test_only_revoking_settles_a_lost_answer_by_sending_once_more() -> None:
-    for fault in (Fault.LOST_BEFORE, Fault.LOST_AFTER):
-        model = Model().will(fault)
-        result = run(model, read_back=False, only_key=key(0))
-        assert (result.outcome, result.error, result.old_key_rejected) == (Outcome.ROTATED, None, True)
-        assert model.commits == [key(0)]
-
-
-def test_only_revoking_a_dead_key_is_done_already() -> None:
-    model = Model(keys=[key(0), key(1)])
+def test_only_revoking_settles_an_answer_lost_before_by_sending_once_more() -> None:
+    model = Model().will(Fault.LOST_BEFORE)
     result = run(model, read_back=False, only_key=key(0))
-    assert (result.outcome, result.changed, result.error) == (Outcome.ALREADY_ROTATED, False, None)
+    assert (result.outcome, result.error, result.old_key_rejected) == (Outcome.ROTATED, None, True)
+    assert model.commits == [key(0)]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(Model().will(Fault.LOST_AFTER), id="the answer was lost"),
+        pytest.param(Model(keys=[key(0), key(1)]), id="it was dead before"),
+        pytest.param(Model(lock_at=0), id="nothing is let in"),
+        pytest.param(Model(lock_at=1).will(Fault.LOST_BEFORE), id="nothing is let in any more"),
+    ],
+)
+def test_only_revoking_does_not_take_a_refusal_for_a_dead_key(model: Model) -> None:
+    """Whoever is blocked is refused with a live key, too, and nothing else is at hand to ask with."""
+    result = run(model, read_back=False, only_key=key(0))
+    assert (result.outcome, result.verified, result.old_key_rejected) == (Outcome.UNKNOWN, False, None)
+    assert result.error is not None and "dashboard" in str(result.error)
+
+
+def test_only_revoking_is_once_per_run_with_the_key_alone() -> None:
+    model, ledger = Model(), MemoryLedger()
+    outcomes = [run(model, ledger, read_back=False, only_key=key(0)).outcome for _host in range(3)]
+    assert outcomes == [Outcome.ROTATED, Outcome.ALREADY_ROTATED, Outcome.ALREADY_ROTATED]
+    assert model.commits == [key(0)]
 
 
 def test_only_revoking_in_check_mode_sends_nothing() -> None:
@@ -588,3 +612,46 @@ def test_whatever_fails_the_result_is_true_and_the_key_is_replaced_at_most_once(
     assert result.verified
     assert model.commits in ([], [retire])
     assert model.live != retire
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(_calls(), st.booleans())
+def test_whatever_fails_revoking_says_done_only_of_a_key_that_is_dead(
+    calls: list[tuple[list[Step], Fault, dict[str, Any]]], dead_before: bool
+) -> None:
+    model, ledger = Model(keys=[key(0), key(1)] if dead_before else [key(0)]), MemoryLedger()
+    assume(not any(step.fault is Fault.CLAIMED for script, *dummy in calls for step in script))
+    for script, after, options in calls:
+        model.script, model.for_ever = deque(script), Step(after)
+        if options["locks_after"] is not None:
+            model.lock_at = len(model.calls) + options["locks_after"]
+        request = Request(None, options["settle_timeout"], options["verify"], read_back=False, only_key=key(0))
+        result = rotate(model, ledger if options["same_run"] else MemoryLedger(), request, model.time.clock)
+        model.finish()
+        assert model.commits in ([], [key(0)])
+        if result.error is None or result.verified or result.outcome is Outcome.ROTATED:
+            assert model.live != key(0)
+        if result.outcome is Outcome.ROTATED:
+            assert model.commits or model.outsiders
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(_STEP, max_size=12), st.sampled_from([Fault.NONE, Fault.STALE, Fault.LOST_BEFORE]))
+def test_whatever_fails_only_a_key_that_is_let_in_is_read_as_live(script: list[Step], after: Fault) -> None:
+    model = Model(keys=[key(99), key(0)])
+    model.script, model.for_ever = deque(script), Step(after)
+    try:
+        account = read_live(model, model.time.clock)
+    except MulticartError:
+        assert script or after is not Fault.NONE
+    else:
+        assert account.key == model.proven[-1]
+
+
+def test_a_read_that_lags_for_ever_is_given_up() -> None:
+    model = Model(keys=[key(0), key(1)]).will(for_ever=Fault.STALE)
+    started = model.time.now
+    with pytest.raises(MulticartError) as raised:
+        read_live(model, model.time.clock)
+    assert raised.value.reason is Reason.NEW_KEY_REJECTED
+    assert model.time.now - started > SETTLE_TIMEOUT - 3

@@ -29,7 +29,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.errors import Multi
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live, live_key, read_account, rotate_key
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection, Login
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Intent, Outcome, Request, rotate
-from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import RunCache
+from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import AccountLedger, RunCache
 from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account
 
 from tests.unit.plugins.plugin_utils.rotation_model import Fault, MemoryLedger, Model, key
@@ -78,9 +78,15 @@ def in_forks(number: int, work: Callable[[], Any]) -> list[Any]:
     return found
 
 
+def know(ledger: AccountLedger, account: Account) -> None:
+    """Keep an account that was read, and its key, which was let in."""
+    ledger.learn(account)
+    ledger.keep_live(account.key)
+
+
 def learnt(cache: RunCache, connection: Connection, account: Account) -> None:
     with cache.held_for(connection) as ledger:
-        ledger.learn(account)
+        know(ledger, account)
 
 
 # --- what is kept ---------------------------------------------------------------------------------
@@ -94,7 +100,7 @@ def test_nothing_is_known_at_first(cache: RunCache) -> None:
 def test_what_one_task_keeps_the_next_one_knows(cache: RunCache, tmp_path: Path) -> None:
     intent = Intent(key(0), sent=True, dead=True, done=True, rotated_at="2026-06-20T03:00:00.000Z", verified=True)
     with cache.held_for(TOKEN) as ledger:
-        ledger.learn(Account("7", key(1)))
+        know(ledger, Account("7", key(1)))
         ledger.record(intent)
         ledger.keep_token("token-of-the-login")
     with RunCache(str(tmp_path), SECRET).held_for(TOKEN) as ledger:
@@ -108,7 +114,7 @@ def test_every_flag_of_an_intent_is_kept(cache: RunCache, field: str) -> None:
     intent = Intent(key(0))
     setattr(intent, field, True)
     with cache.held_for(TOKEN) as ledger:
-        ledger.learn(Account("7", key(0)))
+        know(ledger, Account("7", key(0)))
         ledger.record(intent)
         # Within one task, too.
         assert ledger.intent() == intent
@@ -116,28 +122,46 @@ def test_every_flag_of_an_intent_is_kept(cache: RunCache, field: str) -> None:
         assert ledger.intent() == intent
 
 
-def test_an_intent_of_an_account_that_was_never_read_is_not_kept(cache: RunCache) -> None:
+def test_a_key_that_was_only_read_does_not_count_as_live(cache: RunCache) -> None:
     with cache.held_for(TOKEN) as ledger:
-        ledger.record(Intent(key(0)))
-        assert ledger.intent() is None
+        ledger.learn(Account("7", key(0)))
+        assert ledger.live() is None
+        ledger.keep_live(key(1))
+        ledger.learn(Account("7", key(0)))
+        assert ledger.live() == key(1)
+
+
+def test_a_live_key_of_an_account_that_was_never_read_is_not_kept(cache: RunCache) -> None:
+    with cache.held_for(TOKEN) as ledger:
+        ledger.keep_live(key(0))
+        assert ledger.live() is None
+
+
+def test_an_intent_from_before_the_account_was_read_is_not_lost(cache: RunCache) -> None:
+    with cache.held_for(TOKEN) as ledger:
+        ledger.record(Intent(key(0), dead=True))
+        assert (ledger.intent(), ledger.live(), ledger.account()) == (Intent(key(0), dead=True), None, None)
+    with cache.held_for(TOKEN) as ledger:
+        know(ledger, Account("7", key(1)))
+        assert (ledger.intent(), ledger.live()) == (Intent(key(0), dead=True), key(1))
 
 
 def test_a_new_read_replaces_the_key_and_keeps_the_intent(cache: RunCache) -> None:
     with cache.held_for(TOKEN) as ledger:
-        ledger.learn(Account("7", key(0)))
+        know(ledger, Account("7", key(0)))
         ledger.record(Intent(key(0), sent=True))
-        ledger.learn(Account("7", key(1)))
+        know(ledger, Account("7", key(1)))
         assert (ledger.live(), ledger.intent()) == (key(1), Intent(key(0), sent=True))
 
 
 def test_two_accounts_are_kept_apart(cache: RunCache) -> None:
     other = Connection(session_token="token-of-another-account")
     with cache.held_for(TOKEN) as ledger:
-        ledger.learn(Account("7", key(0)))
+        know(ledger, Account("7", key(0)))
         ledger.record(Intent(key(0)))
     with cache.held_for(other) as ledger:
         assert (ledger.live(), ledger.intent()) == (None, None)
-        ledger.learn(Account("8", key(5)))
+        know(ledger, Account("8", key(5)))
     with cache.held_for(TOKEN) as ledger:
         assert (ledger.live(), ledger.intent()) == (key(0), Intent(key(0)))
 
@@ -152,11 +176,11 @@ def test_two_services_with_the_same_account_id_are_kept_apart(cache: RunCache) -
 
 def test_two_credentials_of_one_account_share_key_and_intent(cache: RunCache) -> None:
     with cache.held_for(TOKEN) as ledger:
-        ledger.learn(Account("7", key(0)))
+        know(ledger, Account("7", key(0)))
         ledger.record(Intent(key(0), sent=True))
     with cache.held_for(LOGIN) as ledger:
         assert ledger.intent() is None  # whose they are is known only after a read
-        ledger.learn(Account("7", key(1)))
+        know(ledger, Account("7", key(1)))
         assert ledger.intent() == Intent(key(0), sent=True)
     with cache.held_for(TOKEN) as ledger:
         assert ledger.live() == key(1)
@@ -220,7 +244,7 @@ def test_the_file_is_private_whatever_the_umask(cache: RunCache, tmp_path: Path)
 
 def test_no_secret_is_in_the_file_in_any_form(cache: RunCache, tmp_path: Path) -> None:
     with cache.held_for(LOGIN) as ledger:
-        ledger.learn(Account("7", key(1)))
+        know(ledger, Account("7", key(1)))
         ledger.record(Intent(key(0)))
         ledger.keep_token("token-of-the-login")
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
@@ -317,7 +341,7 @@ def test_without_cryptography_it_is_unusable(cache: RunCache, monkeypatch: pytes
 
 def test_on_a_full_disk_what_was_known_stays_known(cache: RunCache) -> None:
     with cache.held_for(TOKEN) as ledger:
-        ledger.learn(Account("7", key(0)))
+        know(ledger, Account("7", key(0)))
         ledger.record(Intent(key(0), sent=True))
     child = os.fork()
     if child == 0:
@@ -363,7 +387,7 @@ def test_a_fork_knows_and_tells_what_its_run_knows(tmp_path: Path) -> None:
     def work() -> bool:
         with this_run().held_for(TOKEN) as ledger:
             known = ledger.live()
-            ledger.learn(Account("7", key(1)))
+            know(ledger, Account("7", key(1)))
             return known == key(0)
 
     assert in_forks(1, work) == [True]
@@ -398,11 +422,18 @@ def test_a_process_that_is_killed_or_fails_lets_go_of_it(cache: RunCache) -> Non
         assert ledger.live() is None
 
 
-def test_twenty_callers_cost_one_read(cache: RunCache, rehearsal: Rehearsal) -> None:
+def test_twenty_callers_cost_one_read_and_one_proof(cache: RunCache, rehearsal: Rehearsal) -> None:
     connection = rehearsal.connection(timeout=20.0)
     found = in_forks(CALLERS, lambda: live_key(connection, cache).reveal())
     assert found == [rehearsal.account["api_key"]] * CALLERS
-    assert rehearsal.endpoints() == ["read"]
+    assert rehearsal.endpoints() == ["read", "read"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_read_of_a_dead_key_does_not_count(cache: RunCache, rehearsal: Rehearsal, times: int) -> None:
+    rehearsal.sandbox.rotate_behind(rehearsal.email)
+    rehearsal.will("read", "stale_read", times=times)
+    assert live_key(rehearsal.connection(), cache) == rehearsal.key
 
 
 def test_twenty_callers_cost_one_login(cache: RunCache, rehearsal: Rehearsal) -> None:
@@ -500,7 +531,7 @@ def test_a_read_that_is_too_old_is_made_again(cache: RunCache, rehearsal: Rehear
     rehearsal.sandbox.rotate_behind(rehearsal.email)
     assert live_key(connection, cache) != rehearsal.key
     assert live(connection, cache, newer_than=time.monotonic()).key == rehearsal.key
-    assert rehearsal.endpoints() == ["read", "read"]
+    assert rehearsal.endpoints() == ["read", "read"] * 2
 
 
 def test_an_answer_that_was_under_way_at_that_moment_is_too_old(cache: RunCache, rehearsal: Rehearsal) -> None:
