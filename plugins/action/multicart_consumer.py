@@ -105,6 +105,8 @@ class ActionModule(ActionBase):
         result = self._execute(phase, arguments, variables)
         if phase == "write" and known is not None:
             result.update(known.key.describe())
+        if phase == "write" and self._task.diff:
+            result["diff"] = _diff(result, bool(arguments.get("replaced")))
         return result
 
     def _execute(self, phase: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
@@ -175,6 +177,24 @@ class ActionModule(ActionBase):
                 f"The template {source} cannot be rendered ({cause}).",
                 "It is looked for beside the playbook and the inventory, and may be an absolute path.",
             ) from None
+
+
+def _diff(result: dict[str, Any], replaced: bool) -> list[dict[str, str]]:
+    """Return which key replaces which in each file, in the form that Ansible shows; no key is in it.
+
+    :param replaced: whether another key would be there by now, in check mode, that nobody can know.
+    """
+    live = "(the new key)" if replaced else f"{result.get('key_masked')} (fingerprint {result.get('key_fingerprint')})"
+    return [
+        {
+            "before_header": file["path"],
+            "after_header": file["path"],
+            "before": "".join(f"{file['variable'] or 'key'}=(fingerprint {held})\n" for held in file["held"]),
+            "after": f"{file['variable'] or 'key'}={live}\n",
+        }
+        for file in result.get("files", [])
+        if replaced or file["held"] != file["holds"]
+    ]
 
 
 def _step_arguments(phase: str | None, steps: Steps) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils import fleet
+from ansible_collections.multicart.keys.plugins.plugin_utils.command_line import invocation
 from ansible_collections.multicart.keys.plugins.plugin_utils.doctor import diagnose
 from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
@@ -134,18 +135,10 @@ class ActionModule(FleetAction):
         key = live_key(self._connection_options, this_run())
         live = key.fingerprint
         states = self._states(live)
-        if not states:
-            raise MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
-        short = {name: state for name, state in states.items() if state != fleet.State.CURRENT.value}
         told = {"live": live, "consumers": states}
-        if short:
-            listed = "; ".join(f"{name} is {state}" for name, state in short.items())
-            error = MulticartError(
-                Reason.NOT_CURRENT, f"{len(short)} of {len(states)} consumers are not done: {listed}."
-            )
-            return {**failure(error), **told}
-        if plan.get("step") == fleet.Step.CATCH_UP.value:
-            return {**failure(MulticartError(Reason.CAUGHT_UP, "The fleet was behind.")), **told}
+        wrong = fleet.verdict(states, caught_up=plan.get("step") == fleet.Step.CATCH_UP.value)
+        if wrong:
+            return {**failure(wrong), **told}
         return {**told, "msg": self._success(states, key, rotation, proof)}
 
     def _success(
@@ -171,20 +164,16 @@ class ActionModule(FleetAction):
         live = live_key(self._connection_options, this_run())
         seen = self._fleet(SEEN)
         states = {consumer.name: fleet.standing(consumer, live.fingerprint) for consumer in seen}
-        short = {name: state for name, state in states.items() if state != fleet.State.CURRENT.value}
         told = {"live": live.fingerprint, "consumers": states}
-        if not states:
-            raise MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
+        wrong = fleet.verdict(states)
+        if wrong:
+            return {**failure(wrong), **told}
         lines = [f"Live key: {live.masked} {live.fingerprint}"]
-        lines += [f"{name}: {state}" for name, state in states.items()]
-        if not short:
-            return {**told, "msg": lines}
-        listed = "; ".join(f"{name} is {state}" for name, state in short.items())
-        return {**failure(MulticartError(Reason.NOT_CURRENT, f"Drift: {listed}.")), **told}
+        return {**told, "msg": [*lines, *(f"{name}: {state}" for name, state in states.items())]}
 
     def _diagnose(self) -> dict[str, Any]:
         trials = try_credentials(self._connection_options, this_run())
-        found = diagnose(trials, self._fleet(SEEN))
+        found = diagnose(trials, self._fleet(SEEN), invocation(self.variables, self._templar, self._loader))
         return {
             "msg": [*found.lines, found.advice],
             "next": found.advice,

@@ -14,12 +14,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ansible import constants, context
-from ansible.cli.playbook import PlaybookCLI
-from ansible.parsing.splitter import parse_kv
 from ansible.release import __version__ as core_version
 from ansible_collections.multicart.keys.plugins.plugin_utils import fleet, rerun
 from ansible_collections.multicart.keys.plugins.plugin_utils.client import VERSION
+from ansible_collections.multicart.keys.plugins.plugin_utils.command_line import invocation
 from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import DEFAULT_ACCOUNT
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError
 from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import (
@@ -92,38 +90,11 @@ class ActionModule(FleetAction):
         return replace(report, rerun=self._rerun(run, report)) if report.reason else report
 
     def _rerun(self, run: Registered, report: Report) -> rerun.Rerun:
-        how = self._invocation()
+        how = invocation(self.variables, self._templar, self._loader)
         # Without the variable, the consumers are the hosts of a play that this collection does not know.
         if run.failure or not report.unfinished or self._pattern() is None:
             return rerun.again(how)
         return rerun.deploy(how, [line.name for line in report.unfinished])
-
-    def _invocation(self) -> rerun.Invocation:
-        cli = PlaybookCLI(["ansible-playbook"])
-        cli.init_parser()
-        defaults = {name: _plain(cli.parser.get_default(name)) for name in rerun.OPTIONS}
-        defaults["inventory"] = _plain(constants.DEFAULT_HOST_LIST)
-        extra = rerun.names_of(context.CLIARGS.get("extra_vars") or (), self._extra)
-        told = [name for name in rerun.REPEATABLE if name in extra]
-        return rerun.Invocation(
-            options={name: _plain(context.CLIARGS.get(name)) for name in rerun.OPTIONS},
-            defaults=defaults,
-            variables={name: _word(self._templar.template(self.variables.get(name))) for name in told},
-            extra=extra,
-        )
-
-    def _extra(self, text: str) -> Mapping[str, Any]:
-        """Read one ``-e`` option as Ansible does."""
-        found = self._loader.load(text) if text[:1] in ("{", "[") else parse_kv(text)
-        return dict(found)
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, (list, tuple)) else value
-
-
-def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _write_all(texts: Mapping[Path, str]) -> None:

@@ -38,6 +38,7 @@ class KeyFile:
     ) -> None:
         self.path = entry["path"]
         self.variable = entry["variable"]
+        self.held = []  # type: List[str]
         self.holds = []  # type: List[str]
         self.unknown = False
         self.record = None  # type: Optional[record.Record]
@@ -59,7 +60,7 @@ class KeyFile:
         self._kept = host_file.read(self._record_path)
         self.record = record.parse(self._kept.data) if self._kept.data else None
         self._content = host_file.read(self.path)
-        self.holds = self._keys()
+        self.held = self.holds = self._keys()
         self._refuse_other_account()
         self._ids = ids_of(self._entry)
         host_file.check(self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, True)))
@@ -165,6 +166,7 @@ class KeyFile:
         return {
             "path": self.path,
             "variable": self.variable,
+            "held": self.held,
             "holds": self.holds,
             "unknown": self.unknown,
             "status": status_of(self._content) if self._content else None,

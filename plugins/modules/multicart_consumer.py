@@ -18,6 +18,11 @@ description:
   - Keeps a record without secrets beside each file, or in O(state_dir).
 extends_documentation_fragment:
   - multicart.keys.attributes
+  - multicart.keys.attributes.posix
+attributes:
+  diff_mode:
+    support: partial
+    description: Shows which key replaces which, by fingerprint. Not owner, group and mode, nor content of a template.
 options:
   phase:
     description:
@@ -30,8 +35,8 @@ options:
         and runs O(commands), unless whoever reads the files uses that key already.
       - V(health) runs O(commands) until they succeed.
       - V(close) closes the record of each file that holds the key O(fingerprint).
-      - V(confirm) runs in the controller only, and tells whether the key O(fingerprint) is still the live one in a read
-        that began after O(clock).
+      - V(confirm) runs on the control node only, and tells whether the key O(fingerprint) is still the live one in a
+        read that began after O(clock).
     type: str
     required: true
     choices: [look, rehearse, open, write, health, close, confirm]
@@ -39,19 +44,20 @@ options:
     description: With O(phase=open), fingerprint of the key that is to be retired.
     type: str
   replaced:
-    description: In check mode with O(phase=write), whether the key would have been replaced by now; set by the action.
+    description:
+      - In check mode with O(phase=write), whether the key would have been replaced by now; set by the action plugin.
     type: bool
     default: false
   fingerprint:
-    description: Fingerprint of the key that is taken for live; set by the action but for O(phase=confirm).
+    description: Fingerprint of the key that is taken for live; set by the action plugin but for O(phase=confirm).
     type: str
   account:
     description:
-      - Tells the account of the live key from any other; set by the action.
+      - Tells the account of the live key from any other; set by the action plugin.
       - A file that was given the key of another account before is refused.
     type: str
   clock:
-    description: With O(phase=confirm), the controller's monotonic clock after the last write.
+    description: With O(phase=confirm), the control node's monotonic clock after the last write.
     type: float
   required:
     description: With O(phase=confirm), whether it is a failure if another key is live.
@@ -61,7 +67,7 @@ options:
     description: Directory on the host for the records, instead of beside the files.
     type: path
   services:
-    description: The services, from the role's variables; set by the action.
+    description: The services, from the role's variables; set by the action plugin.
     type: list
     elements: dict
     default: []
@@ -76,29 +82,29 @@ options:
         choices: [restarted, reloaded]
         default: restarted
   commands:
-    description: The commands, each as a list of words, from the role's variables; set by the action.
+    description: The commands, each as a list of words, from the role's variables; set by the action plugin.
     type: list
     elements: list
     default: []
   environment:
-    description: Environment variables that services and commands do not inherit; set by the action.
+    description: Environment variables that services and commands do not inherit; set by the action plugin.
     type: list
     elements: str
     default: []
   timeout:
-    description: Seconds that each service or command may take, from the role's variables; set by the action.
+    description: Seconds that each service or command may take, from the role's variables; set by the action plugin.
     type: float
     default: 300
   retries:
-    description: With O(phase=health), how often a command that failed is tried again; set by the action.
+    description: With O(phase=health), how often a command that failed is tried again; set by the action plugin.
     type: int
     default: 0
   delay:
-    description: With O(phase=health), seconds between two tries; set by the action.
+    description: With O(phase=health), seconds between two tries; set by the action plugin.
     type: float
     default: 1
   files:
-    description: The files, from the role's variables; set by the action.
+    description: The files, from the role's variables; set by the action plugin.
     type: list
     elements: dict
     default: []
@@ -117,7 +123,7 @@ options:
         description: What the digest of a template's content would be with the live key.
         type: str
       status:
-        description: Its owner, group and mode, as numbers, when it was looked at; set by the action.
+        description: Its owner, group and mode, as numbers, when it was looked at; set by the action plugin.
         type: list
         elements: int
       owner:
@@ -134,10 +140,10 @@ options:
         type: bool
         default: false
   value:
-    description: The live key; set by the action.
+    description: The live key; set by the action plugin.
     type: str
   since:
-    description: Since when the live key is known; set by the action.
+    description: Since when the live key is known; set by the action plugin.
     type: str
 """
 
@@ -161,6 +167,10 @@ files:
     variable:
       description: The variable; null for a template.
       type: str
+    held:
+      description: Fingerprints of the keys in it before the task.
+      type: list
+      elements: str
     holds:
       description: Fingerprints of the keys in it.
       type: list
@@ -197,16 +207,40 @@ in_short:
   type: bool
 times:
   description:
-    - When it came so far, by the controller's clock, UTC, ISO 8601.
+    - When it came so far, by the control node's clock, UTC, ISO 8601.
     - C(ready) after V(look) and V(open), C(written) and C(restarted) after V(write), C(healthy) after V(health).
   returned: when there was a connection
   type: dict
 pace:
   description:
-    - When it began and ended, C(began) and C(ended), by the controller's monotonic clock, in seconds.
-    - What the controller computed for it, C(cpu), in seconds.
+    - When it began and ended, C(began) and C(ended), by the control node's monotonic clock, in seconds.
+    - The CPU time that the control node spent on it, C(cpu), in seconds.
   returned: with O(phase=rehearse)
   type: dict
+other_account:
+  description: Whether the host has files of other accounts than the one that this run is about.
+  returned: when it has none of this account
+  type: bool
+current:
+  description: Whether the key O(fingerprint) is still the live one.
+  returned: with O(phase=confirm)
+  type: bool
+key_prefix:
+  description: The public part of the live key, before the first dot.
+  returned: with O(phase=write) and O(phase=confirm)
+  type: str
+key_masked:
+  description: The live key with its secret part masked.
+  returned: with O(phase=write) and O(phase=confirm)
+  type: str
+key_fingerprint:
+  description: The first 16 hexadecimal digits of the live key's SHA-256.
+  returned: with O(phase=write) and O(phase=confirm)
+  type: str
+clock:
+  description: When the task ended, by the control node's monotonic clock, in seconds.
+  returned: when there was a connection
+  type: float
 reason:
   description: Why it failed, from a closed list.
   returned: failure

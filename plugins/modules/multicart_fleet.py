@@ -11,22 +11,22 @@ short_description: Decide about the whole fleet from what every consumer holds (
 version_added: 1.0.0
 description:
   - Internal to this collection's roles and playbooks.
-  - Runs in the controller's process and looks at the results that M(multicart.keys.multicart_consumer) registered
-    on the
+  - Runs on the control node and looks at the results that M(multicart.keys.multicart_consumer) registered on the
     hosts. It changes nothing.
   - The consumers are the hosts that the variable C(multicart_hosts) names, C(--limit) disregarded, or where that is
     not set the hosts of the play.
 extends_documentation_fragment:
   - multicart.keys.attributes.info
+  - multicart.keys.connection
 options:
   phase:
     description:
-      - V(check) refuses what cannot be meant, before any host is contacted.
+      - V(check) validates the request before any host is contacted.
       - V(plan) decides whether to rotate, and which key to retire.
       - V(interlock) lets a rotation pass only if every consumer is ready for it.
-      - V(judge) tells how the run ended; it fails unless every consumer holds the live key and is healthy.
-      - V(audit) tells how every consumer stands; it fails on drift.
-      - V(diagnose) tries every credential at hand and tells what works and the next safe command; it does not fail.
+      - V(judge) reports how the run ended; it fails unless every consumer holds the live key and is healthy.
+      - V(audit) reports how every consumer stands; it fails on drift.
+      - V(diagnose) tries every credential at hand and reports what works and the next safe command; it does not fail.
     type: str
     required: true
     choices: [check, plan, interlock, judge, audit, diagnose]
@@ -57,7 +57,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Tell how every consumer stands
+- name: Report how every consumer stands
   multicart.keys.multicart_fleet:
     phase: audit
   run_once: true
@@ -78,7 +78,7 @@ retire:
   type: str
 live:
   description: Fingerprint of the live key.
-  returned: with O(phase=plan), O(phase=judge) and O(phase=audit)
+  returned: with O(phase=plan), O(phase=audit), O(phase=diagnose), and outside of check mode with O(phase=judge)
   type: str
 expected_outage:
   description: With O(phase=plan), how long the last consumer will probably wait for the new key, in seconds.
@@ -94,7 +94,7 @@ credentials:
   type: dict
 consumers:
   description: How each consumer stands, by host name.
-  returned: with O(phase=judge) and O(phase=audit)
+  returned: with O(phase=judge), O(phase=audit) and O(phase=diagnose)
   type: dict
 reason:
   description: Why it failed, from a closed list.

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import Consumer, State, standing
-
-DEPLOY = "ansible-playbook multicart.keys.deploy"
-ROTATE = "ansible-playbook multicart.keys.rotate -e multicart_rotate_confirm=true"
+from ansible_collections.multicart.keys.plugins.plugin_utils.rerun import Invocation, deploy, rotate
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Trial:
     :ivar name: ``session_token``, ``email and password`` or ``api_key``.
     :ivar account: the id of the account that it read; None: it did not.
     :ivar key: that account's live key.
-    :ivar error: why it did not.
+    :ivar error: why it did not; None: it did.
     """
 
     name: str
@@ -57,11 +55,12 @@ class Diagnosis:
     consumers: dict[str, str]
 
 
-def diagnose(trials: Sequence[Trial], fleet: Sequence[Consumer]) -> Diagnosis:
+def diagnose(trials: Sequence[Trial], fleet: Sequence[Consumer], how: Invocation) -> Diagnosis:
     """Say what is the case and what to do next.
 
     :param trials: every credential at hand, tried.
     :param fleet: the consumers, looked at as far as they could be.
+    :param how: how Ansible was started, which the next command repeats.
     """
     live = next((trial.key for trial in trials if trial.key), None)
     consumers = {consumer.name: _stands(consumer, live) for consumer in fleet}
@@ -69,16 +68,14 @@ def diagnose(trials: Sequence[Trial], fleet: Sequence[Consumer]) -> Diagnosis:
     if live is not None:
         lines.append(f"The live key is {live.masked} {live.fingerprint}.")
     lines += [f"{name}: {state}" for name, state in consumers.items()] or ["No consumer was looked at."]
-    return Diagnosis(lines, _advice(trials, fleet, live), live, consumers)
+    return Diagnosis(lines, _advice(trials, fleet, live, how), live, consumers)
 
 
 def _told(trial: Trial) -> str:
-    if trial.key is not None:
-        limit = "" if trial.outlives_rotation else ", but it cannot read the key that replaces it"
-        return f"{trial.name}: works, account {trial.account}{limit}."
-    return (
-        f"{trial.name}: {trial.error.reason.value}: {trial.error.what}" if trial.error else f"{trial.name}: not tried."
-    )
+    if trial.error is not None:
+        return f"{trial.name}: {trial.error.reason.value}: {trial.error.what}"
+    limit = "" if trial.outlives_rotation else ", but it cannot read the key that replaces it"
+    return f"{trial.name}: works, account {trial.account}{limit}."
 
 
 def _stands(consumer: Consumer, live: ApiKey | None) -> str:
@@ -90,35 +87,36 @@ def _stands(consumer: Consumer, live: ApiKey | None) -> str:
     return f"holds {', '.join(held)}"
 
 
-def _advice(trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | None) -> str:
+def _advice(trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | None, how: Invocation) -> str:
+    to_deploy, to_rotate = deploy(how, []).sentence, rotate(how).sentence
     if live is None:
-        return _advice_without_key(trials)
+        return _advice_without_key(trials, to_deploy)
     if len({trial.account for trial in trials if trial.account}) > 1:
         return "The credentials belong to different accounts: run again with those of one account."
     rotates = any(trial.outlives_rotation for trial in trials)
     states = {consumer.state(live.fingerprint) for consumer in fleet}
     open_for = {file.record.retire for consumer in fleet for file in consumer.files if file.record and file.record.open}
     if {State.UNREACHABLE, State.UNREADABLE} & states:
-        return f"Mend the consumers that cannot be looked at, then: {DEPLOY}"
+        return f"Fix the consumers that cannot be looked at, then: {to_deploy}"
     if states & {State.STALE, State.MISSING, State.RESTART_DUE}:
-        return f"Bring every consumer to the live key; this does not rotate: {DEPLOY}"
+        return f"Bring every consumer to the live key; this does not rotate: {to_deploy}"
     if live.fingerprint in open_for and rotates:
-        return f"A rotation of the live key was begun; to carry it out: {ROTATE}"
+        return f"A rotation of the live key was begun; to carry it out: {to_rotate}"
     if not rotates:
         return (
             "Nothing is broken. An API key alone cannot rotate without locking you out: before you rotate, get a "
             "session token, or email and password."
         )
-    return f"Nothing is broken. To rotate: {ROTATE}"
+    return f"Nothing is broken. To rotate: {to_rotate}"
 
 
-def _advice_without_key(trials: Sequence[Trial]) -> str:
+def _advice_without_key(trials: Sequence[Trial], to_deploy: str) -> str:
     reasons = {trial.error.reason for trial in trials if trial.error}
     if not trials:
         return "Give what you have: MULTICART_SESSION_TOKEN, MULTICART_EMAIL and MULTICART_PASSWORD, MULTICART_API_KEY."
     if Reason.CREDENTIALS_REJECTED in reasons or Reason.REFUSED in reasons:
         return (
             "No credential at hand works. The dashboard shows the live key (Profile, About you, the eye icon). With "
-            f"your email and password in MULTICART_EMAIL and MULTICART_PASSWORD, this brings it to all: {DEPLOY}"
+            f"your email and password in MULTICART_EMAIL and MULTICART_PASSWORD, this brings it to all: {to_deploy}"
         )
-    return "The service gave no usable answer, so nothing can be said of the credentials: mend that first."
+    return "The service gave no usable answer, so nothing can be said of the credentials: fix that first."

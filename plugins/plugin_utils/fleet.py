@@ -276,6 +276,22 @@ def standing(consumer: Consumer, live: str) -> str:
     return f"{state.value}: {', '.join(consumer.problems)}" if tells_why else str(state.value)
 
 
+def verdict(states: Mapping[str, str], caught_up: bool = False) -> MulticartError | None:
+    """Return why the fleet is not as it should be at the end of a run; None: it is.
+
+    :param states: how each consumer stands, by name.
+    :param caught_up: whether the run found the fleet behind, and did that instead of a rotation.
+    """
+    if not states:
+        return MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
+    short = [f"{name} is {state}" for name, state in states.items() if state != State.CURRENT.value]
+    if short:
+        return MulticartError(
+            Reason.NOT_CURRENT, f"{len(short)} of {len(states)} consumers are not current: {'; '.join(short)}."
+        )
+    return MulticartError(Reason.CAUGHT_UP, "The fleet was behind.") if caught_up else None
+
+
 CLOSED = "__multicart_deploy_closed"
 STEPS = {
     "__multicart_deploy_written": "its files could not be written",

@@ -17,7 +17,14 @@ from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import MASK, is_fingerprint
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import ADVICE, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import Consumer, State, Step, ended, parse_time
+from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import (
+    Consumer,
+    State,
+    Step,
+    ended,
+    parse_time,
+    verdict,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils.rerun import Rerun
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, iso_time
 
@@ -84,7 +91,7 @@ class Report:
     """What a run did.
 
     :ivar outcome: one of :class:`rotation.Outcome`, or ``not_needed``.
-    :ivar reason: why the run does not end green; None: it does.
+    :ivar reason: why the run failed; None: it did not.
     :ivar message: the same in words.
     :ivar account: the name of the account in the inventory.
     :ivar lines: the consumers: those that are not done first, then in the order in which they were written.
@@ -264,18 +271,16 @@ def _times(registered: Mapping[str, Any]) -> dict[str, datetime]:
     return found
 
 
-def verdict(run: Registered, lines: Sequence[Line]) -> tuple[str | None, str | None]:
-    """Return why the run does not end green, as the judge will say it, and the same in words; None, None: it does."""
+def why_not_done(run: Registered, lines: Sequence[Line]) -> tuple[str | None, str | None]:
+    """Return why the run failed, as it ends, and the same in words; None, None: it did not."""
     if run.failure:
         return run.failure
-    short = [line for line in lines if not line.done]
-    if not lines:
-        return Reason.NO_CONSUMERS.value, "No consumer has a file of this account."
-    if short:
-        return Reason.NOT_CURRENT.value, f"{len(short)} of {len(lines)} consumers are not done."
-    if run.plan.get("step") == Step.CATCH_UP.value:
-        return Reason.CAUGHT_UP.value, f"The fleet was behind. {ADVICE[Reason.CAUGHT_UP]}"
-    return None, None
+    wrong = verdict({line.name: line.state for line in lines}, run.plan.get("step") == Step.CATCH_UP.value)
+    if wrong is None:
+        return None, None
+    # The consumers, each with its state, stand below.
+    told = f"{len([line for line in lines if not line.done])} of {len(lines)} consumers are not current."
+    return wrong.reason.value, told if wrong.reason is Reason.NOT_CURRENT else str(wrong)
 
 
 def in_order(lines: Sequence[Line]) -> list[Line]:
@@ -296,7 +301,7 @@ def report_of(
     :param hosts: each consumer as it was last looked at, and all that the tasks registered on it.
     """
     lines = in_order([line_of(consumer, registered, run) for consumer, registered in hosts])
-    reason, message = verdict(run, lines)
+    reason, message = why_not_done(run, lines)
     return Report(
         outcome=run.outcome,
         reason=reason,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 DEPLOY = "multicart.keys.deploy"
+ROTATE = "multicart.keys.rotate"
 
 MANY = 20
 """From so many hosts on, the command names none: finishing a host that is done changes nothing."""
@@ -81,11 +82,21 @@ class Rerun:
     command: str
     give_again: Sequence[str] = ()
 
+    @property
+    def sentence(self) -> str:
+        """The command, and what to add to it."""
+        return f"{self.command} (and again: {', '.join(self.give_again)})" if self.give_again else self.command
+
 
 def deploy(how: Invocation, hosts: Sequence[str]) -> Rerun:
     """Return the command that brings the live key to these hosts, without a rotation."""
     limit = ["--limit", ",".join(hosts)] if 0 < len(hosts) < MANY and all(map(_PLAIN_HOST.match, hosts)) else []
     return _rerun(how, [DEPLOY], limit, _DEPLOYED)
+
+
+def rotate(how: Invocation) -> Rerun:
+    """Return the command that rotates the live key of these consumers."""
+    return _rerun(how, [ROTATE], ["-e", "multicart_rotate_confirm=true"], _DEPLOYED)
 
 
 def again(how: Invocation) -> Rerun:
@@ -94,13 +105,13 @@ def again(how: Invocation) -> Rerun:
     return _rerun(how, [str(name) for name in how.options.get("args") or ()], limit, REPEATABLE)
 
 
-def _rerun(how: Invocation, playbooks: list[str], limit: list[str], told: Mapping[str, re.Pattern[str]]) -> Rerun:
+def _rerun(how: Invocation, playbooks: list[str], more: list[str], told: Mapping[str, re.Pattern[str]]) -> Rerun:
     given = {name: value for name, value in how.options.items() if value and value != how.defaults.get(name)}
     inventory = _written("-i", given.get("inventory", ()))
     words = ["ansible-playbook", *inventory, *playbooks]
     for name, option in _TOLD.items():
         words += _written(option, given.get(name, ()))
-    words += limit
+    words += more
     left = []
     for name in how.extra:
         value = how.variables.get(name, "")

@@ -8,19 +8,31 @@ from __future__ import annotations
 
 import os
 
-from tests.integration.harness import Fleet, note
+from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
+
+from tests.integration.harness import Fleet, Run, note
+
+
+def differences(run: Run) -> list[tuple[str, str]]:
+    """Return what --diff shows of every file that gets another key."""
+    shown = [diff for task in run.of("multicart_consumer") for diff in task.get("diff", [])]
+    return sorted((diff["before"], diff["after"]) for diff in shown)
 
 
 def test_rotate(fleet: Fleet) -> None:
     fleet.add("web1", multicart_deploy_commands=[note("restarted")])
     fleet.add("new", None)
     before = fleet.snapshot()
+    old = f"MULTICART_API_KEY=(fingerprint {fleet.live_fingerprint})\n"
     check = fleet.run("multicart.keys.rotate", "--check", "--diff")  # which needs no confirmation
     assert check.green, check
     assert [task["outcome"] for task in check.of("multicart_key_rotate")] == ["would_rotate"]
     assert (fleet.rotations, fleet.snapshot()) == (0, before)
+    assert differences(check) == [(there, "MULTICART_API_KEY=(the new key)\n") for there in ("", old)]
     real = fleet.rotate("--diff")
     assert real.green, real
+    new = f"MULTICART_API_KEY={ApiKey(fleet.live).masked} (fingerprint {fleet.live_fingerprint})\n"
+    assert differences(real) == [("", new), (old, new)]
     assert check.changed == real.changed == {"web1": True, "new": True}
     assert fleet.stale == []
 
