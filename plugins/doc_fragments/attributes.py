@@ -17,13 +17,14 @@ options: {}
 attributes:
   check_mode:
     support: full
-    description: Reads and checks as a real run does, changes nothing, and predicts exactly whether something changes.
+    description: Reads and checks as a normal run does, changes nothing, and predicts exactly whether something would
+      change.
   diff_mode:
     support: full
-    description: Shows what changes, with every key masked.
+    description: Shows what changes or would change, with every key masked.
   idempotent:
     support: full
-    description: Run again under the same circumstances, it changes nothing.
+    description: When run twice in a row with the same arguments, the second run reports no change.
 """
 
     # A module that changes nothing.
@@ -35,19 +36,19 @@ attributes:
     description: Changes nothing, in check mode or not.
   diff_mode:
     support: N/A
-    description: Changes nothing, so that there is nothing to show.
+    description: Changes nothing, so there is nothing to show.
   idempotent:
     support: full
     description: Changes nothing.
 """
 
-    # A module that works on the managed host.
+    # A module that works on the managed node.
     POSIX = r"""
 options: {}
 attributes:
   platform:
     support: full
-    description: Hosts that it can run on; they need Python 3.6 or later.
+    description: Managed nodes that it can run on, with Python 3.6 or later. Tested on Linux only.
     platforms: posix
 """
 

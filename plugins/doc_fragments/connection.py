@@ -11,57 +11,58 @@ class ModuleDocFragment:
 options:
   api_url:
     description:
-      - Base URL of the API. A trailing slash is harmless.
+      - Base URL of the API, with or without a trailing slash.
       - V(http://) is accepted for a loopback address only.
       - A credential from the environment goes only to a URL, and under TLS options, from the environment or the
         default.
-      - Also read from the variable C(multicart_api_url) and the controller's E(MULTICART_API_URL).
+      - Also read from the variable C(multicart_api_url) and the environment variable E(MULTICART_API_URL).
     type: str
     default: https://multicartapi.com/api/v1
   session_token:
     description:
-      - A session token. It wins over O(email) and O(password), and over O(api_key).
-      - Also read from the variable C(multicart_session_token) and the controller's E(MULTICART_SESSION_TOKEN).
+      - A session token. It takes precedence over O(email) and O(password), and over O(api_key).
+      - Also read from the variable C(multicart_session_token) and the environment variable E(MULTICART_SESSION_TOKEN).
     type: str
   email:
     description:
       - Email address to log in with, once in a run; needs O(password).
-      - Also used when O(session_token) turns out to be dead, if both came from the same place, be it the task,
-        variables
-        or the environment.
-      - Also read from the variable C(multicart_email) and the controller's E(MULTICART_EMAIL).
+      - Also used when O(session_token) is rejected, if both are from the same source, which is the task, variables or
+        the environment.
+      - Also read from the variable C(multicart_email) and the environment variable E(MULTICART_EMAIL).
     type: str
   password:
     description:
       - Password to log in with; needs O(email).
-      - Also read from the variable C(multicart_password) and the controller's E(MULTICART_PASSWORD).
+      - Also read from the variable C(multicart_password) and the environment variable E(MULTICART_PASSWORD).
     type: str
   api_key:
     description:
       - The account's API key. It can read the account, but it cannot read the key that replaces it.
-      - Also read from the variable C(multicart_api_key) and the controller's E(MULTICART_API_KEY).
+      - Also read from the variable C(multicart_api_key) and the environment variable E(MULTICART_API_KEY).
     type: str
   validate_certs:
     description:
       - Whether the service's certificate must be valid.
-      - Also read from the variable C(multicart_validate_certs) and the controller's E(MULTICART_VALIDATE_CERTS).
+      - Also read from the variable C(multicart_validate_certs) and the environment variable
+        E(MULTICART_VALIDATE_CERTS).
     type: bool
     default: true
   ca_path:
     description:
-      - File or directory on the controller with the PEM certificates to trust, instead of the system's store.
-      - Also read from the variable C(multicart_ca_path) and the controller's E(MULTICART_CA_PATH).
+      - File or directory on the control node with the PEM certificates to trust, instead of the system's store.
+      - Also read from the variable C(multicart_ca_path) and the environment variable E(MULTICART_CA_PATH).
     type: path
   timeout:
     description:
-      - Seconds that one request may take, and within which a failing read is tried again.
-      - Also read from the variable C(multicart_timeout) and the controller's E(MULTICART_TIMEOUT).
+      - Seconds that one request may take, and within which a failing read is retried.
+      - Also read from the variable C(multicart_timeout) and the environment variable E(MULTICART_TIMEOUT).
     type: float
     default: 10.0
 notes:
-  - An empty value counts as unset. The task's C(environment) is not read.
+  - An empty value counts as unset. Environment variables are read on the control node; the task's C(environment) is
+    not.
 requirements:
-  - requests, in the Python that runs Ansible
+  - requests 2.28 or later, in the Python that runs Ansible
 """
 
     PLUGINS = r"""

@@ -7,13 +7,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: whole_run
 author: multicart.keys contributors (@multicart)
-short_description: Refuse a run of which the command line leaves out a part (internal)
+short_description: Refuse a run that skips part of the playbook (internal)
 version_added: 1.0.0
 description:
   - Returns its input, unless C(--start-at-task), C(--skip-tags always) or C(--skip-tags tagged) makes Ansible skip
-    tasks of a playbook that is safe only as a whole. Then it fails, before any task has run.
-  - For the C(hosts) line of this collection's playbooks; every task of theirs has the tag C(always), so that C(--tags)
-    leaves none out.
+    tasks of a playbook that is safe only as a whole. In that case it fails, before any task has run.
+  - For the C(hosts) line of this collection's playbooks. Their tasks all have the tag C(always), so C(--tags) skips
+    none.
 options:
   _input:
     description: Any value, such as a host pattern.

@@ -11,24 +11,24 @@ short_description: Read the API key of a MultiCartAPI account
 version_added: 1.0.0
 description:
   - Returns the live API key of the account, or its prefix, mask or fingerprint.
-  - Never rotates, so that it is safe in check mode. Where it has to log in, the service opens a session.
-  - The service is read at most once for an account in one run of Ansible, whatever the number of hosts, tasks and
-    forks, unless O(cache=false).
-    After M(multicart.keys.multicart_key_rotate) it returns the new key without another read.
-  - Works in the controller's process with the controller's environment.
+  - Never rotates, so it is safe in check mode. If it has to log in, the service opens a session.
+  - The service is read at most once per account in a run of Ansible, whatever the number of hosts, tasks and forks,
+    unless O(cache=false). After M(multicart.keys.multicart_key_rotate) it returns the new key without another read.
+  - Runs on the control node, as every lookup does, and reads the environment variables there. It ignores
+    C(module_defaults).
 extends_documentation_fragment:
   - multicart.keys.connection
   - multicart.keys.connection.plugins
 options:
   _terms:
     description:
-      - What to return, one value for each term. No term means V(api_key).
+      - What to return, one value per term. Without a term, V(api_key).
     type: list
     elements: str
     choices: [api_key, key_prefix, key_masked, key_fingerprint]
   cache:
     description:
-      - V(false) reads the service although this run has read the key before.
+      - V(false) reads the service even if this run has read the key before.
     type: bool
     default: true
 seealso:

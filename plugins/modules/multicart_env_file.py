@@ -9,22 +9,22 @@ module: multicart_env_file
 short_description: Set the API key in an environment file
 version_added: 1.0.0
 description:
-  - Makes one variable of an environment file hold an API key of the MultiCartAPI service.
-  - Nothing else in the file changes.
+  - Sets one variable of an environment file to an API key of the MultiCartAPI service. Nothing else in the file
+    changes.
   - Order, comments, C(export), quotes, comments after the value, line endings, a byte order mark, undecodable bytes,
     owner, mode, ACL, SELinux label and symbolic links stay as they are.
-  - Every active assignment of the variable is changed, so that no stale one is left.
+  - Every active assignment of the variable is changed, so no stale one is left.
   - The file is read as bash, dash, systemd (C(EnvironmentFile=)), C(docker --env-file), python-dotenv and
-    C(node --env-file) read it. The change is made only if every one of them that could read the variable reads
-    the new key afterwards, and every other variable as before. Otherwise the module fails with the reason V(ambiguous),
-    names the line and changes nothing.
-  - The file is replaced atomically. There is no backup, since it would keep the old key.
-  - Switches pipelining on, so that no module file with the key lies on the host, unless you turned it off. Become
-    method C(su) and C(ANSIBLE_KEEP_REMOTE_FILES) rule pipelining out.
+    C(node --env-file) read it. The change is made only if each of them that could read the variable
+    reads the new key afterwards, and every other variable as before. Otherwise the module fails with the reason
+    V(ambiguous), names the line and changes nothing.
+  - The file is replaced atomically. There is no backup, because it would contain the old key.
+  - Enables pipelining unless you set it yourself, so that no module file with the key is written on the host. The
+    become method C(su) and E(ANSIBLE_KEEP_REMOTE_FILES) make pipelining impossible.
 notes:
-  - Hosts whose sudo insists on a terminal (C(requiretty)) cannot use pipelining. Set
-    C(ansible_pipelining=false) for them.
-  - A program reads its environment when it starts. Restart what uses the file, as the role
+  - Hosts whose sudo requires a terminal (C(requiretty)) cannot use pipelining. Set C(ansible_pipelining=false) for
+    them.
+  - A program reads its environment when it starts. Restart the services that use the file, as the role
     P(multicart.keys.multicart_deploy#role) does.
 author:
   - multicart.keys contributors (@multicart)
@@ -40,18 +40,18 @@ options:
     type: path
     required: true
   variable:
-    description: Name of the variable that holds the key.
+    description: Name of the variable that contains the key.
     type: str
     default: MULTICART_API_KEY
   value:
     description:
       - The API key.
       - Required if O(state=present).
-      - Anything that is not shaped like a key is refused with the reason V(malformed_key).
+      - A value that does not have the format of a key is refused with the reason V(malformed_key).
     type: str
   state:
     description:
-      - V(present) makes every active assignment of the variable hold the key, or adds one.
+      - V(present) sets every active assignment of the variable to the key, or adds one.
       - V(absent) removes the lines that assign the variable.
     type: str
     choices: [present, absent]
@@ -64,19 +64,19 @@ options:
     default: true
   mode:
     description:
-      - The permissions that the file shall have, for example V('0640') or V(u=rw,g=r).
-      - A new file is private (V('0600')) unless this is given. An existing one keeps what it has.
+      - The permissions of the file, for example V('0640') or V(u=rw,g=r).
+      - If unset, a new file gets V('0600') and an existing one keeps its permissions.
   unsafe_writes:
     description:
-      - Whether to write into the file itself if it cannot be replaced by a new one, because it is mounted by itself
-        (as into a container), has several hard links, or is in a directory that may not be written to.
-      - A program that reads the file at that moment may read half of it.
+      - Whether to write in place if the file cannot be replaced by a new one, because it is itself a mount point (as in
+        a container), has several hard links, or is in a directory that is not writable.
+      - Such a write is not atomic, so a program that reads the file at that moment may read part of it.
 seealso:
   - module: multicart.keys.multicart_env_file_info
 """
 
 EXAMPLES = r"""
-- name: Bring the live key into the shop's environment
+- name: Write the live key to the shop's environment file
   multicart.keys.multicart_env_file:
     path: /etc/shop/shop.env
     value: "{{ lookup('multicart.keys.multicart_key') }}"
@@ -111,7 +111,7 @@ variable:
   type: str
   sample: MULTICART_API_KEY
 key_prefix:
-  description: The public half of the key that the file holds now.
+  description: The public half of the key that the file contains now.
   returned: success and O(state=present)
   type: str
   sample: 173axcs
@@ -126,28 +126,29 @@ key_fingerprint:
   type: str
   sample: 5e884898da280471
 previous_key_prefix:
-  description: The public half of the key that the file held before, which may be the same.
-  returned: success, if it held one
+  description: The public half of the key that the file contained before, which may be the same.
+  returned: success, if it contained one
   type: str
   sample: 173axcs
 previous_key_masked:
   description: That key as the dashboard shows it.
-  returned: success, if it held one
+  returned: success, if it contained one
   type: str
   sample: "173axcs.\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022\u2022"
 previous_key_fingerprint:
   description: The first 16 hexadecimal digits of that key's SHA-256.
-  returned: success, if it held one
+  returned: success, if it contained one
   type: str
   sample: 9f86d081884c7d65
 written_at:
-  description: When the write was confirmed, by the clock of the controller, in UTC.
+  description: When the task's result was confirmed, by the clock of the control node, in UTC. Set on every success,
+    also if nothing was written and in check mode.
   returned: success
   type: str
   sample: "2026-03-01T12:00:00.123456+00:00"
 reason:
   description:
-    - Why it failed, for machines.
+    - Why it failed, as a machine-readable code.
     - One of V(malformed_key), V(invalid_option), V(not_text), V(ambiguous), V(attributes_refused), V(internal_error),
       V(not_absolute), V(path_is_directory), V(no_such_directory), V(no_such_file), V(dangling_link), V(not_regular),
       V(too_large), V(unreadable), V(not_writable), V(owner_kept), V(attributes_kept), V(read_only_file_system),

@@ -10,8 +10,9 @@ short_description: Report which API key an environment file holds and whether it
 version_added: 1.0.0
 description:
   - Returns the fingerprint and the public prefix of every active assignment of a variable, and never a key.
-  - Tells whether M(multicart.keys.multicart_env_file) could write there, and if not why, without changing anything.
-  - A place that cannot be read or written is no failure of this module, but its answer.
+  - Reports whether M(multicart.keys.multicart_env_file) could write the file, and if not why, without changing
+    anything.
+  - An unreadable or unwritable file does not fail the task; see RV(reason) and RV(why).
 author:
   - multicart.keys contributors (@multicart)
 extends_documentation_fragment:
@@ -27,12 +28,12 @@ options:
     type: str
     default: MULTICART_API_KEY
   unsafe_writes:
-    description: Whether O(multicart.keys.multicart_env_file#module:unsafe_writes) is going to be set.
+    description: Whether O(multicart.keys.multicart_env_file#module:unsafe_writes) will be set for the write.
     type: bool
     default: false
   state_dir:
     description:
-      - Directory where the role P(multicart.keys.multicart_deploy#role) keeps its records, if not beside the files.
+      - Directory in which the role P(multicart.keys.multicart_deploy#role) keeps its records, if not beside the files.
     type: path
 seealso:
   - module: multicart.keys.multicart_env_file
@@ -67,19 +68,19 @@ exists:
   type: bool
   sample: true
 writable:
-  description: Whether a key could be written there.
+  description: Whether a key could be written to it.
   returned: success
   type: bool
   sample: true
 reason:
   description:
-    - Why not, for machines, as RV(multicart.keys.multicart_env_file#module:reason).
-    - On failure, why it failed; V(invalid_option) or V(internal_error).
+    - Why it is not writable, as a machine-readable code, as in RV(multicart.keys.multicart_env_file#module:reason).
+    - On failure, why the task failed; V(invalid_option) or V(internal_error).
   returned: success, if RV(writable) is false; failure
   type: str
   sample: mount_point
 why:
-  description: Why not, in a sentence that says what to do.
+  description: Why it is not writable, in a sentence that says what to do.
   returned: success, if RV(writable) is false
   type: str
   sample: path /etc/shop/shop.env is on a read-only file system; mount it writable, or correct path
@@ -126,12 +127,12 @@ key_fingerprint:
   sample: 5e884898da280471
 marker:
   description:
-    - The record beside the file, if a rotation or roll-out is under way or was broken off there; otherwise null.
+    - The record beside the file, if a rotation or deployment is under way or was interrupted there; otherwise null.
   returned: success
   type: dict
   contains:
     retire:
-      description: Fingerprint of the key that is being retired; null if none was there.
+      description: Fingerprint of the key that is being retired; null if the file had none.
       type: str
       sample: 5e884898da280471
     held:
@@ -139,7 +140,7 @@ marker:
       type: str
       sample: 9f86d081884c7d65
     since:
-      description: Since when that key is known, UTC.
+      description: The time since which that key is known, UTC.
       type: str
       sample: "2026-06-20T03:00:00.123Z"
 """

@@ -10,10 +10,10 @@ author: multicart.keys contributors (@multicart)
 short_description: Read the account and its API key, masked by default
 version_added: 1.0.0
 description:
-  - Reads the account of MultiCartAPI with a session token, a login or its API key.
+  - Reads a MultiCartAPI account with a session token, a login or its API key.
   - Returns the key's public prefix, mask and fingerprint; the key itself only with O(reveal=true).
-  - Runs in the controller's process, whatever host the task is aimed at, so that no credential travels and no
-    connection is needed.
+  - Runs on the control node, inside Ansible's own process, whatever host the task targets, so no credential is sent to
+    a managed node and no connection is needed.
 extends_documentation_fragment:
   - multicart.keys.connection
   - multicart.keys.attributes.info
@@ -22,9 +22,9 @@ options:
   reveal:
     description:
       - Whether to return the key itself in RV(api_key).
-      - The displayed result is censored then, even without C(no_log) on the task; the registered variable is whole.
-      - In a loop before ansible-core 2.19 it is refused unless the task has C(no_log=true), because callbacks would see
-        the items.
+      - The displayed result is then censored; the registered variable still contains the key.
+      - Before ansible-core 2.19, refused in a loop unless the task has C(no_log=true), because callbacks would see the
+        items.
     type: bool
     default: false
 seealso:
@@ -64,7 +64,7 @@ api_key:
   returned: with O(reveal=true)
   type: str
 account:
-  description: The account's other fields, as far as they are scalar and do not look like a credential.
+  description: The account's other fields, if they are scalar and do not look like a credential.
   returned: success
   type: dict
   sample:

@@ -10,16 +10,16 @@ author: multicart.keys contributors (@multicart)
 short_description: Rotate the API key of a MultiCartAPI account
 version_added: 1.0.0
 description:
-  - Replaces the account's API key and reads the new one back. The old key dies at once, so every consumer fails until
-    it holds the new one; the playbook C(multicart.keys.rotate) prepares and updates them.
-  - The request is authenticated by the key that it replaces, so the service itself refuses a repeat. If an answer is
+  - Replaces the account's API key and reads the new one back. The old key stops working immediately, so every program
+    that uses it fails until it has the new one; the playbook C(multicart.keys.rotate) prepares and updates them.
+  - The request is authenticated by the key that it replaces, so the service itself rejects a repeat. If a response is
     lost, the module reads the key back and, if it is unchanged, sends the same request once more.
   - An API key alone is refused before any request, because it cannot read the key that replaces it.
   - Rotates an account at most once in a run, whatever C(serial), C(strategy), loops, C(until) or a missing C(run_once)
     do, unless O(once_per_run=false). Nothing is kept between runs, so another run rotates again unless
     O(if_fingerprint) names the key to retire.
-  - At most five requests when nothing fails, and one more to log in.
-  - Runs in the controller's process, whatever host the task is aimed at.
+  - Sends at most five requests when nothing fails, and one more to log in.
+  - Runs on the control node, inside Ansible's own process, whatever host the task targets.
 extends_documentation_fragment:
   - multicart.keys.connection
   - multicart.keys.attributes
@@ -28,8 +28,8 @@ attributes:
   check_mode:
     support: full
     details:
-      - Reads and decides as in a real run, and sends no rotation. The lookup goes on returning the old key, so that a
-        later M(multicart.keys.multicart_env_file) is not reported as changed.
+      - Reads and decides as in a normal run, but does not rotate. The lookup still returns the old key, so a later
+        M(multicart.keys.multicart_env_file) is not reported as changed.
   diff_mode:
     support: full
     details:
@@ -43,24 +43,24 @@ options:
     description:
       - Fingerprint of the key to retire. Rotates only while that is the live key; otherwise
         RV(outcome=already_rotated).
-      - The same task can then be repeated at will, also in another run.
+      - The task is then idempotent, also across runs.
     type: str
   settle_timeout:
     description:
-      - Seconds to wait for the new key to become readable and the old one to be refused.
+      - Seconds to wait for the new key to become readable and the old one to be rejected.
     type: float
     default: 30.0
   verify:
     description:
-      - Whether to prove, by one call each, that the new key works and the old one is refused.
+      - Whether to verify, by one request each, that the new key works and the old one is rejected.
     type: bool
     default: true
   reveal:
     description:
       - Whether to return the new key in RV(api_key).
-      - The displayed result is censored then, even without C(no_log) on the task; the registered variable is whole.
-      - In a loop before ansible-core 2.19 it is refused unless the task has C(no_log=true), because callbacks would see
-        the items.
+      - The displayed result is then censored; the registered variable still contains the key.
+      - Before ansible-core 2.19, refused in a loop unless the task has C(no_log=true), because callbacks would see the
+        items.
     type: bool
     default: false
   once_per_run:
@@ -96,11 +96,11 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description:
-    - V(rotated) means that this task replaced the key; on a failure too, the old key is dead then.
-    - V(already_rotated) means that the key had been replaced before, by this run or somebody else.
-    - V(would_rotate) is the answer of check mode.
-    - V(unchanged) means that it failed and the old key is still the live one.
-    - V(unknown) means that it failed and it could not be learnt whether the key changed.
+    - V(rotated) means that the key was replaced. The old key no longer works, even if a later step failed.
+    - V(already_rotated) means that the key had already been replaced, by this run or by somebody else.
+    - V(would_rotate) means that the key would be replaced, in check mode.
+    - V(unchanged) means that the task failed and the old key is still live.
+    - V(unknown) means that the task failed and it is unknown whether the key changed.
   returned: always
   type: str
   sample: rotated
@@ -110,19 +110,19 @@ reason:
   type: str
   sample: unreachable
 recovered:
-  description: Whether an answer was lost and the truth was read back.
+  description: Whether a response was lost and the key was read to find out what happened.
   returned: when the options were valid
   type: bool
 verified:
-  description: Whether the live key was proven to work, and the old one, where it is known, to be dead.
+  description: Whether the live key was verified to work, and the old one, if it is known, to be rejected.
   returned: when the options were valid
   type: bool
 old_key_rejected:
-  description: Whether the service refused the old key; null where that was not tried.
+  description: Whether the service rejected the old key; null if that was not tried.
   returned: when the options were valid
   type: bool
 rotated_at:
-  description: When this run sent the request that replaced the key, UTC; the old key died right after.
+  description: When this run sent the request that replaced the key, UTC; the old key stopped working right after.
   returned: when the options were valid
   type: str
   sample: "2026-06-20T03:00:00.123Z"

@@ -10,14 +10,14 @@ author: multicart.keys contributors (@multicart)
 short_description: Write the report of a rotation (internal)
 version_added: 1.0.0
 description:
-  - Internal to the role P(multicart.keys.multicart_report#role), which says what is in the files.
-  - Runs in the controller's process, on the controller, without a connection, and looks at the results that the other
+  - Internal to the role P(multicart.keys.multicart_report#role), which documents the files.
+  - Runs on the control node, inside Ansible's own process, without a connection, and reads the results that the other
     roles registered on the hosts; also those of hosts that failed or cannot be reached.
   - Keys are shown by mask and fingerprint only.
-  - It never fails. What kept it from writing is said in RV(msg).
+  - It never fails. If it could not write, RV(msg) says why.
   - Writes nothing in check mode, nor when the run found everything in order and changed nothing.
-  - Never reports a change, because what it writes is a record of the run, as a log is, and no state that anybody
-    manages. A second run with nothing to rotate changes nothing and writes nothing.
+  - Never reports a change, because a report is a log of the run and not managed state. A second run with nothing to
+    rotate writes nothing.
 extends_documentation_fragment:
   - multicart.keys.attributes
 attributes:
@@ -28,12 +28,12 @@ attributes:
     description: Shows no differences.
   idempotent:
     support: partial
-    description: Each run that did something gets files of its own; a run that changed nothing gets none.
+    description: Each run that did something gets its own files; a run that changed nothing gets none.
 options:
   dest:
     description:
-      - The directory for the reports, on the controller; it is made if it does not exist. A relative one begins in the
-        current directory.
+      - The directory for the reports, on the control node; it is created if it does not exist. A relative path starts
+        in the current directory.
       - Without it, or if it is empty, no report is written.
     type: path
 """
@@ -47,7 +47,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: What there is to say, a line each.
+  description: Messages, one per line.
   returned: always
   type: list
   elements: str

@@ -10,8 +10,8 @@ author: multicart.keys contributors (@multicart)
 short_description: Whether a collection is installed (internal)
 version_added: 1.0.0
 description:
-  - True if Ansible finds a collection of this name on the controller.
-  - For tasks that need a collection that is no dependency, so that they can say how to get it.
+  - True if Ansible finds a collection of this name on the control node.
+  - For tasks that need a collection that is not a dependency, so that they can say how to install it.
 options:
   _input:
     description: The name of a collection.
