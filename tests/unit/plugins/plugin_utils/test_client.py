@@ -23,6 +23,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.options import Conn
 from ansible_collections.multicart.keys.plugins.plugin_utils.service import Verdict
 
 from tests.sandbox.faults import FAULTS
+from tests.unit.plugins.plugin_utils.doubles import Time, Tokens
 from tests.unit.plugins.plugin_utils.raw_server import BreakingProxy, RawServer, answer
 
 if TYPE_CHECKING:
@@ -33,31 +34,6 @@ DEAD_FORMS = ["envelope401", "envelope400", "http401", "http403"]
 
 
 @dataclass
-class Tokens:
-    """Keeps the token of a login, as the run cache does."""
-
-    kept: str | None = None
-
-    def token(self) -> str | None:
-        return self.kept
-
-    def keep_token(self, token: str) -> None:
-        self.kept = token
-
-
-class Time:
-    """A clock that moves only when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-    def clock(self) -> float:
-        return self.now
-
-
 def open_client(connection: Connection, tokens: Tokens | None = None, time: Time | None = None) -> Client:
     watch = time or Time()
     return Client(connection, tokens or Tokens(), watch.sleep, watch.clock)

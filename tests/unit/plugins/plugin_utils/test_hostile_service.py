@@ -27,11 +27,10 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.errors import Multi
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection, Login
 from ansible_collections.multicart.keys.plugins.plugin_utils.service import Verdict
 
+from tests.unit.plugins.plugin_utils.doubles import Time, Tokens
 from tests.unit.plugins.plugin_utils.raw_server import RawServer, answer
 
 pytest.importorskip("trustme")
-from test_client import Time, Tokens
-
 from tests.unit.plugins.plugin_utils.scripted_server import RESET, Authority, RecordingProxy, ScriptedServer, Step
 
 KEY = ApiKey("173axcs.aaaaBBBBccccDDDD")
