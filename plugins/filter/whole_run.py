@@ -44,7 +44,7 @@ def whole_run(value: Any) -> Any:
     if context.CLIARGS.get("start_at_task"):
         raise AnsibleFilterError(
             "This playbook cannot start half way; nothing was changed. Drop --start-at-task: running the whole again "
-            "is how a broken-off run is finished."
+            "is how an interrupted run is finished."
         )
     skipped = {"always", "tagged"}.intersection(context.CLIARGS.get("skip_tags") or ())
     if skipped:

@@ -335,7 +335,8 @@ def _write_in_place(content, data):
     try:
         _refuse_changed(content)
         try:
-            os.posix_fallocate(descriptor, 0, len(data) or 1)  # find out about a full disk before the first byte
+            if hasattr(os, "posix_fallocate"):  # macOS has none
+                os.posix_fallocate(descriptor, 0, len(data) or 1)  # find out about a full disk before the first byte
         except OSError as error:
             os.ftruncate(descriptor, len(content.data))
             if _ERRORS.get(error.errno) == "no_space":

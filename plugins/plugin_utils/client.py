@@ -351,7 +351,7 @@ def _trust(connection: Connection) -> str | bool:
             raise MulticartError(
                 Reason.INVALID_OPTION,
                 "The option ca_path names no existing file or directory.",
-                "Give the path on the controller of a file with PEM certificates; nothing was changed.",
+                "Give the path on the control node of a file with PEM certificates; nothing was changed.",
             )
         return path
     store = ssl.get_default_verify_paths()

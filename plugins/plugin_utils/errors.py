@@ -65,7 +65,7 @@ ADVICE: dict[Reason, str] = {
         "MULTICART_VALIDATE_CERTS and MULTICART_CA_PATH there too, or give the credential as a variable or option."
     ),
     Reason.REQUESTS_MISSING: f"Install it where Ansible runs: {sys.executable} -m pip install requests",
-    Reason.UNREACHABLE: "Check api_url, the network and any proxy of the controller, then run again.",
+    Reason.UNREACHABLE: "Check api_url, the network and any proxy of the control node, then run again.",
     Reason.CERTIFICATE_INVALID: (
         "Check that api_url names the right host; name a private certificate authority with ca_path."
     ),
@@ -109,8 +109,8 @@ ADVICE: dict[Reason, str] = {
         "-e 'multicart_hosts=multicart_consumers:!HOST'."
     ),
     Reason.RETIRE_UNKNOWN: (
-        "Nothing was changed. It is neither the live key nor in any consumer's file or record, so it may be a slip of "
-        "the hand: check multicart_rotate_retire against audit.yml."
+        "Nothing was changed. It is neither the live key nor in any consumer's file or record, so it may be a "
+        "typo: check multicart_rotate_retire against audit.yml."
     ),
     Reason.OVER_BUDGET: "Nothing was changed. Raise the forks (-f), or multicart_rotate_budget.",
     Reason.NOT_PREPARED: (
@@ -121,7 +121,7 @@ ADVICE: dict[Reason, str] = {
         "Consumers were behind and hold the live key now. Nothing was rotated; run again to rotate. "
         "multicart_rotate_force=true rotates although the fleet is behind."
     ),
-    Reason.NOT_CURRENT: "Mend what is named, then run multicart.keys.deploy: it finishes them without a rotation.",
+    Reason.NOT_CURRENT: "Fix what is named, then run multicart.keys.deploy: it finishes them without a rotation.",
     Reason.KEY_KEEPS_CHANGING: "Somebody else is rotating this account at the same time. Agree on one, then run again.",
 }
 """What to do next, a sentence or two for each reason."""

@@ -23,7 +23,7 @@ from tests.sandbox.shapes import Account
 
 HELD = 30.0  # seconds for which a request is held; the client gives up after ten
 RECORD = ".app.env.MULTICART_API_KEY.multicart.json"
-REQUESTS = ("plan", "read", "rotate", "read-back", "prove-new", "prove-old")
+REQUESTS = ("plan", "prove-live", "read", "rotate", "read-back", "prove-new", "prove-old")
 """What a run asks of the service, in order; the last two come when every consumer is healthy."""
 _ENDPOINTS = {"rotate": "rotate"}
 SHARDS = 4
@@ -106,8 +106,11 @@ FULL = {
 }
 
 
-def kill_and_run_again(victim: Victim, point: Point) -> bool:
-    """Kill a run at a point and finish it by a plain re-run; False: the point was never reached."""
+def kill_and_run_again(victim: Victim, point: Point, to_the_end: bool = False) -> bool:
+    """Kill a run at a point and finish it by a plain re-run; False: the point was never reached.
+
+    :param to_the_end: the point may come after the last record was closed.
+    """
     point.prepare(victim)
     with victim.started() as run:
         if not victim.wait_until(lambda: point.reached(victim), run):
@@ -117,6 +120,7 @@ def kill_and_run_again(victim: Victim, point: Point) -> bool:
         assert run.process.returncode != 0
     victim.release()
     victim.check_killed(run)
+    assert to_the_end or not plainly_finished(victim), "the records were closed too early"
     victim.check_finished(victim.rotate(*(victim.retiring if plainly_finished(victim) else ())))
     return True
 
@@ -170,7 +174,7 @@ def test_running_again_finishes_what_was_killed_at_any_step(
         folder.mkdir()
         victim = Victim(sandbox, folder, new_account())
         try:
-            if not kill_and_run_again(victim, at_step(str(number))):
+            if not kill_and_run_again(victim, at_step(str(number)), to_the_end=True):
                 assert number > 20, "so few steps cannot be all"
                 return
         finally:

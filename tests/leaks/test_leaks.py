@@ -21,7 +21,7 @@ SCENARIOS = {**TASKS, **FLEET}
 
 
 def _cells() -> Iterator[object]:
-    """Every scenario loud, through ansible-runner, at verbosity 0 and in check mode; the rest of the styles in turn.
+    """Every scenario loud, through ansible-runner, at verbosity 0 and in check mode; quiet styles take turns.
 
     In the shorter form only the most telling scenarios, each in the next style.
     """
@@ -33,6 +33,15 @@ def _cells() -> Iterator[object]:
         for style in styles:
             marks = [] if style is quick else [pytest.mark.full]
             yield pytest.param(scenario, style, id=f"{name}-{style.name}", marks=marks)
+
+
+@pytest.mark.parametrize(("style", "in_short"), [(LOUD, True), (RUNNER, True), (MINIMAL, False)])
+def test_both_ways_of_writing_are_searched(style: Style, in_short: bool, watched: MakeWatched) -> None:
+    fleet = watched(style)
+    fleet.add("web1")
+    run = fleet.rotate()
+    assert run.green, run
+    assert [way for task in run.of("multicart_consumer") if (way := task.get("in_short")) is not None] == [in_short] * 2
 
 
 @pytest.mark.parametrize(("scenario", "style"), list(_cells()))

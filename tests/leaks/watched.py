@@ -53,8 +53,10 @@ PLAIN = Style("plain", ("--diff",), {"ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"})
 LOUD = Style("loud", ("-vvvvv", "--diff"), {**_LOUD, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
 RUNNER = Style("runner", ("-vvvvv", "--diff"), _LOUD, runner=True)
 CHECK = Style("check", ("-vvvvv", "--diff", "--check"), {**_LOUD, "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"})
-MINIMAL = Style("minimal", ("-v", "--diff"), {"ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal"})
-ONELINE = Style("oneline", ("-v",), {"ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.oneline"})
+MINIMAL = Style(
+    "minimal", ("--diff",), {"ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal", "ANSIBLE_PIPELINING": "0"}
+)
+ONELINE = Style("oneline", (), {"ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.oneline"})
 RUNNER_CHECK = Style("runner-check", ("--diff", "--check"), runner=True)
 
 
@@ -126,12 +128,14 @@ class Watched(Fleet):
         recorded.touch()
         injected = {**self.env, **(env or {})}
         command = self._command(playbook, [*self.style.arguments, *arguments])
+        environment = {**self._environment(recorded, {}), **self._watching()}
+        del environment["ANSIBLE_PIPELINING"]  # as most users leave it, so that the short way is taken
         processes = Processes()
         with processes.watched():
             done = subprocess.run(
                 command,
                 cwd=self.folder,
-                env={**self._environment(recorded, env or {}), **self._watching(), **self.style.environment},
+                env={**environment, **self.style.environment, **(env or {})},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=_SECONDS,
@@ -173,7 +177,6 @@ class Watched(Fleet):
             "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile",
             "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(self._sinks / "facts"),
             "ANSIBLE_KEEP_REMOTE_FILES": "0",
-            "ANSIBLE_PIPELINING": "",
         }
 
     # --- what can be seen -------------------------------------------------------------------------

@@ -50,6 +50,14 @@ def test_what_is_no_key_is_not_repeated(text: str) -> None:
         assert text not in str(error)
 
 
+@pytest.mark.parametrize("character", [*"\"'`$\\#;&|<>(){}[]*?!%^@:, \t\r\n\v\f\0\x7f", "é", "\u2028", "\u200b"])
+def test_what_means_something_to_a_reader_is_in_no_key(character: str) -> None:
+    for text in (f"173axcs.abcd{character}efgh", f"173{character}axcs.abcdefgh", f"173axcs.abcdefgh{character}"):
+        with pytest.raises(NotAKey):
+            ApiKey(text)
+    ApiKey("173axcs.abcdefgh")
+
+
 @pytest.mark.parametrize("of", [copy.copy, copy.deepcopy, lambda key: pickle.loads(pickle.dumps(key))])
 def test_a_copy_is_masked_as_well(of: object) -> None:
     key = ApiKey("173axcs.xYzxYzxYzxYz")
