@@ -16,6 +16,7 @@ description:
     unless O(cache=false). After M(multicart.keys.multicart_key_rotate) it returns the new key without another read.
   - Runs on the control node, as every lookup does, and reads the environment variables there. It ignores
     C(module_defaults).
+  - Returns no key that the service rejects, as an outdated read would be; for up to 30 seconds it is read again.
 extends_documentation_fragment:
   - multicart.keys.connection
   - multicart.keys.connection.plugins

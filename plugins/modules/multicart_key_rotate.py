@@ -73,6 +73,8 @@ options:
     description:
       - V(false) only revokes the key and does not read the new one, for an emergency without a session token. This is
         the one case in which O(api_key) alone is accepted.
+      - It then succeeds only if the service accepts the request. A key that is rejected may be revoked already, or the
+        service may accept nothing from this control node; RV(outcome) is V(unknown) then.
     type: bool
     default: true
 seealso:
@@ -96,7 +98,8 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description:
-    - V(rotated) means that the key was replaced. The old key no longer works, even if a later step failed.
+    - V(rotated) means that the key was replaced. The old key no longer works, even if a later step failed, unless
+      RV(reason) is V(old_key_still_valid).
     - V(already_rotated) means that the key had already been replaced, by this run or by somebody else.
     - V(would_rotate) means that the key would be replaced, in check mode.
     - V(unchanged) means that the task failed and the old key is still live.
