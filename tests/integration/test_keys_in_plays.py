@@ -58,8 +58,9 @@ def test_fifty_hosts_and_three_tasks_make_one_read_and_none_after_a_rotation(fle
     facts = [task["ansible_facts"] for task in run.of("set_fact")]
     assert facts.count({"seen4": fleet.live_fingerprint}) == 50
     assert all(facts.count({f"seen{number}": old}) == 50 for number in (1, 2, 3))
-    # One read for all lookups; the rotation reads before and after.
-    assert [entry["endpoint"] for entry in fleet.requests()] == ["read", "read", "rotate", "read"]
+    # One read and its proof for all lookups; the rotation reads before and after.
+    told = [(entry["endpoint"], entry["credential"]) for entry in fleet.requests()]
+    assert told == [("read", "token"), ("read", "key"), ("read", "token"), ("rotate", "key"), ("read", "token")]
 
 
 @pytest.mark.parametrize("head", ["serial: 1", "strategy: free", ""], ids=["serial", "free", "forgotten_run_once"])

@@ -165,7 +165,8 @@ def test_deploy_equips_a_new_fleet_without_a_rotation(fleet: Fleet) -> None:
     run = fleet.deploy()
     assert run.green, run
     assert (fleet.rotations, fleet.stale) == (0, [])
-    assert [entry["endpoint"] for entry in fleet.requests()] == ["read", "read"]
+    # Read and proven before the write and after it.
+    assert [entry["credential"] for entry in fleet.requests()] == ["token", "key"] * 2
 
 
 @pytest.mark.parametrize("account", ["default", "b"])
