@@ -28,11 +28,11 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils.edge import IS_CORE_2_19, failure, options_of, this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
-from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import CLOSED, stuck_at
-from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import REHEARSED, ROTATION, SEEN
+from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import stuck_at
 from ansible_collections.multicart.keys.plugins.plugin_utils.operations import Live, live
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import CONNECTION, Connection
 from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import prefer_pipelining
+from ansible_collections.multicart.keys.plugins.plugin_utils.registered import CLOSED, REHEARSED, ROTATION, SEEN
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, iso_time, utc_now
 
 # Before ansible-core 2.19 the lookup would convert what looks like data; since then naming that option is deprecated.

@@ -16,7 +16,12 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.command_line import
 from ansible_collections.multicart.keys.plugins.plugin_utils.doctor import diagnose
 from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import (
+from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import FleetAction
+from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, try_credentials
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import FLEET, Options
+from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Pace, foretell
+from ansible_collections.multicart.keys.plugins.plugin_utils.registered import (
+    CLOSED,
     OPENED,
     PLAN,
     PROOF,
@@ -26,11 +31,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import
     ROTATION,
     SEEN,
     WRITTEN,
-    FleetAction,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, try_credentials
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import FLEET, Options
-from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Pace, foretell
 
 
 class ActionModule(FleetAction):
@@ -186,7 +187,7 @@ class ActionModule(FleetAction):
         """Return how each consumer stands after this run, and where it got stuck."""
         states = {}
         predicts = self._task.check_mode
-        for consumer in self._fleet(WRITTEN if predicts else fleet.CLOSED, WRITTEN):
+        for consumer in self._fleet(WRITTEN if predicts else CLOSED, WRITTEN):
             registered = self._hostvars(consumer.name)
             if predicts and consumer.files and not fleet.stuck_at(registered):
                 states[consumer.name] = fleet.State.CURRENT.value

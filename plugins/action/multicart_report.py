@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ansible.release import __version__ as core_version
-from ansible_collections.multicart.keys.plugins.plugin_utils import fleet, rerun
+from ansible_collections.multicart.keys.plugins.plugin_utils import rerun
 from ansible_collections.multicart.keys.plugins.plugin_utils.client import VERSION
 from ansible_collections.multicart.keys.plugins.plugin_utils.command_line import invocation
 from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import DEFAULT_ACCOUNT
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError
-from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import (
+from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import FleetAction
+from ansible_collections.multicart.keys.plugins.plugin_utils.options import REPORT, Options
+from ansible_collections.multicart.keys.plugins.plugin_utils.registered import (
+    CLOSED,
     OPENED,
     PLAN,
     PROOF,
@@ -28,9 +31,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import
     ROTATION,
     SEEN,
     WRITTEN,
-    FleetAction,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import REPORT, Options
 from ansible_collections.multicart.keys.plugins.plugin_utils.report import Registered, Report, Versions, report_of
 from ansible_collections.multicart.keys.plugins.plugin_utils.report_page import page
 
@@ -79,7 +80,7 @@ class ActionModule(FleetAction):
     def _report(self) -> Report:
         here = self.variables["inventory_hostname"]
         run = Registered(*(self._registered(here, name) for name in (PLAN, ROTATION, PROOF, READ)))
-        consumers = self._fleet(fleet.CLOSED, WRITTEN, OPENED, SEEN)
+        consumers = self._fleet(CLOSED, WRITTEN, OPENED, SEEN)
         report = report_of(
             run,
             [(consumer, self._hostvars(consumer.name)) for consumer in consumers],

@@ -19,6 +19,7 @@ from typing import Any
 
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Outage
+from ansible_collections.multicart.keys.plugins.plugin_utils.registered import CLOSED, CONFIRMED, HEALTH, WRITTEN
 
 
 @dataclass(frozen=True)
@@ -292,11 +293,10 @@ def verdict(states: Mapping[str, str], caught_up: bool = False) -> MulticartErro
     return MulticartError(Reason.CAUGHT_UP, "The fleet was behind.") if caught_up else None
 
 
-CLOSED = "__multicart_deploy_closed"
 STEPS = {
-    "__multicart_deploy_written": "its files could not be written",
-    "__multicart_deploy_health": "its health check failed",
-    "__multicart_deploy_confirmed": "it could not be learnt whether its key is still the live one",
+    WRITTEN: "its files could not be written",
+    HEALTH: "its health check failed",
+    CONFIRMED: "it could not be learnt whether its key is still the live one",
     CLOSED: "its records could not be closed",
 }
 """What the deploy role registers on a host, in order, and what it means when that failed."""

@@ -11,19 +11,9 @@ from typing import Any
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.multicart.keys.plugins.plugin_utils import fleet
 from ansible_collections.multicart.keys.plugins.plugin_utils.controller_action import ControllerAction
+from ansible_collections.multicart.keys.plugins.plugin_utils.registered import SEEN, WRITTEN
 
 DEFAULT_HOSTS = "multicart_consumers"
-
-# What the roles register on every host.
-SEEN = "__multicart_deploy_seen"
-REHEARSED = "__multicart_rotate_rehearsed"
-OPENED = "__multicart_rotate_opened"
-WRITTEN = "__multicart_deploy_written"
-PLAN = "__multicart_rotate_plan"
-ROTATION = "__multicart_rotate_rotation"
-PROOF = "__multicart_rotate_proof"
-READ = "__multicart_rotate_read"
-REPORT = "__multicart_report_written"
 
 
 class FleetAction(ControllerAction):

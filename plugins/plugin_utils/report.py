@@ -25,6 +25,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import (
     parse_time,
     verdict,
 )
+from ansible_collections.multicart.keys.plugins.plugin_utils.registered import HEALTH, SEEN, WRITTEN
 from ansible_collections.multicart.keys.plugins.plugin_utils.rerun import Rerun
 from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, iso_time
 
@@ -241,7 +242,7 @@ def line_of(consumer: Consumer, registered: Mapping[str, Any], run: Registered) 
     times = _times(registered)
     rotated_at = run.rotated_at
     seconds = {event: round((at - rotated_at).total_seconds(), 3) for event, at in times.items()} if rotated_at else {}
-    changed = bool((registered.get("__multicart_deploy_written") or {}).get("changed"))
+    changed = bool((registered.get(WRITTEN) or {}).get("changed"))
     return Line(consumer.name, state, why, times, seconds, changed)
 
 
@@ -254,9 +255,9 @@ def _state(consumer: Consumer, registered: Mapping[str, Any], run: Registered) -
 
 
 REGISTERED_TIMES = {
-    "__multicart_deploy_seen": ("ready",),
-    "__multicart_deploy_written": ("written", "restarted"),
-    "__multicart_deploy_health": ("healthy",),
+    SEEN: ("ready",),
+    WRITTEN: ("written", "restarted"),
+    HEALTH: ("healthy",),
 }
 """Which result on a host has the time of which event."""
 
