@@ -277,42 +277,52 @@ class _Rotation:
         return Result(Outcome.WOULD_ROTATE, previous=key) if self._request.check_mode else Intent(key)
 
     def _carry_out(self, intent: Intent) -> Result:
-        """Send the request, once more if its answer was lost, and find out what became of the key."""
+        """Ask for the rotation, and find out what became of the key."""
         self._intent = intent
         sent_before = intent.sent
-        answers = [self._send(intent)]
-        new = None
-        if answers[0].verdict in (Verdict.UNCLEAR, Verdict.NOT_SENT):
-            new = self._look(intent.retire)
-            if new is None:
-                answers.append(self._send(intent))
+        answers, new = self._ask(intent)
         verdicts = {answer.verdict for answer in answers}
         ours = sent_before or not verdicts.isdisjoint({Verdict.ACCEPTED, Verdict.UNCLEAR})
-        old_alive = None
+        dead: bool | None = True if new is not None else None
         if new is None and verdicts != {Verdict.NOT_SENT}:
-            new = self._settled(intent.retire) if ours else self._look(intent.retire)
-            if new is None:
-                old_alive = self._alive(intent.retire)
-                if old_alive is False and not self._accepted:
-                    new = self._look(intent.retire) if ours else self._settled(intent.retire)
-                    if self._read_error is not None or not self._request.read_back:
-                        # The service may let nothing in at all, so that this says nothing of the old key.
-                        old_alive = None
-        recovered = sent_before or Verdict.UNCLEAR in verdicts
-        if new is not None:
-            return self._replaced(intent, new, ours, recovered)
-        if old_alive is False:
-            return self._replaced(intent, None, ours, recovered)
+            new, dead = self._fate(intent.retire, ours)
+        if dead:
+            return self._replaced(intent, new, ours, recovered=sent_before or Verdict.UNCLEAR in verdicts)
         intent.sent = ours
+        never_left = not sent_before and verdicts == {Verdict.NOT_SENT}
         error = answers[-1].error
-        if not ours and (old_alive or verdicts == {Verdict.NOT_SENT}):
+        if never_left or (dead is False and not ours):
             return self._remembered(intent, Result(Outcome.UNCHANGED, intent.retire, intent.retire, error=error))
-        if self._accepted and old_alive:
+        if dead is False and self._accepted:
             what = "The service accepted the rotation, but the old key still works and is still the one on record."
             error = MulticartError(Reason.KEY_DID_NOT_CHANGE, what)
         cause = self._read_error or error
         error = _unknown(intent.retire, cause) if self._request.read_back else _perhaps_revoked(cause)
         return self._remembered(intent, Result(Outcome.UNKNOWN, None, intent.retire, error=error))
+
+    def _ask(self, intent: Intent) -> tuple[list[RotationAnswer], ApiKey | None]:
+        """Send the request, once more if its answer was lost; return the answers, and the new key if one was seen."""
+        answer = self._send(intent)
+        if answer.verdict not in (Verdict.UNCLEAR, Verdict.NOT_SENT):
+            return [answer], None
+        new = self._look(intent.retire)
+        return ([answer], new) if new is not None else ([answer, self._send(intent)], None)
+
+    def _fate(self, old: ApiKey, ours: bool) -> tuple[ApiKey | None, bool | None]:
+        """Return the key that replaced the old one, where it can be read, and whether the old one is dead, if known."""
+        new = self._settled(old) if ours else self._look(old)
+        if new is not None:
+            return new, True
+        alive = self._alive(old)
+        if alive is None:
+            return None, None
+        if alive or self._accepted:
+            return None, not alive
+        new = self._look(old) if ours else self._settled(old)
+        if new is None and (self._read_error is not None or not self._request.read_back):
+            # The service may let nothing in at all, so that this says nothing of the old key.
+            return None, None
+        return new, True
 
     def _send(self, intent: Intent) -> RotationAnswer:
         self._ledger.record(replace(intent, sent=True))
