@@ -68,46 +68,50 @@ class ActionModule(ActionBase):
 
     def _on_host(self, connection: Connection, variables: dict[str, Any]) -> dict[str, Any]:
         phase = self._task.args.get("phase")
-        stuck = stuck_at({**variables, CLOSED: None}) if phase == "close" else None
-        if stuck:
-            raise MulticartError(Reason.NOT_CURRENT, f"The record stays open: {stuck}.")
         # Read here, as a "when" or a template in the task would cost every host more than all of this does.
         rotation = (variables.get(ROTATION) or {}) if phase == "write" else {}
-        if phase == "rehearse" and "files" not in (variables.get(SEEN) or {}):
-            return {"skipped": True}  # what could not be looked at is not ready
-        if rotation.get("failed") and "key_fingerprint" not in rotation:
-            return {"skipped": True}  # a rotation that could not learn the live key has nothing to deploy
+        if _has_nothing_to_do(phase, variables, rotation):
+            return {"skipped": True}
         host_files = files_of(variables, self._templar.template)
         steps = steps_of(variables, self._templar.template)
         files = host_files.own
         if not files:
             # Nothing to do there, so that it need not even be reachable.
             return {"files": [], "other_account": host_files.others, "restart_due": False}
-        arguments = {**self._task.args, **_step_arguments(phase, steps)}
-        if rotation.get("outcome") == Outcome.WOULD_ROTATE.value:
-            arguments["replaced"] = True
-        known = None
+        replaced = rotation.get("outcome") == Outcome.WOULD_ROTATE.value
+        known = None if replaced or not _needs_key(phase, files) else self._live(connection, phase)
+        arguments = {**self._task.args, **_step_arguments(phase, steps), "replaced": replaced}
         arguments["environment"] = [spec.variable for spec in files if spec.variable]
         if phase != "health":
-            arguments["files"] = [spec.arguments() for spec in files]
-            state_dir = self._templar.template(variables.get(STATE_DIR))
-            if state_dir:
-                arguments["state_dir"] = state_dir
-            needed = phase in ("look", "write", "close") or any(spec.template for spec in files)
-            if needed and not arguments.get("replaced"):
-                known = self._live(connection, phase)
-        if known is not None:
-            arguments["account"] = known.account
-            self._add_contents(arguments, files, known.key, variables)
-        if known is not None and phase == "write":
-            arguments.update(value=known.key.reveal(), since=known.rotated_at or utc_now())
+            arguments.update(self._file_arguments(phase, files, known, variables))
         prefer_pipelining(self, variables)
         result = self._execute(phase, arguments, variables)
         if phase == "write" and known is not None:
             result.update(known.key.describe())
         if phase == "write" and self._task.diff:
-            result["diff"] = _diff(result, bool(arguments.get("replaced")))
+            result["diff"] = _diff(result, replaced)
         return result
+
+    def _file_arguments(
+        self, phase: str, files: list[FileSpec], known: Live | None, variables: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return what the host's module has to know of its files, with the live key only where that is written."""
+        arguments: dict[str, Any] = {"files": [spec.arguments() for spec in files]}
+        state_dir = self._templar.template(variables.get(STATE_DIR))
+        if state_dir:
+            arguments["state_dir"] = state_dir
+        if known is None:
+            return arguments
+        arguments.update(account=known.account, fingerprint=known.key.fingerprint)
+        if phase == "write":
+            arguments.update(value=known.key.reveal(), since=known.rotated_at or utc_now())
+        for spec, argument in zip(files, arguments["files"], strict=True):
+            if spec.template:
+                content = self._render(spec.template, known.key, variables)
+                argument["digest"] = digest_of(content.encode())
+                if phase == "write":
+                    argument["content"] = content
+        return arguments
 
     def _execute(self, phase: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         began, computed = time.monotonic(), _computed()
@@ -149,17 +153,6 @@ class ActionModule(ActionBase):
                 raise
             return None  # what the files hold can be told all the same, from the records
 
-    def _add_contents(
-        self, arguments: dict[str, Any], files: list[FileSpec], live: ApiKey, variables: dict[str, Any]
-    ) -> None:
-        for spec, argument in zip(files, arguments["files"], strict=True):
-            if spec.template:
-                content = self._render(spec.template, live, variables)
-                argument["digest"] = digest_of(content.encode())
-                if arguments["phase"] == "write":
-                    argument["content"] = content
-        arguments["fingerprint"] = live.fingerprint
-
     def _render(self, source: str, live: ApiKey, variables: dict[str, Any]) -> str:
         """Render the user's template as P(ansible.builtin.template#lookup) does; no file is left anywhere."""
         folders = [*self._task.get_search_path(), variables.get("inventory_dir"), os.getcwd()]
@@ -177,6 +170,24 @@ class ActionModule(ActionBase):
                 f"The template {source} cannot be rendered ({cause}).",
                 "It is looked for beside the playbook and the inventory, and may be an absolute path.",
             ) from None
+
+
+def _has_nothing_to_do(phase: str | None, variables: dict[str, Any], rotation: dict[str, Any]) -> bool:
+    """Tell whether this host is passed over, because of what was registered before.
+
+    :raises MulticartError: ``not_current``: a step failed, so that its record may not be closed.
+    """
+    stuck = stuck_at({**variables, CLOSED: None}) if phase == "close" else None
+    if stuck:
+        raise MulticartError(Reason.NOT_CURRENT, f"The record stays open: {stuck}.")
+    if phase == "rehearse" and "files" not in (variables.get(SEEN) or {}):
+        return True  # what could not be looked at is not ready
+    # A rotation that could not learn the live key has nothing to deploy.
+    return bool(rotation.get("failed")) and "key_fingerprint" not in rotation
+
+
+def _needs_key(phase: str | None, files: list[FileSpec]) -> bool:
+    return phase in ("look", "write", "close") or (phase != "health" and any(spec.template for spec in files))
 
 
 def _diff(result: dict[str, Any], replaced: bool) -> list[dict[str, str]]:
