@@ -55,7 +55,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_a_release_sets_the_version_and_tells_what_changed(checkout: Path) -> None:
     built = release.release(checkout, "7.8.9")
     with tarfile.open(built) as packed:
-        manifest = json.load(packed.extractfile("MANIFEST.json"))  # type: ignore[arg-type]
+        manifest = json.load(packed.extractfile("MANIFEST.json"))  # type: ignore[arg-type]  # it is a file
     assert manifest["collection_info"]["version"] == "7.8.9"
     changes = (checkout / "CHANGELOG.md").read_text()
     assert "Learn to sing" in changes.split("v1\\.0\\.0")[1] and "v7\\.8\\.9" in changes
