@@ -42,10 +42,6 @@ OLDEST, NEWEST = "2.16", "2.21"
 TARGETS = {OLDEST: ("3.6", "3.7", "3.8"), NEWEST: ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")}
 ON_TARGETS = ("tests/integration/test_env_file_tasks.py", "tests/integration/test_roles.py")
 
-# All unit tests but those of modules, which run whole programs, some as another user: ansible-test hides from tests of
-# modules the parts of Ansible that these programs need.
-UNITS = tuple(f"tests/unit/plugins/{folder}/" for folder in ("action", "lookup", "module_utils", "plugin_utils"))
-
 # pyenv's own shims run only the interpreters that are chosen; these are all that are installed.
 _PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
 os.environ["PATH"] = os.pathsep.join([*(str(path) for path in sorted(_PYENV.glob("3.*/bin"))), os.environ["PATH"]])
@@ -98,8 +94,7 @@ def ansible_test(session: nox.Session, core: str) -> None:
     for command in session.posargs or ("sanity", "units", "integration"):
         # Sanity looks with the eyes of every Python; the tests themselves need one of the controller.
         python = () if command == "sanity" else ("--python", str(session.python))
-        chosen = UNITS if command == "units" else ()
-        session.run("ansible-test", command, *python, "--local", "--requirements", *chosen, env={"HOME": str(home)})
+        session.run("ansible-test", command, *python, "--local", "--requirements", env={"HOME": str(home)})
 
 
 def checkout(session: nox.Session) -> Path:

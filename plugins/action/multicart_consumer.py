@@ -161,7 +161,7 @@ class ActionModule(ActionBase):
         try:
             key = {"multicart_key": live.reveal()}
             return str(lookup.run([source], variables=scope, template_vars=key, **_KEEP_TEXT)[0])
-        except Exception as error:  # pylint: disable=broad-except
+        except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
             # The text of a templating error may quote values; the name of an undefined variable is safe.
             name = re.search(r"'([A-Za-z_][A-Za-z0-9_]*)' is undefined", str(error))
             cause = f"{name[1]} is undefined" if name else type(error).__name__

@@ -31,7 +31,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.service import Acco
 try:
     from cryptography import fernet
 except ImportError:
-    fernet = None  # type: ignore[assignment]
+    fernet = None  # type: ignore[assignment]  # looked at before every use
 
 
 class RunCache:

@@ -28,6 +28,7 @@ class Front:
     def __init__(self, upstream: int, habit: Habit) -> None:
         self._upstream = upstream
         self._habit = habit
+        self.done = False  # what a habit does once
         self._listener = _listener(0)
         self.port: int = self._listener.getsockname()[1]
         self._over = threading.Event()

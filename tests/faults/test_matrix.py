@@ -136,8 +136,8 @@ def refused_when_rotating(front: Front, request: bytes, ask: Ask) -> bytes:
 
 
 def refused_for_a_while(front: Front, request: bytes, ask: Ask) -> bytes:
-    if not is_rotation(request) and not hasattr(front, "was_away"):
-        front.was_away = True  # type: ignore[attr-defined]
+    if not is_rotation(request) and not front.done:
+        front.done = True
         front.refuse(BRIEF)
     return ask(request)
 
@@ -155,8 +155,8 @@ def cut_for_ever(_front: Front, request: bytes, ask: Ask) -> bytes | None:
 
 
 def cut_once(front: Front, request: bytes, ask: Ask) -> bytes | None:
-    if is_rotation(request) and not hasattr(front, "was_cut"):
-        front.was_cut = True  # type: ignore[attr-defined]
+    if is_rotation(request) and not front.done:
+        front.done = True
         return cut_for_ever(front, request, ask)
     return ask(request)
 

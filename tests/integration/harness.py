@@ -34,6 +34,8 @@ from tests.sandbox.shapes import Account, JournalEntry
 ANSIBLE_BIN = Path(os.environ.get("MULTICART_TEST_ANSIBLE") or Path(sys.executable).parent)
 GROUP = "multicart_consumers"
 VARIABLE = "MULTICART_API_KEY"
+# The variables of a host that nobody can reach.
+UNREACHABLE: dict[str, Any] = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 _PIECE = 8  # characters of a secret that are too many in any output
 _SECONDS = 300  # in which a run ends on a very busy machine
 
@@ -184,10 +186,11 @@ class Fleet:
 
     def add_unreachable(self, name: str = "gone", once: Path | None = None) -> Host:
         """Add a consumer that nobody can reach, or not any more once a file exists."""
-        connection = "ssh"
+        variables = dict(UNREACHABLE)
         if once:
             connection = f"{{{{ 'ssh' if lookup('ansible.builtin.fileglob', '{once}') else 'local' }}}}"
-        return self.add(name, ansible_connection=connection, ansible_host="127.0.0.1", ansible_port=1)
+            variables["ansible_connection"] = connection
+        return self.add(name, **variables)
 
     @property
     def inventory(self) -> Path:

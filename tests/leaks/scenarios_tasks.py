@@ -92,8 +92,11 @@ def failing_lookup(more: str = "") -> Act:
 
 
 def write(content: str | None = "{key}", **options: Any) -> Act:
-    return play(module("multicart_env_file", **{"path": "{{ home }}/app.env", "value": "{{ key }}", **options}),
-                content, {"key": "key", "token": "token", "password": "password"})  # fmt: skip
+    return play(
+        module("multicart_env_file", **{"path": "{{ home }}/app.env", "value": "{{ key }}", **options}),
+        content,
+        {"key": "key", "token": "token", "password": "password"},
+    )
 
 
 def wrong(name: str, **options: Any) -> Act:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from flask import Flask
+from flask.json.provider import DefaultJSONProvider
 
 from . import api, control
 from .rules import Rules
@@ -18,7 +19,8 @@ def make_app(store: Store) -> Flask:
     app = Flask(__name__, static_folder=None)
     # Paths are taken as they are sent: a doubled slash is a wrong path, not one to be redirected.
     app.url_map.merge_slashes = False
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    assert isinstance(app.json, DefaultJSONProvider)
+    app.json.sort_keys = False
     rules = Rules()
     control.install(app, store, rules)
     api.install(app, store, rules)

@@ -17,6 +17,13 @@ import yaml
 
 from . import tarball
 
+# Where the version stands, but for the changelog.
+PLACES = {
+    "galaxy.yml": ["\nversion: {}\n"],
+    "plugins/plugin_utils/client.py": ['\nVERSION = "{}"\n'],
+    "roles/multicart_awx/files/execution-environment.yml": ["/multicart-keys-ee:{}\n", "multicart-keys-{}.tar.gz"],
+}
+
 
 class Refused(Exception):
     """Nothing was changed; the message says why."""
@@ -25,9 +32,8 @@ class Refused(Exception):
 def release(root: Path, version: str) -> Path:
     """Make a release of the collection, and return its tarball."""
     _check(root, version)
-    galaxy = root / "galaxy.yml"
-    text = galaxy.read_text(encoding="utf-8")
-    galaxy.write_text(re.sub(r"^version: .*$", f"version: {version}", text, flags=re.MULTILINE), encoding="utf-8")
+    for path, text in _rewritten(root, version).items():
+        path.write_text(text, encoding="utf-8")
     _changelog(root, "release")
     tarball.build(root, root / ".cache" / "dist")
     return root / ".cache" / "dist" / f"multicart-keys-{version}.tar.gz"
@@ -44,7 +50,22 @@ def _check(root: Path, version: str) -> None:
         raise Refused("There are changes that are not committed; a release is what is in the repository.")
     if not list((root / "changelogs" / "fragments").glob("*.y*ml")):
         raise Refused("There is nothing to tell: changelogs/fragments is empty.")
+    _rewritten(root, version)
     _changelog(root, "lint")
+
+
+def _rewritten(root: Path, version: str) -> dict[Path, str]:
+    """Return the files that name the version, with the new one."""
+    old = yaml.safe_load((root / "galaxy.yml").read_text(encoding="utf-8"))["version"]
+    found = {}
+    for name, places in PLACES.items():
+        text = (root / name).read_text(encoding="utf-8")
+        for place in places:
+            if place.format(old) not in text:
+                raise Refused(f"{name} does not have {place.format(old).strip()!r}; see PLACES in {__name__}.")
+            text = text.replace(place.format(old), place.format(version))
+        found[root / name] = text
+    return found
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -50,7 +50,7 @@ def _is_ours(path: str) -> bool:
 def _watch_paths(name: str) -> None:
     real = getattr(os, name)
 
-    def watched(path, *others, **more):  # type: ignore[no-untyped-def]
+    def watched(path: object, *others: object, **more: object) -> object:
         target = others[0] if others else path
         if isinstance(target, str) and _is_ours(target) and _stops(name, target):
             _wait()
@@ -69,7 +69,7 @@ def _watch_descriptors() -> None:
             return ""
         return path if _is_ours(path) or path == _FOLDER else ""
 
-    def write(descriptor, data):  # type: ignore[no-untyped-def]
+    def write(descriptor: int, data: bytes) -> int:
         path = behind(descriptor)
         if path and _stops("write", path):
             half = real_write(descriptor, bytes(data)[: len(data) // 2])
@@ -77,7 +77,7 @@ def _watch_descriptors() -> None:
             return half
         return real_write(descriptor, data)
 
-    def fsync(descriptor):  # type: ignore[no-untyped-def]
+    def fsync(descriptor: int) -> None:
         path = behind(descriptor)
         if path and _stops("fsync", path):
             _wait()

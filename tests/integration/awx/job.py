@@ -257,7 +257,7 @@ class Awx:
         self, env: Mapping[str, str], arguments: list[str], folder: Path
     ) -> tuple[dict[str, str], dict[str, str]]:
         """Return what the credential adds to the environment, and how AWX shows that."""
-        from awx_plugins.interfaces._temporary_private_inject_api import inject_credential  # noqa: PLC0415
+        from awx_plugins.interfaces._temporary_private_inject_api import inject_credential  # noqa: PLC0415  # not on 3.10
 
         definition = yaml.safe_load((ROLE / "credential_type.yml").read_text(encoding="utf-8"))
         kind: Any = SimpleNamespace(managed=False, **{name: definition[name] for name in ("inputs", "injectors")})

@@ -92,8 +92,8 @@ def inject(folder: Path, **inputs: str) -> SimpleNamespace:
         "awx_plugins.interfaces._temporary_private_inject_api",
         reason="awx-plugins-interfaces is missing, which takes Python 3.11: pip install -r tests/requirements/awx.txt",
     )
-    from awx_plugins.interfaces._temporary_private_api import ManagedCredentialType  # noqa: PLC0415
-    from awx_plugins.interfaces._temporary_private_credential_api import Credential  # noqa: PLC0415
+    from awx_plugins.interfaces._temporary_private_api import ManagedCredentialType  # noqa: PLC0415  # it may be missing
+    from awx_plugins.interfaces._temporary_private_credential_api import Credential  # noqa: PLC0415  # it may be missing
 
     (folder / "env").mkdir()
     kind = ManagedCredentialType(

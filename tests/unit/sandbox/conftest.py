@@ -7,23 +7,17 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.sandbox.handle import Sandbox
+
 pytest.importorskip("flask")
 pytest.importorskip("trustme")
 requests = pytest.importorskip("requests")
-
-ROOT = Path(__file__).resolve().parents[3]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
-
-from tests.sandbox.handle import Sandbox  # noqa: E402
 
 if TYPE_CHECKING:
     from requests import Response

@@ -9,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.tools import release, tarball
 
 ROOT = Path(__file__).resolve().parents[3]
-# Enough for a collection that can be built and released.
-PARTS = ("galaxy.yml", "README.md", "COPYING", "CHANGELOG.md", "changelogs", "meta", "plugins", "roles")
+# All but the tests, in which versions are made up.
+PARTS = ("galaxy.yml", "README.md", "CONTRIBUTING.md", "SECURITY.md", "COPYING", "CHANGELOG.md", "changelogs", "meta")
+PARTS += ("plugins", "roles", "playbooks", "extensions", "docs")
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -52,11 +55,32 @@ def checkout(tmp_path: Path) -> Path:
 def test_a_release_sets_the_version_and_tells_what_changed(checkout: Path) -> None:
     built = release.release(checkout, "7.8.9")
     with tarfile.open(built) as packed:
-        manifest = json.load(packed.extractfile("MANIFEST.json"))  # type: ignore[arg-type]
+        manifest = json.load(packed.extractfile("MANIFEST.json"))  # type: ignore[arg-type]  # it is a file
     assert manifest["collection_info"]["version"] == "7.8.9"
     changes = (checkout / "CHANGELOG.md").read_text()
     assert "Learn to sing" in changes.split("v1\\.0\\.0")[1] and "v7\\.8\\.9" in changes
     assert not list((checkout / "changelogs" / "fragments").iterdir())
+
+
+def test_no_file_keeps_the_old_version(checkout: Path) -> None:
+    """But for the changelog, ranges, and what says since when something is there."""
+    old = yaml.safe_load((checkout / "galaxy.yml").read_text())["version"]
+    release.release(checkout, "7.8.9")
+    kept = re.compile(rf"(?<!\d)(?<!\d\.)(?<!<)(?<![<>]=){re.escape(old)}(?!\.?\d)")
+    listed = subprocess.run(["git", "ls-files"], cwd=checkout, check=True, capture_output=True, text=True).stdout
+    names = [name for name in listed.splitlines() if not name.startswith(("changelogs/", "CHANGELOG.md"))]
+    lines = [line for name in names for line in (checkout / name).read_text().splitlines() if kept.search(line)]
+    assert not [line for line in lines if "version_added" not in line]
+    assert '\nVERSION = "7.8.9"\n' in (checkout / "plugins" / "plugin_utils" / "client.py").read_text()
+
+
+def test_a_place_that_does_not_have_the_version_is_refused(checkout: Path) -> None:
+    client = checkout / "plugins" / "plugin_utils" / "client.py"
+    client.write_text(re.sub(r"(?m)^VERSION = .*$", 'VERSION = "0.0.1"', client.read_text()))
+    git(checkout, "commit", "--quiet", "--all", "--message", "forget a place")
+    with pytest.raises(release.Refused, match="client.py does not have"):
+        release.release(checkout, "7.8.9")
+    git(checkout, "diff", "--exit-code")
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "0.9.9", "1.2", "1.2.3-beta", "01.2.3", ""])

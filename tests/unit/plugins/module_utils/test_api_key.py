@@ -8,6 +8,7 @@ import copy
 import hashlib
 import pickle
 import string
+from collections.abc import Callable
 
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils.api_key import MASK, ApiKey, NotAKey, is_fingerprint
@@ -22,7 +23,7 @@ HALVES = st.text(string.ascii_letters + string.digits + "._~+/=-", min_size=1, m
 def test_nothing_but_the_prefix_is_shown_however_the_key_is_printed(prefix: str, secret: str) -> None:
     key = ApiKey(f"{prefix}.{secret}")
     shown = f"{prefix}.{MASK}"
-    assert {str(key), f"{key}", "%s" % key, format(key), key.masked} == {shown}  # noqa: UP031
+    assert {str(key), f"{key}", "%s" % key, format(key), key.masked} == {shown}  # noqa: UP031  # one way to print it
     assert repr(key) == repr([key])[1:-1] == f"<ApiKey {key.fingerprint}>"
     assert key.describe() == {"key_prefix": prefix, "key_masked": shown, "key_fingerprint": key.fingerprint}
     assert set(key.describe("previous_").values()) == set(key.describe().values())
@@ -59,6 +60,6 @@ def test_what_means_something_to_a_reader_is_in_no_key(character: str) -> None:
 
 
 @pytest.mark.parametrize("of", [copy.copy, copy.deepcopy, lambda key: pickle.loads(pickle.dumps(key))])
-def test_a_copy_is_masked_as_well(of: object) -> None:
+def test_a_copy_is_masked_as_well(of: Callable[[ApiKey], object]) -> None:
     key = ApiKey("173axcs.xYzxYzxYzxYz")
-    assert str(of(key)) == key.masked  # type: ignore[operator]
+    assert str(of(key)) == key.masked

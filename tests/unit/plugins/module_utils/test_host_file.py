@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Optional, Union
 
@@ -49,9 +49,9 @@ def fixture_mounted(tmp_path: Path) -> Iterator[Path]:
 def reason_of(path: Union[Path, str], data: bytes = b"new\n", unsafe_writes: bool = False) -> Optional[str]:
     """Return why the file cannot be written; `check` and `replace` must agree, and a refusal must change nothing."""
 
-    def attempt(action: object) -> Optional[str]:
+    def attempt(action: Callable[..., object]) -> Optional[str]:
         try:
-            action(host_file.read(str(path)), data, unsafe_writes)  # type: ignore[operator]
+            action(host_file.read(str(path)), data, unsafe_writes)
         except host_file.HostFileError as error:
             assert str(path) in str(error)
             assert error.reason in host_file.REASONS
@@ -63,7 +63,7 @@ def reason_of(path: Union[Path, str], data: bytes = b"new\n", unsafe_writes: boo
     return foretold
 
 
-def as_nobody(function: object, *arguments: object) -> object:
+def as_nobody(function: Callable[..., object], *arguments: object) -> object:
     """Return what the function returns in a process without any privilege."""
     if os.geteuid():
         pytest.skip("only root can become somebody else")
@@ -74,7 +74,7 @@ def as_nobody(function: object, *arguments: object) -> object:
             os.setgroups([])
             os.setgid(NOBODY)
             os.setuid(NOBODY)
-            os.write(sending, repr(function(*arguments)).encode())  # type: ignore[operator]
+            os.write(sending, repr(function(*arguments)).encode())
         finally:
             os._exit(0)
     os.close(sending)

@@ -4,6 +4,7 @@
 
 """The file modules as Ansible runs them: the real module files, each in a process of its own."""
 
+import importlib.util
 import json
 import os
 import stat
@@ -214,6 +215,9 @@ ANSIBLE = Path(sys.executable).with_name("ansible")
 
 
 @pytest.mark.skipif(not ANSIBLE.exists(), reason=f"{ANSIBLE} is not there")
+@pytest.mark.skipif(
+    importlib.util.find_spec("ansible.cli") is None, reason="ansible-test hides ansible.cli from tests of modules"
+)
 @pytest.mark.parametrize(("pipelining", "written"), [(None, False), ("false", True)])
 def test_with_ansible(file: Path, pipelining: Optional[str], written: bool) -> None:
     """The key goes through the connection, in no file, unless the user has turned pipelining off."""

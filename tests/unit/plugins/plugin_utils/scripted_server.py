@@ -100,7 +100,7 @@ class RecordingProxy(BreakingProxy):
                 proxy.carried += piece
                 kept.sendall(piece)
 
-        super().speak(Noted(), request)  # type: ignore[arg-type]
+        super().speak(Noted(), request)  # type: ignore[arg-type]  # it does what a socket does
 
 
 class Authority:

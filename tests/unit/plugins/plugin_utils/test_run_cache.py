@@ -11,6 +11,7 @@ import errno
 import fcntl
 import multiprocessing
 import os
+import resource
 import signal
 import stat
 import threading
@@ -345,8 +346,6 @@ def test_on_a_full_disk_what_was_known_stays_known(cache: RunCache) -> None:
         ledger.record(Intent(key(0), sent=True))
     child = os.fork()
     if child == 0:
-        import resource  # noqa: PLC0415
-
         # What does not fit is not written; without a handler the signal would end the process.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))
