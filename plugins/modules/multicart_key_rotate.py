@@ -99,7 +99,7 @@ RETURN = r"""
 outcome:
   description:
     - V(rotated) means that the key was replaced. The old key no longer works, even if a later step failed, unless
-      RV(reason) is V(old_key_still_valid).
+      the failure says that it is still valid.
     - V(already_rotated) means that the key had already been replaced, by this run or by somebody else.
     - V(would_rotate) means that the key would be replaced, in check mode.
     - V(unchanged) means that the task failed and the old key is still live.

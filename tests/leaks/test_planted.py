@@ -32,12 +32,14 @@ class Plant:
     :ivar task: what leaks: ``SECRET`` stands for the secret, ``HOME`` for the folder of the fleet, ``HOST`` for that
         of the host, ``TMP`` for the temporary folder.
     :ivar script: of a shell on the host, instead.
+    :ivar head: a line of the play, instead.
     :ivar source: where exactly, if there are several in one sink.
     """
 
     sink: str
     task: str = ""
     script: str = ""
+    head: str = ""
     source: str = ""
     style: Style = PLAIN
 
@@ -54,6 +56,7 @@ PLANTS = {
     "environment-keyword-when-loud": Plant(
         "output", 'ansible.builtin.command: "true"\n  no_log: true\n  environment: {MY_KEY: SECRET}', style=LOUD
     ),
+    "diff": Plant("output", 'ansible.builtin.copy: {content: "it is SECRET", dest: "HOME/shown", mode: "0600"}'),
     "log": Plant("log_path", 'ansible.builtin.debug: {msg: "it is SECRET"}'),
     "junit": Plant("junit", 'ansible.builtin.debug: {msg: "it is SECRET"}'),
     "result": Plant("results given to callbacks", 'ansible.builtin.set_fact: {shown: "SECRET"}'),
@@ -61,6 +64,7 @@ PLANTS = {
         "tasks given to callbacks", 'ansible.builtin.debug: {msg: "SECRET"}\n  no_log: true'
     ),
     "variables-of-a-task": Plant("tasks given to callbacks", 'ansible.builtin.meta: noop\n  vars: {mine: "SECRET"}'),
+    "variables-of-a-play": Plant("plays given to callbacks", head='vars: {mine: "SECRET"}'),
     "fact": Plant("variables", 'ansible.builtin.set_fact: {mine: "SECRET"}\n  no_log: true'),
     "fact-cache": Plant("fact cache", 'ansible.builtin.set_fact: {mine: "SECRET", cacheable: true}\n  no_log: true'),
     "artifacts": Plant("artifacts", 'ansible.builtin.debug: {msg: "it is SECRET"}', style=RUNNER),
@@ -122,7 +126,7 @@ def _run_all(sandbox: Sandbox, folder: Path, style: Style) -> tuple[Watched, lis
     fleet = Watched(sandbox, folder, account, style=style)
     host = fleet.add("web1")
     token = fleet.env["MULTICART_SESSION_TOKEN"]
-    names, tasks = {}, []
+    names, tasks, heads = {}, [], []
     for number, plant in enumerate(plant for plant in PLANTS.values() if plant.style is style):
         secret = secrets.token_urlsafe(24).replace("-", "x")
         known = {
@@ -138,8 +142,8 @@ def _run_all(sandbox: Sandbox, folder: Path, style: Style) -> tuple[Watched, lis
         fleet.secrets[f"plant {number}"] = secret
         names[plant] = "token 1" if "TOKEN" in plant.script else f"plant {number}"
         (folder / f"play-script-{number}.yml").write_text(_filled(plant.script, known) + "\n")
-        tasks.append(_filled(plant.yaml, known))
-    run = fleet.play("\n".join(tasks), env={"ANSIBLE_PIPELINING": "1"})
+        (heads if plant.head else tasks).append(_filled(plant.head or plant.yaml, known))
+    run = fleet.play("\n".join(tasks), head="\n".join(heads))
     assert run.green, run
     return fleet, fleet.leaks(), names
 

@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 
+
+@dataclass
 class Tokens:
     """Keeps the token of a login, as the run cache does."""
 

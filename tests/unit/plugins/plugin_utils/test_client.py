@@ -10,7 +10,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,6 @@ KEY = ApiKey("173axcs.aaaaBBBBccccDDDD")
 DEAD_FORMS = ["envelope401", "envelope400", "http401", "http403"]
 
 
-@dataclass
 def open_client(connection: Connection, tokens: Tokens | None = None, time: Time | None = None) -> Client:
     watch = time or Time()
     return Client(connection, tokens or Tokens(), watch.sleep, watch.clock)
