@@ -204,7 +204,7 @@ def _diff(result: dict[str, Any], replaced: bool) -> list[dict[str, str]]:
             "after": f"{file['variable'] or 'key'}={live}\n",
         }
         for file in result.get("files", [])
-        if replaced or file["held"] != file["holds"]
+        if replaced or set(file["held"]) != set(file["holds"])
     ]
 
 

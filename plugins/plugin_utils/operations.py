@@ -14,7 +14,14 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.client import Clien
 from ansible_collections.multicart.keys.plugins.plugin_utils.doctor import Trial
 from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, Request, Result, read_live, rotate
+from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import (
+    SETTLE_TIMEOUT,
+    Outcome,
+    Request,
+    Result,
+    read_live,
+    rotate,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import AccountLedger, RunCache
 from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account
 
@@ -66,7 +73,7 @@ def live(connection: Connection, cache: RunCache, newer_than: float = 0.0, ask_a
 
 def _read_once(connection: Connection, ledger: AccountLedger, asked: float) -> ApiKey:
     # A thousand forks that wait for one answer must not ask a dead service one after another.
-    failure = ledger.failure(since=asked)
+    failure = ledger.failure(since=asked) or _lagging(ledger, asked)
     if failure is not None:
         raise failure
     with Client(connection, ledger) as client:
@@ -78,6 +85,12 @@ def _read_once(connection: Connection, ledger: AccountLedger, asked: float) -> A
         ledger.learn(account)
         ledger.keep_live(account.key)
         return account.key
+
+
+def _lagging(ledger: AccountLedger, asked: float) -> MulticartError | None:
+    """Return the failure of whoever has just waited for a read that does not lag: not every host waits as long."""
+    failure = ledger.failure(since=asked - SETTLE_TIMEOUT)
+    return failure if failure is not None and failure.reason is Reason.NEW_KEY_REJECTED else None
 
 
 def rotate_key(connection: Connection, cache: RunCache, request: Request) -> Result:

@@ -96,7 +96,8 @@ def deploy(how: Invocation, hosts: Sequence[str]) -> Rerun:
 
 def rotate(how: Invocation) -> Rerun:
     """Return the command that rotates the live key of these consumers."""
-    return _rerun(how, [ROTATE], ["-e", "multicart_rotate_confirm=true"], _DEPLOYED)
+    guards = dict.fromkeys(("multicart_rotate_expect_hosts", "multicart_rotate_budget"), _WORD)
+    return _rerun(how, [ROTATE], ["-e", "multicart_rotate_confirm=true"], {**_DEPLOYED, **guards})
 
 
 def again(how: Invocation) -> Rerun:

@@ -93,6 +93,7 @@ class Intent:
 
     :ivar retire: the key to retire.
     :ivar sent: a request left and was not definitely refused.
+    :ivar accepted: the service has accepted one.
     :ivar dead: the service lets the key in no more.
     :ivar done: the key that replaced it is known.
     :ivar rotated_at: when this run sent the request that replaced it, UTC, ISO 8601.
@@ -101,6 +102,7 @@ class Intent:
 
     retire: ApiKey
     sent: bool = False
+    accepted: bool = False
     dead: bool = False
     done: bool = False
     rotated_at: str | None = None
@@ -114,10 +116,10 @@ class Ledger(Protocol):
         """Return the live key as it was last known to be let in."""
 
     def keep_live(self, key: ApiKey) -> None:
-        """Keep the live key, which the service lets in."""
+        """Keep the live key: the service lets it in, or has just made it."""
 
     def learn(self, account: Account) -> None:
-        """Keep which account was just read; its key may be an old one."""
+        """Keep which account was just read; its key may be an old one, or newer than the one that was kept."""
 
     def intent(self) -> Intent | None:
         """Return the intent of this run."""
@@ -204,7 +206,7 @@ class _Rotation:
         if intent is None or not (intent.sent or intent.dead):
             return Result(Outcome.UNCHANGED, error=error)
         if not intent.dead:
-            return Result(Outcome.UNKNOWN, None, intent.retire, error=_unknown(intent.retire, error))
+            return Result(Outcome.UNKNOWN, None, intent.retire, error=_unknown(intent, error))
         self._read_error = error
         return Result(
             Outcome.ALREADY_ROTATED,
@@ -217,18 +219,21 @@ class _Rotation:
 
     def _before_anything_is_sent(self) -> Result | Intent:
         """Return the intent that is to be carried out, or the result where there is nothing to send."""
-        if not self._request.read_back:
-            return self._intent_to_revoke()
-        intent = self._intent_of_run()
-        known = self._ledger.live()
+        if self._request.only_key is not None:
+            return self._intent_of_key_alone(self._request.only_key)
+        intent, known = self._intent_of_run(), self._ledger.live()
         if intent is not None and intent.done and known is not None:
+            self._refuse_another(intent, known)
             return Result(Outcome.ALREADY_ROTATED, known, intent.retire, rotated_at=intent.rotated_at)
+        if intent is not None and intent.dead and self._is_revoked(intent):
+            return _revoked(intent)
         live = self._read()
         # Another credential of the same account may have recorded the intent; the account is known only now.
         intent = self._intent_of_run()
         if not self._is_to_be_retired(live, intent):
             live = self._confirmed(live, intent)
         if intent is not None and intent.retire != live:
+            self._refuse_another(intent, live)
             return self._replaced(intent, live, ours=intent.sent, recovered=intent.sent)
         if intent is None and self._request.if_fingerprint not in (None, live.fingerprint):
             return Result(Outcome.ALREADY_ROTATED, live)
@@ -236,17 +241,33 @@ class _Rotation:
             return Result(Outcome.WOULD_ROTATE, previous=live)
         return intent or Intent(live)
 
+    def _intent_of_key_alone(self, key: ApiKey) -> Result | Intent:
+        """Likewise, where nothing can be read and the key is to be revoked."""
+        if self._request.if_fingerprint not in (None, key.fingerprint):
+            raise MulticartError(Reason.INVALID_OPTION, "The option api_key is not the key that if_fingerprint names.")
+        intent = self._intent_of_run()
+        if intent is None or intent.retire != key:
+            intent = Intent(key)
+        if intent.dead:
+            return _revoked(intent)
+        return Result(Outcome.WOULD_ROTATE, previous=key) if self._request.check_mode else intent
+
     def _intent_of_run(self) -> Intent | None:
-        intent = self._ledger.intent() if self._request.once_per_run else None
-        live, named = self._ledger.live(), self._request.if_fingerprint
-        if intent and intent.done and live and live.fingerprint == named != intent.retire.fingerprint:
+        self._intent = self._ledger.intent() if self._request.once_per_run else None
+        return self._intent
+
+    def _refuse_another(self, intent: Intent, live: ApiKey) -> None:
+        if live.fingerprint == self._request.if_fingerprint != intent.retire.fingerprint:
+            self._intent = None  # which is not the one that was asked for
             raise MulticartError(
                 Reason.INVALID_OPTION,
                 "The option if_fingerprint names the live key, but this run has replaced another key already.",
                 "Retire it in a run of its own, or set once_per_run to false.",
             )
-        self._intent = intent
-        return self._intent
+
+    def _is_revoked(self, intent: Intent) -> bool:
+        """Whether nothing is left to do for a dead key, as the new one need not be read."""
+        return not self._request.read_back and self._request.if_fingerprint in (None, intent.retire.fingerprint)
 
     def _is_to_be_retired(self, key: ApiKey, intent: Intent | None) -> bool:
         return intent.retire == key if intent else self._request.if_fingerprint in (None, key.fingerprint)
@@ -263,19 +284,6 @@ class _Rotation:
             self._ledger.keep_live(key)
         return key
 
-    def _intent_to_revoke(self) -> Result | Intent:
-        key = self._request.only_key or self._read()
-        intent = self._intent_of_run()
-        if intent is not None and intent.dead and self._request.only_key in (None, intent.retire):
-            return Result(
-                Outcome.ALREADY_ROTATED, None, intent.retire, old_key_rejected=True, rotated_at=intent.rotated_at
-            )
-        if self._request.if_fingerprint not in (None, key.fingerprint):
-            if self._request.only_key is None:
-                return Result(Outcome.ALREADY_ROTATED, key)
-            raise MulticartError(Reason.INVALID_OPTION, "The option api_key is not the key that if_fingerprint names.")
-        return Result(Outcome.WOULD_ROTATE, previous=key) if self._request.check_mode else Intent(key)
-
     def _carry_out(self, intent: Intent) -> Result:
         """Ask for the rotation, and find out what became of the key."""
         self._intent = intent
@@ -285,7 +293,7 @@ class _Rotation:
         ours = sent_before or not verdicts.isdisjoint({Verdict.ACCEPTED, Verdict.UNCLEAR})
         dead: bool | None = True if new is not None else None
         if new is None and verdicts != {Verdict.NOT_SENT}:
-            new, dead = self._fate(intent.retire, ours)
+            new, dead = self._fate(intent, ours)
         if dead:
             return self._replaced(intent, new, ours, recovered=sent_before or Verdict.UNCLEAR in verdicts)
         intent.sent = ours
@@ -294,11 +302,11 @@ class _Rotation:
         if never_left or (dead is False and not ours):
             return self._remembered(intent, Result(Outcome.UNCHANGED, intent.retire, intent.retire, error=error))
         if dead is False and self._accepted:
-            what = "The service accepted the rotation, but the old key still works and is still the one on record."
+            what = "The service accepted the rotation, but the old key still works."
             error = MulticartError(Reason.KEY_DID_NOT_CHANGE, what)
         cause = self._read_error or error
-        error = _unknown(intent.retire, cause) if self._request.read_back else _perhaps_revoked(cause)
-        return self._remembered(intent, Result(Outcome.UNKNOWN, None, intent.retire, error=error))
+        describe = _unknown if self._request.read_back or dead is False else _perhaps_revoked
+        return self._remembered(intent, Result(Outcome.UNKNOWN, None, intent.retire, error=describe(intent, cause)))
 
     def _ask(self, intent: Intent) -> tuple[list[RotationAnswer], ApiKey | None]:
         """Send the request, once more if its answer was lost; return the answers, and the new key if one was seen."""
@@ -308,15 +316,16 @@ class _Rotation:
         new = self._look(intent.retire)
         return ([answer], new) if new is not None else ([answer, self._send(intent)], None)
 
-    def _fate(self, old: ApiKey, ours: bool) -> tuple[ApiKey | None, bool | None]:
+    def _fate(self, intent: Intent, ours: bool) -> tuple[ApiKey | None, bool | None]:
         """Return the key that replaced the old one, where it can be read, and whether the old one is dead, if known."""
+        old = intent.retire
         new = self._settled(old) if ours else self._look(old)
         if new is not None:
             return new, True
         alive = self._alive(old)
         if alive is None:
             return None, None
-        if alive or self._accepted:
+        if alive or intent.accepted:
             return None, not alive
         new = self._look(old) if ours else self._settled(old)
         if new is None and (self._read_error is not None or not self._request.read_back):
@@ -329,7 +338,8 @@ class _Rotation:
         intent.sent = True
         self._sent_at = self._sent_at or self._clock.utc()
         answer = self._service.rotate(intent.retire)
-        self._accepted |= answer.verdict is Verdict.ACCEPTED
+        if answer.verdict is Verdict.ACCEPTED:
+            self._accepted = intent.accepted = True
         return answer
 
     def _replaced(self, intent: Intent, new: ApiKey | None, ours: bool, recovered: bool) -> Result:
@@ -459,19 +469,23 @@ def _rejected() -> MulticartError:
     return MulticartError(Reason.NEW_KEY_REJECTED, "The service does not let in the key that it has on record.")
 
 
-def _unknown(retire: ApiKey, cause: MulticartError | None) -> MulticartError:
+def _revoked(intent: Intent) -> Result:
+    return Result(Outcome.ALREADY_ROTATED, None, intent.retire, old_key_rejected=True, rotated_at=intent.rotated_at)
+
+
+def _unknown(intent: Intent, cause: MulticartError | None) -> MulticartError:
     reason = cause.reason if cause else Reason.KEY_DID_NOT_CHANGE
     what = f"{cause.what} " if cause else ""
     return MulticartError(
         reason,
         f"{what}Whether the key was replaced could not be learnt.",
-        f"Run again with if_fingerprint={retire.fingerprint}: that is the same intent and cannot rotate twice. "
+        f"Run again with if_fingerprint={intent.retire.fingerprint}: that is the same intent and cannot rotate twice. "
         "multicart_key_info tells the live fingerprint.",
     )
 
 
-def _perhaps_revoked(cause: MulticartError | None) -> MulticartError:
-    """Describe how revoking ended where no request was accepted."""
+def _perhaps_revoked(_intent: Intent, cause: MulticartError | None) -> MulticartError:
+    """Describe how revoking ended where the key is refused, and no request is known to have been accepted."""
     reason = cause.reason if cause else Reason.CREDENTIALS_REJECTED
     what = f"{cause.what} " if cause else ""
     return MulticartError(

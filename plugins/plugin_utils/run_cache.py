@@ -86,7 +86,7 @@ class AccountLedger:
         return ApiKey(known["live"]) if known and known["live"] and known["asked_at"] > newer_than else None
 
     def keep_live(self, key: ApiKey) -> None:
-        """Keep the live key, which the service lets in; the account must have been read before."""
+        """Keep the live key: the service lets it in, or has just made it; the account must have been read before."""
         known = self._known()
         if known is not None:
             # An answer may be older than its arrival, but not than its question, which was asked under the lock.
@@ -99,9 +99,12 @@ class AccountLedger:
         return known["mark"] if known else None
 
     def learn(self, account: Account) -> None:
-        """Keep which account was just read; its key may be an old one."""
+        """Keep which account was just read; a key that was kept and is not the one read has to be proven again."""
         mark = hashlib.sha256(f"{urlsplit(self._url).hostname} {account.id}".encode()).hexdigest()[:16]
-        self._know(f"{self._url} {account.id}")["mark"] = mark
+        known = self._know(f"{self._url} {account.id}")
+        known["mark"] = mark
+        if known["live"] != account.key.reveal():
+            known["live"] = None
         self._save()
 
     def failure(self, since: float) -> MulticartError | None:
@@ -128,6 +131,8 @@ class AccountLedger:
         """Keep the intent of the account; one that cannot be read has but the name of its credential."""
         known = self._known() or self._know(self._credential)
         known["intent"] = {**vars(intent), "retire": intent.retire.reveal()}
+        if (intent.sent or intent.dead) and known["live"] == intent.retire.reveal():
+            known["live"] = None
         self._save()
 
     def _known(self) -> dict[str, Any] | None:
@@ -140,6 +145,7 @@ class AccountLedger:
         accounts = self._contents["accounts"]
         unread = accounts.pop(self._credential, {"live": None, "asked_at": 0.0, "mark": None, "intent": None})
         known: dict[str, Any] = accounts.setdefault(name, unread)
+        known["intent"] = known["intent"] or unread["intent"]
         self._contents["account_of"][self._credential] = name
         return known
 

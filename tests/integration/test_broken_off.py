@@ -188,6 +188,20 @@ def test_a_rotation_overtaken_by_somebody_else_is_not_green_with_a_dead_key(flee
     assert (fleet.rotations, fleet.stale) == (1, [])
 
 
+def test_a_roll_out_overtaken_by_somebody_else_is_not_green_with_a_dead_key(fleet: Fleet) -> None:
+    """The same where the run itself does not rotate."""
+    old = fleet.live_fingerprint
+    command = rotate_behind(fleet, only_once=True)
+    fleet.add("web1", multicart_deploy_commands=[command]).edit_record(open=True, retire=old, held=old)
+    fleet.sandbox.rotate_behind(fleet.email)
+    run = fleet.rotate()
+    assert steps(run) == ["deploy"]
+    assert (run.green, run.reason, fleet.stale) == (False, "not_current", ["web1"]), run
+    again = fleet.deploy()
+    assert again.green, again
+    assert (fleet.rotations, fleet.stale) == (0, [])
+
+
 def test_two_runs_at_once_rotate_once(fleet: Fleet) -> None:
     fleet.add_many(2)
     fleet.fault("rotate", "slow", seconds=1)

@@ -200,6 +200,8 @@ class MemoryLedger:
         self.key = key
 
     def learn(self, account: Account) -> None:
+        if self.key != account.key:
+            self.key = None
         self._save()
 
     def intent(self) -> Intent | None:
@@ -207,6 +209,8 @@ class MemoryLedger:
 
     def record(self, intent: Intent) -> None:
         self._save()
+        if (intent.sent or intent.dead) and self.key == intent.retire:
+            self.key = None
         self.kept = Intent(**vars(intent))
         self.saved.append(self.kept)
 

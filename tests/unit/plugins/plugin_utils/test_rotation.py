@@ -635,6 +635,53 @@ def test_whatever_fails_revoking_says_done_only_of_a_key_that_is_dead(
             assert model.commits or model.outsiders
 
 
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(_calls(), st.lists(st.booleans(), min_size=4, max_size=4))
+def test_whatever_fails_a_run_that_names_no_key_retires_one(
+    calls: list[tuple[list[Step], Fault, dict[str, Any]]], read_back: list[bool]
+) -> None:
+    model, ledger = Model(), MemoryLedger()
+    assume(not _lies_twice(model, calls))
+    for (script, after, options), reads in zip(calls, read_back, strict=False):
+        model.script, model.for_ever = deque(script), Step(after)
+        if options["locks_after"] is not None:
+            model.lock_at = len(model.calls) + options["locks_after"]
+        request = Request(None, options["settle_timeout"], options["verify"], read_back=reads)
+        result = rotate(model, ledger, request, model.time.clock)
+        model.finish()
+        assert len(model.commits) <= 1
+        if result.outcome is Outcome.ROTATED:
+            assert model.commits or model.outsiders
+        if result.error is None:
+            assert result.previous is None or model.live != result.previous
+        if ledger.live() is not None:
+            assert ledger.live() in model.proven or model.commits or model.outsiders
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_lagging_read_does_not_hide_the_key_that_is_to_be_revoked(verify: bool) -> None:
+    model = Model(keys=[key(0), key(1)]).will(Fault.STALE)
+    result = run(model, if_fingerprint=key(1).fingerprint, read_back=False, verify=verify)
+    assert (result.outcome, model.commits, result.error) == (Outcome.ROTATED, [key(1)], None)
+
+
+def test_revoking_resumes_an_intent_that_is_unsettled_and_takes_no_newer_key() -> None:
+    for fault in (Fault.LOST_AFTER, Fault.SERVER_ERROR_AFTER):
+        model, ledger = Model().will(Fault.NONE, fault), MemoryLedger()
+        assert run(model, ledger, read_back=False).outcome is Outcome.UNKNOWN
+        result = run(model, ledger, read_back=False)
+        assert (result.outcome, result.error, model.commits) == (Outcome.ROTATED, None, [key(0)])
+
+
+def test_revoking_that_was_accepted_is_settled_by_the_next_call() -> None:
+    model, ledger = Model().will(Fault.NONE, for_ever=Fault.LOST_BEFORE), MemoryLedger()
+    result = run(model, ledger, read_back=False, only_key=key(0))
+    assert result.outcome is Outcome.UNKNOWN
+    model.will()
+    result = run(model, ledger, read_back=False, only_key=key(0))
+    assert (result.outcome, result.error, model.commits) == (Outcome.ROTATED, None, [key(0)])
+
+
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_STEP, max_size=12), st.sampled_from([Fault.NONE, Fault.STALE, Fault.LOST_BEFORE]))
 def test_whatever_fails_only_a_key_that_is_let_in_is_read_as_live(script: list[Step], after: Fault) -> None:

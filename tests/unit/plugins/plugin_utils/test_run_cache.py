@@ -127,9 +127,37 @@ def test_a_key_that_was_only_read_does_not_count_as_live(cache: RunCache) -> Non
     with cache.held_for(TOKEN) as ledger:
         ledger.learn(Account("7", key(0)))
         assert ledger.live() is None
-        ledger.keep_live(key(1))
+        ledger.keep_live(key(0))
         ledger.learn(Account("7", key(0)))
-        assert ledger.live() == key(1)
+        assert ledger.live() == key(0)
+
+
+def test_a_kept_key_that_a_read_contradicts_has_to_be_proven_again(cache: RunCache) -> None:
+    with cache.held_for(TOKEN) as ledger:
+        know(ledger, Account("7", key(0)))
+        ledger.learn(Account("7", key(1)))
+        assert ledger.live() is None
+
+
+@pytest.mark.parametrize("ended", [{"sent": True}, {"dead": True}])
+def test_a_key_that_may_be_dead_is_live_no_more(cache: RunCache, ended: dict[str, bool]) -> None:
+    with cache.held_for(TOKEN) as ledger:
+        know(ledger, Account("7", key(0)))
+        ledger.record(Intent(key(0)))
+        assert ledger.live() == key(0)
+        ledger.record(Intent(key(0), **ended))
+        assert ledger.live() is None
+
+
+def test_the_intent_of_one_credential_is_known_to_another_of_the_account(cache: RunCache) -> None:
+    other = Connection(session_token="another-token-of-the-account")
+    learnt(cache, other, Account("7", key(0)))
+    with cache.held_for(TOKEN) as ledger:
+        ledger.record(Intent(key(0), dead=True))
+        ledger.learn(Account("7", key(1)))
+        assert ledger.intent() == Intent(key(0), dead=True)
+    with cache.held_for(other) as ledger:
+        assert ledger.intent() == Intent(key(0), dead=True)
 
 
 def test_a_live_key_of_an_account_that_was_never_read_is_not_kept(cache: RunCache) -> None:
@@ -343,7 +371,7 @@ def test_without_cryptography_it_is_unusable(cache: RunCache, monkeypatch: pytes
 def test_on_a_full_disk_what_was_known_stays_known(cache: RunCache) -> None:
     with cache.held_for(TOKEN) as ledger:
         know(ledger, Account("7", key(0)))
-        ledger.record(Intent(key(0), sent=True))
+        ledger.record(Intent(key(5), sent=True))
     child = os.fork()
     if child == 0:
         # What does not fit is not written; without a handler the signal would end the process.
@@ -356,7 +384,7 @@ def test_on_a_full_disk_what_was_known_stays_known(cache: RunCache) -> None:
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     with cache.held_for(TOKEN) as ledger:
-        assert (ledger.live(), ledger.intent()) == (key(0), Intent(key(0), sent=True))
+        assert (ledger.live(), ledger.intent()) == (key(0), Intent(key(5), sent=True))
 
 
 def test_a_fork_that_is_killed_while_it_saves_loses_nothing(cache: RunCache, monkeypatch: pytest.MonkeyPatch) -> None:
