@@ -34,7 +34,7 @@ def test_links_into_the_repository(page: Path) -> None:
         kind = HERE.match(link)
         if "://" in link and not kind:
             continue
-        name, _, anchor = HERE.sub("", link).partition("#")
+        name, _hash, anchor = HERE.sub("", link).partition("#")
         target = (ROOT if kind else page.parent) / name if name else page
         assert target.exists(), link
         if kind:
