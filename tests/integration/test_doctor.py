@@ -14,9 +14,11 @@ DEAD_KEY = "173axcs.a-key-that-nobody-has-any-more"
 def examine(fleet: Fleet, *arguments: str, **env: str) -> Task:
     """Run doctor.yml, hold it to changing nothing, and return what it found."""
     before = fleet.snapshot(), fleet.live
+    started = max((entry["seq"] for entry in fleet.sandbox.journal()), default=0)
     run: Run = fleet.run("multicart.keys.doctor", *arguments, env=env)
     assert run.green, run
     assert (fleet.snapshot(), fleet.live) == before, run
+    assert {entry["endpoint"] for entry in fleet.sandbox.journal(started)} <= {"read", "login"}
     return run.of("multicart_fleet")[-1]
 
 
