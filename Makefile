@@ -103,7 +103,7 @@ ansible-test: $(VENV)/.tools ## ansible-test units and integration, likewise
 smoke: $(VENV)/.tools | $(LINK) ## a few integration tests on the oldest and the newest ansible-core
 	$(NOX) "matrix(python='3.12', core='2.16')" "matrix(python='3.12', core='2.21')" $(MAY_LACK) -- $(SMOKE)
 
-matrix: $(VENV)/.tools | $(LINK) ## tests on every ansible-core, and modules on every Python of managed hosts
+matrix: $(VENV)/.tools | $(LINK) ## tests on every ansible-core, and modules on every Python of managed nodes
 	$(NOX) matrix targets
 
 molecule: $(VENV)/.tools | $(LINK) ## the molecule scenario, against the stand-in

@@ -96,7 +96,7 @@ def deploy(how: Invocation, hosts: Sequence[str]) -> Rerun:
 
 def rotate(how: Invocation) -> Rerun:
     """Return the command that rotates the live key of these consumers."""
-    guards = dict.fromkeys(("multicart_rotate_expect_hosts", "multicart_rotate_budget"), _WORD)
+    guards = {name: REPEATABLE[name] for name in ("multicart_rotate_expect_hosts", "multicart_rotate_budget")}
     return _rerun(how, [ROTATE], ["-e", "multicart_rotate_confirm=true"], {**_DEPLOYED, **guards})
 
 

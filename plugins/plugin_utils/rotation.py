@@ -304,9 +304,9 @@ class _Rotation:
         if dead is False and self._accepted:
             what = "The service accepted the rotation, but the old key still works."
             error = MulticartError(Reason.KEY_DID_NOT_CHANGE, what)
-        cause = self._read_error or error
-        describe = _unknown if self._request.read_back or dead is False else _perhaps_revoked
-        return self._remembered(intent, Result(Outcome.UNKNOWN, None, intent.retire, error=describe(intent, cause)))
+        perhaps_revoked = dead is None and not self._request.read_back
+        error = _unknown(intent, self._read_error or error, perhaps_revoked)
+        return self._remembered(intent, Result(Outcome.UNKNOWN, None, intent.retire, error=error))
 
     def _ask(self, intent: Intent) -> tuple[list[RotationAnswer], ApiKey | None]:
         """Send the request, once more if its answer was lost; return the answers, and the new key if one was seen."""
@@ -473,24 +473,23 @@ def _revoked(intent: Intent) -> Result:
     return Result(Outcome.ALREADY_ROTATED, None, intent.retire, old_key_rejected=True, rotated_at=intent.rotated_at)
 
 
-def _unknown(intent: Intent, cause: MulticartError | None) -> MulticartError:
+def _unknown(intent: Intent, cause: MulticartError | None, perhaps_revoked: bool = False) -> MulticartError:
+    """Describe that nobody knows what became of the key.
+
+    :param perhaps_revoked: it was only to be revoked, and is refused without a request that is known to be accepted.
+    """
+    if perhaps_revoked:
+        question = "the key is revoked"
+        advice = (
+            "Run again. If the service refuses this key each time, it is revoked already, or nothing is let in from "
+            "here: the dashboard shows which key is live."
+        )
+    else:
+        question = "the key was replaced"
+        advice = (
+            f"Run again with if_fingerprint={intent.retire.fingerprint}: that is the same intent and cannot rotate "
+            "twice. multicart_key_info tells the live fingerprint."
+        )
     reason = cause.reason if cause else Reason.KEY_DID_NOT_CHANGE
     what = f"{cause.what} " if cause else ""
-    return MulticartError(
-        reason,
-        f"{what}Whether the key was replaced could not be learnt.",
-        f"Run again with if_fingerprint={intent.retire.fingerprint}: that is the same intent and cannot rotate twice. "
-        "multicart_key_info tells the live fingerprint.",
-    )
-
-
-def _perhaps_revoked(_intent: Intent, cause: MulticartError | None) -> MulticartError:
-    """Describe how revoking ended where the key is refused, and no request is known to have been accepted."""
-    reason = cause.reason if cause else Reason.CREDENTIALS_REJECTED
-    what = f"{cause.what} " if cause else ""
-    return MulticartError(
-        reason,
-        f"{what}Whether the key is revoked could not be learnt.",
-        "Run again. If the service refuses this key each time, it is revoked already, or nothing is let in from here: "
-        "the dashboard shows which key is live.",
-    )
+    return MulticartError(reason, f"{what}Whether {question} could not be learnt.", advice)

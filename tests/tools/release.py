@@ -50,7 +50,6 @@ def _check(root: Path, version: str) -> None:
         raise Refused("There are changes that are not committed; a release is what is in the repository.")
     if not list((root / "changelogs" / "fragments").glob("*.y*ml")):
         raise Refused("There is nothing to tell: changelogs/fragments is empty.")
-    _rewritten(root, version)
     _changelog(root, "lint")
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import pytest
@@ -555,6 +554,13 @@ def _calls(draw: st.DrawFn) -> list[tuple[list[Step], Fault, dict[str, Any]]]:
     return found
 
 
+def _meets(model: Model, script: list[Step], after: Fault, options: dict[str, Any]) -> None:
+    """Script the calls to come."""
+    model.will(*script, for_ever=after)
+    if options["locks_after"] is not None:
+        model.lock_at = len(model.calls) + options["locks_after"]
+
+
 def _lies_twice(model: Model, calls: list[tuple[list[Step], Fault, dict[str, Any]]]) -> bool:
     """Claims without a change, and besides older reads or nothing let in: that cannot be seen through."""
     claims = any(step.fault is Fault.CLAIMED for script, *dummy in calls for step in script)
@@ -572,9 +578,7 @@ def test_whatever_fails_the_result_is_true_and_the_key_is_replaced_at_most_once(
     by_this_run = 0
     for script, after, options in calls:
         same_run = options["same_run"]
-        model.script, model.for_ever = deque(script), Step(after)
-        if options["locks_after"] is not None:
-            model.lock_at = len(model.calls) + options["locks_after"]
+        _meets(model, script, after, options)
         outsiders, commits = model.outsiders, len(model.commits)
         result = rotate(
             model,
@@ -622,9 +626,7 @@ def test_whatever_fails_revoking_says_done_only_of_a_key_that_is_dead(
     model, ledger = Model(keys=[key(0), key(1)] if dead_before else [key(0)]), MemoryLedger()
     assume(not any(step.fault is Fault.CLAIMED for script, *dummy in calls for step in script))
     for script, after, options in calls:
-        model.script, model.for_ever = deque(script), Step(after)
-        if options["locks_after"] is not None:
-            model.lock_at = len(model.calls) + options["locks_after"]
+        _meets(model, script, after, options)
         request = Request(None, options["settle_timeout"], options["verify"], read_back=False, only_key=key(0))
         result = rotate(model, ledger if options["same_run"] else MemoryLedger(), request, model.time.clock)
         model.finish()
@@ -643,9 +645,7 @@ def test_whatever_fails_a_run_that_names_no_key_retires_one(
     model, ledger = Model(), MemoryLedger()
     assume(not _lies_twice(model, calls))
     for (script, after, options), reads in zip(calls, read_back, strict=False):
-        model.script, model.for_ever = deque(script), Step(after)
-        if options["locks_after"] is not None:
-            model.lock_at = len(model.calls) + options["locks_after"]
+        _meets(model, script, after, options)
         request = Request(None, options["settle_timeout"], options["verify"], read_back=reads)
         result = rotate(model, ledger, request, model.time.clock)
         model.finish()
@@ -686,7 +686,7 @@ def test_revoking_that_was_accepted_is_settled_by_the_next_call() -> None:
 @given(st.lists(_STEP, max_size=12), st.sampled_from([Fault.NONE, Fault.STALE, Fault.LOST_BEFORE]))
 def test_whatever_fails_only_a_key_that_is_let_in_is_read_as_live(script: list[Step], after: Fault) -> None:
     model = Model(keys=[key(99), key(0)])
-    model.script, model.for_ever = deque(script), Step(after)
+    model.will(*script, for_ever=after)
     try:
         account = read_live(model, model.time.clock)
     except MulticartError:
