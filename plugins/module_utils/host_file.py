@@ -331,18 +331,20 @@ def _open_in_place(content):
 
 
 def _write_in_place(content, data):
+    """Write into the file itself. While its length is another than wanted, it ends in empty lines, never in rubbish.
+
+    So a run that is killed leaves the old or the new bytes and empty lines; or, within the one call that puts the new
+    bytes in the place of the old ones, some of each.
+    """
     descriptor = _open_in_place(content)
     try:
         _refuse_changed(content)
+        padded = data.ljust(len(content.data), b"\n")
         try:
-            if hasattr(os, "posix_fallocate"):  # macOS has none
-                os.posix_fallocate(descriptor, 0, len(data) or 1)  # find out about a full disk before the first byte
-        except OSError as error:
-            os.ftruncate(descriptor, len(content.data))
-            if _ERRORS.get(error.errno) == "no_space":
-                raise
-        try:
-            _fill(descriptor, data)
+            os.lseek(descriptor, 0, os.SEEK_END)
+            _fill(descriptor, b"\n" * (len(padded) - len(content.data)))  # a full disk shows before a byte is changed
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            _fill(descriptor, padded)
         except OSError:
             os.lseek(descriptor, 0, os.SEEK_SET)
             with suppress(OSError):

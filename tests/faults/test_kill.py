@@ -17,12 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.victim import Victim
+from tests.faults.victim import Layout, Victim
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account
 
 HELD = 30.0  # seconds for which a request is held; the client gives up after ten
-RECORD = ".app.env.MULTICART_API_KEY.multicart.json"
 REQUESTS = ("plan", "prove-live", "read", "rotate", "read-back", "prove-new", "prove-old")
 """What a run asks of the service, in order; the last two come when every consumer is healthy."""
 _ENDPOINTS = {"rotate": "rotate"}
@@ -57,7 +56,7 @@ def at_request(name: str, fault: str, by: signal.Signals = signal.SIGKILL, secon
 
 def at_step(step: str, by: signal.Signals = signal.SIGKILL) -> Point:
     """Kill while the consumer is about to do a step with its files, or has half done a write."""
-    return Point(lambda victim: _write(victim.control("stop"), step), _reached, by)
+    return Point(lambda victim: _write(victim.control("stop"), step.format(record=victim.record_name)), _reached, by)
 
 
 def during(command: str, by: signal.Signals = signal.SIGKILL) -> Point:
@@ -77,14 +76,14 @@ TELLING = {
     "rotation-carried-out": at_request("rotate", "slow"),
     "rotation-carried-out-after-the-kill": at_request("rotate", "late_commit", seconds=2.0),
     "read-back-interrupted": at_request("read-back", "slow", signal.SIGINT),
-    "marker-not-made": at_step(f"rename {RECORD} #1"),
+    "marker-not-made": at_step("rename {record} #1"),
     "file-half-written": at_step("write .app.env.multicart-tmp #1"),
     "file-not-renamed": at_step("rename app.env #1"),
-    "file-renamed": at_step(f"rename {RECORD} #3"),
+    "file-renamed": at_step("rename {record} #3"),
     "before-restart": during("before-restart"),
     "health-terminated": during("health", signal.SIGTERM),
     "proof-interrupted": at_request("prove-old", "slow", signal.SIGINT),
-    "record-not-closed": at_step(f"rename {RECORD} #4"),
+    "record-not-closed": at_step("rename {record} #4"),
 }
 FULL = {
     **{
@@ -103,6 +102,28 @@ FULL = {
         for step in ("rename app.env #1", "write .app.env.multicart-tmp #1")
         for by in (signal.SIGTERM, signal.SIGINT)
     },
+}
+
+_BY_MODULE = Layout({"mode": "0600"}, mode=0o640)
+"""More than the key changes, so that Ansible's own way is taken instead of the short one."""
+_TEMPLATE = Layout({"template": "app.env.j2"})
+_IN_STATE_DIR = Layout(state_dir=True)
+_IN_PLACE = Layout({"unsafe_writes": True}, linked=True)
+LAID_OUT = {
+    "by-module-half-written": (_BY_MODULE, at_step("write .app.env.multicart-tmp #1")),
+    "by-module-not-renamed": (_BY_MODULE, at_step("rename app.env #1", signal.SIGTERM)),
+    "template-half-written": (_TEMPLATE, at_step("write .app.env.multicart-tmp #1")),
+    "template-renamed": (_TEMPLATE, at_step("rename {record} #3")),
+    "template-carried-out": (_TEMPLATE, at_request("rotate", "slow")),
+    "state-dir-marker-not-made": (_IN_STATE_DIR, at_step("rename {record} #1")),
+    "state-dir-renamed": (_IN_STATE_DIR, at_step("rename {record} #3")),
+    "state-dir-not-closed": (_IN_STATE_DIR, at_step("rename {record} #4")),
+    "in-place-half-written": (_IN_PLACE, at_step("write app.env #1")),
+    "in-place-template-half-written": (
+        Layout({"template": "app.env.j2", "unsafe_writes": True}, linked=True),
+        at_step("write app.env #1"),
+    ),
+    "in-place-written": (_IN_PLACE, at_step("fsync app.env #1", signal.SIGTERM)),
 }
 
 
@@ -127,9 +148,7 @@ def kill_and_run_again(victim: Victim, point: Point, to_the_end: bool = False) -
 
 def plainly_finished(victim: Victim) -> bool:
     """Tell whether nothing but the last word is missing, so that a plain re-run is another intent: name the key."""
-    return victim.rotations == 1 and not any(
-        host.record["open"] for host in victim.hosts.values() if host.record_path().exists()
-    )
+    return victim.rotations == 1 and not any(record["open"] for record in victim.records.values())
 
 
 @pytest.mark.parametrize(
@@ -141,6 +160,18 @@ def plainly_finished(victim: Victim) -> bool:
 )
 def test_running_again_finishes_what_was_killed(victim: Victim, point: Point) -> None:
     assert kill_and_run_again(victim, point), "the run ended before it came to this point"
+
+
+@pytest.mark.parametrize(("layout", "point"), LAID_OUT.values(), ids=LAID_OUT.keys())
+def test_running_again_finishes_what_was_killed_whatever_way_the_file_is_written(
+    layout: Layout, point: Point, sandbox: Sandbox, tmp_path: Path, new_account: Callable[[], Account]
+) -> None:
+    victim = Victim(sandbox, tmp_path, new_account(), layout)
+    try:
+        assert kill_and_run_again(victim, point), "the run ended before it came to this point"
+    finally:
+        sandbox.clear()
+        victim.forget()
 
 
 def test_a_module_that_outlives_its_controller_does_no_harm_to_the_next_run(victim: Victim) -> None:

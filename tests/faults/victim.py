@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
@@ -16,9 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from ansible_collections.multicart.keys.plugins.module_utils import record
 
 from tests.integration.harness import ANSIBLE_BIN, VARIABLE, Fleet, Host, Run, _files, _found, _pieces, fingerprint
 from tests.sandbox.handle import Sandbox
@@ -40,6 +44,22 @@ if [ -e "$2/hold-health" ]; then : > "$2/reached"; while [ ! -e "$2/go" ]; do sl
 grep -q MULTICART_API_KEY "$1/app.env"
 """
 _SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a consumer's file is kept, and so which way a write takes.
+
+    :ivar file: more of its entry in ``multicart_deploy_files``.
+    :ivar mode: of the file before the run; it is 0600 after it.
+    :ivar linked: it has another name, so that it can only be written in place, where a kill may leave half of each.
+    :ivar state_dir: its record is kept in a directory of its own.
+    """
+
+    file: Mapping[str, Any] = field(default_factory=dict)
+    mode: int = 0o600
+    linked: bool = False
+    state_dir: bool = False
 
 
 @dataclass
@@ -82,13 +102,15 @@ class Started:
 class Victim(Fleet):
     """A fleet of two: ``web1`` can be stopped at any step, ``web2`` goes its way."""
 
-    def __init__(self, sandbox: Sandbox, folder: Path, account: Account) -> None:
+    def __init__(self, sandbox: Sandbox, folder: Path, account: Account, layout: Layout = Layout()) -> None:
         super().__init__(sandbox, folder, account)
+        self._layout = layout
         (folder / "control").mkdir()
         # Short, as Ansible keeps a socket in it, whose path may have a hundred characters.
         self.tmp = Path(tempfile.mkdtemp(prefix="mc-"))
         (folder / "restart").write_text(_RESTART)
         (folder / "health").write_text(_HEALTH)
+        (folder / "app.env.j2").write_text(TEXT.format(key="{{ multicart_key }}"))
         self.env.update(TMPDIR=str(self.tmp))
         self.old = self.live
         for name in ("web1", "web2"):
@@ -101,10 +123,16 @@ class Victim(Fleet):
         host = self.add(
             name,
             TEXT,
+            multicart_deploy_files=[{"path": "{{ home }}/app.env", **self._layout.file}],
             multicart_deploy_commands=[f"sh {self.folder}/restart {where}"],
             multicart_deploy_health=[f"sh {self.folder}/health {where}"],
         )
-        host.env.chmod(0o600)
+        host.env.chmod(self._layout.mode)
+        if self._layout.linked:
+            (host.folder / "other-name").hardlink_to(host.env)
+        if self._layout.state_dir:
+            (host.folder / "state").mkdir()
+            host.variables["multicart_deploy_state_dir"] = "{{ home }}/state"
         python = control / "python"
         python.write_text(
             "#!/bin/sh\n"
@@ -118,6 +146,19 @@ class Victim(Fleet):
     def control(self, name: str) -> Path:
         """Return a file of the control folder of ``web1``."""
         return self.folder / "control" / "web1" / name
+
+    @property
+    def record_name(self) -> str:
+        """The name of the record of ``web1``."""
+        host = self.hosts["web1"]
+        variable = None if "template" in self._layout.file else VARIABLE
+        return Path(record.path_of(str(host.env), variable, "/" if self._layout.state_dir else None)).name
+
+    @property
+    def records(self) -> dict[str, dict[str, Any]]:
+        """The record of each host that has one."""
+        found = {name: list(host.folder.rglob("*.multicart*.json")) for name, host in self.hosts.items()}
+        return {name: json.loads(path.read_text()) for name, paths in found.items() for path in paths}
 
     @property
     def retiring(self) -> tuple[str, ...]:
@@ -178,13 +219,16 @@ class Victim(Fleet):
         """Whatever the point: the files are whole, and what is left over tells no secret."""
         wholes = {TEXT.format(key=key) for key in (self.old, self.live)}
         for host in self.hosts.values():
-            assert host.env.read_text() in wholes, f"the file of {host.name} is neither the old nor the new one"
+            whole = self._layout.linked or host.env.read_text() in wholes
+            assert whole, f"the file of {host.name} is neither the old nor the new one"
             for left in _leftovers(host):
                 assert stat.S_IMODE(left.stat().st_mode) == 0o600, left
         pieces = _pieces(self.sandbox.secrets())
         files = {host.env for host in self.hosts.values()} | {
             left for host in self.hosts.values() for left in _leftovers(host)
         }
+        if self._layout.linked:
+            files |= {host.folder / "other-name" for host in self.hosts.values()}
         for path in {*_files(self.folder), *_files(self.tmp)} - files:
             assert not _found(pieces, path.read_bytes().decode("utf-8", "replace")), f"a secret was left in {path}"
         assert self.rotations <= 1, run.output.read_text()
@@ -199,8 +243,8 @@ class Victim(Fleet):
             assert host.env.read_text() == TEXT.format(key=self.live), host.name
             assert stat.S_IMODE(host.env.stat().st_mode) == 0o600
             assert not _leftovers(host), host.name
-            assert not (host.record["open"] or host.record["restart"]), host.record
-            assert host.record["held"] == self.live_fingerprint
+            kept = self.records[host.name]
+            assert (kept["open"], kept["restart"], kept["held"]) == (False, False, self.live_fingerprint), kept
             assert host.log, f"{host.name} was not restarted"
             assert host.log[-1] == self.live_fingerprint, f"{host.name} was not restarted with the new key"
 

@@ -6,6 +6,7 @@
 
 import errno
 import fcntl
+import itertools
 import os
 import shutil
 import socket
@@ -13,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils import host_file
@@ -219,6 +221,48 @@ def test_hard_links_need_consent(file: Path) -> None:
     assert reason_of(file) == "hard_linked"
     assert reason_of(file, unsafe_writes=True) is None
     assert (file.parent / "other").read_bytes() == b"new\n"
+
+
+class Killed(BaseException):
+    """Nothing in the code under test catches it, as nothing can catch SIGKILL."""
+
+
+@pytest.mark.parametrize(
+    "data", [b"A=9\n", b"A=new\nB=2\n", b"A=longer than before\nB=2\n"], ids=["shorter", "as long", "longer"]
+)
+def test_a_write_in_place_that_is_killed_leaves_whole_lines(
+    file: Path, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    """Killed before the first call that changes the file, before the second, and so on to the end."""
+    old = b"A=old\nB=2\n"
+    os.link(file, file.parent / "other")
+    found = []
+    for number in itertools.count():
+        file.write_bytes(old)
+        with monkeypatch.context() as patch, suppress(Killed):
+            _kill_before_call(number, patch)
+            host_file.replace(host_file.read(str(file)), data, True)
+            break
+        found.append(file.read_bytes())
+        host_file.replace(host_file.read(str(file)), data, True)
+        assert file.read_bytes() == data
+    assert {left.rstrip(b"\n") for left in found} == {old.rstrip(b"\n"), data.rstrip(b"\n")}
+    assert (found[0], found[-1]) == (old, data)
+
+
+def _kill_before_call(number: int, patch: pytest.MonkeyPatch) -> None:
+    calls = itertools.count()
+
+    def killing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            if next(calls) == number:
+                raise Killed
+            return real(*arguments)
+
+        return call
+
+    for name in ("write", "ftruncate", "fsync"):
+        patch.setattr(os, name, killing(getattr(os, name)))
 
 
 @pytest.mark.parametrize("data", [b"", b"n", b"longer than before\n"])
