@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.victim import Victim
+from tests.faults.victim import Layout, Victim
 from tests.integration.conftest import fleet, new_account, sandbox
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account
@@ -20,8 +20,14 @@ __all__ = ["fleet", "new_account", "sandbox"]
 
 
 @pytest.fixture
-def victim(sandbox: Sandbox, tmp_path: Path, new_account: Callable[[], Account]) -> Iterator[Victim]:
-    victim = Victim(sandbox, tmp_path, new_account())
+def layout() -> Layout:
+    """How the victim's files are kept; a test that is parametrized by it says so itself."""
+    return Layout()
+
+
+@pytest.fixture
+def victim(sandbox: Sandbox, tmp_path: Path, new_account: Callable[[], Account], layout: Layout) -> Iterator[Victim]:
+    victim = Victim(sandbox, tmp_path, new_account(), layout)
     yield victim
     sandbox.clear()
     victim.forget()

@@ -109,6 +109,7 @@ _BY_MODULE = Layout({"mode": "0600"}, mode=0o640)
 _TEMPLATE = Layout({"template": "app.env.j2"})
 _IN_STATE_DIR = Layout(state_dir=True)
 _IN_PLACE = Layout({"unsafe_writes": True}, linked=True)
+_TEMPLATE_IN_PLACE = Layout({**_TEMPLATE.file, **_IN_PLACE.file}, linked=True)
 LAID_OUT = {
     "by-module-half-written": (_BY_MODULE, at_step("write .app.env.multicart-tmp #1")),
     "by-module-not-renamed": (_BY_MODULE, at_step("rename app.env #1", signal.SIGTERM)),
@@ -119,11 +120,8 @@ LAID_OUT = {
     "state-dir-renamed": (_IN_STATE_DIR, at_step("rename {record} #3")),
     "state-dir-not-closed": (_IN_STATE_DIR, at_step("rename {record} #4")),
     "in-place-half-written": (_IN_PLACE, at_step("write app.env #1")),
-    "in-place-template-half-written": (
-        Layout({"template": "app.env.j2", "unsafe_writes": True}, linked=True),
-        at_step("write app.env #1"),
-    ),
     "in-place-written": (_IN_PLACE, at_step("fsync app.env #1", signal.SIGTERM)),
+    "template-in-place-half-written": (_TEMPLATE_IN_PLACE, at_step("write app.env #1")),
 }
 
 
@@ -152,26 +150,15 @@ def plainly_finished(victim: Victim) -> bool:
 
 
 @pytest.mark.parametrize(
-    "point",
+    ("layout", "point"),
     [
-        *(pytest.param(point, id=name) for name, point in TELLING.items()),
-        *(pytest.param(point, id=name, marks=pytest.mark.full) for name, point in FULL.items()),
+        *(pytest.param(Layout(), point, id=name) for name, point in TELLING.items()),
+        *(pytest.param(Layout(), point, id=name, marks=pytest.mark.full) for name, point in FULL.items()),
+        *(pytest.param(layout, point, id=name) for name, (layout, point) in LAID_OUT.items()),
     ],
 )
 def test_running_again_finishes_what_was_killed(victim: Victim, point: Point) -> None:
     assert kill_and_run_again(victim, point), "the run ended before it came to this point"
-
-
-@pytest.mark.parametrize(("layout", "point"), LAID_OUT.values(), ids=LAID_OUT.keys())
-def test_running_again_finishes_what_was_killed_whatever_way_the_file_is_written(
-    layout: Layout, point: Point, sandbox: Sandbox, tmp_path: Path, new_account: Callable[[], Account]
-) -> None:
-    victim = Victim(sandbox, tmp_path, new_account(), layout)
-    try:
-        assert kill_and_run_again(victim, point), "the run ended before it came to this point"
-    finally:
-        sandbox.clear()
-        victim.forget()
 
 
 def test_a_module_that_outlives_its_controller_does_no_harm_to_the_next_run(victim: Victim) -> None:
