@@ -16,24 +16,34 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.module_utils.record import digest_of
-from ansible_collections.multicart.keys.plugins.plugin_utils import express
-from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import (
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.module_utils._record import digest_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live, live
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, iso_time, utc_now
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller import direct_exec as express
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.edge import (
+    IS_CORE_2_19,
+    failure,
+    options_of,
+    this_run,
+)
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.pipelining import prefer_pipelining
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.registered import (
+    CLOSED,
+    REHEARSED,
+    ROTATION,
+    SEEN,
+)
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, unexpected
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import (
     STATE_DIR,
     FileSpec,
     Steps,
     files_of,
     steps_of,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils.edge import IS_CORE_2_19, failure, options_of, this_run
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
-from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import stuck_at
-from ansible_collections.multicart.keys.plugins.plugin_utils.operations import Live, live
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import CONNECTION, Connection
-from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import prefer_pipelining
-from ansible_collections.multicart.keys.plugins.plugin_utils.registered import CLOSED, REHEARSED, ROTATION, SEEN
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, iso_time, utc_now
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import stuck_at
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import CONNECTION, Connection
 
 # Before ansible-core 2.19 the lookup would convert what looks like data; since then naming that option is deprecated.
 _KEEP_TEXT: dict[str, Any] = {} if IS_CORE_2_19 else {"convert_data": False}

@@ -11,10 +11,10 @@ from typing import Any
 
 from ansible.module_utils.basic import FILE_COMMON_ARGUMENTS
 from ansible.plugins.action import ActionBase
-from ansible_collections.multicart.keys.plugins.plugin_utils.arguments import take_arguments
-from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.pipelining import prefer_pipelining
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.arguments import take_arguments
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.edge import failure
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.pipelining import prefer_pipelining
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 
 _OPTIONS = {"path", "variable", "value", "state", "create", "attr", *FILE_COMMON_ARGUMENTS}
 

@@ -10,17 +10,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils import fleet
-from ansible_collections.multicart.keys.plugins.plugin_utils.command_line import invocation
-from ansible_collections.multicart.keys.plugins.plugin_utils.doctor import diagnose
-from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, this_run
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import FleetAction
-from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key, try_credentials
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import FLEET, Options
-from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Pace, foretell
-from ansible_collections.multicart.keys.plugins.plugin_utils.registered import (
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import live_key, try_credentials
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.command_line import invocation
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.edge import failure, this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.fleet_action import FleetAction
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.registered import (
     CLOSED,
     OPENED,
     PLAN,
@@ -32,6 +27,11 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.registered import (
     SEEN,
     WRITTEN,
 )
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import plan as fleet
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.outage import Pace, foretell
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, Options
 
 
 class ActionModule(FleetAction):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.plugin_utils.controller_action import ControllerAction
-from ansible_collections.multicart.keys.plugins.plugin_utils.edge import this_run
-from ansible_collections.multicart.keys.plugins.plugin_utils.operations import read_account
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import INFO, Options
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import read_account
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import ControllerAction
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.edge import this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import INFO, Options
 
 
 class ActionModule(ControllerAction):

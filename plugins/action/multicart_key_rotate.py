@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.plugin_utils.controller_action import ControllerAction
-from ansible_collections.multicart.keys.plugins.plugin_utils.edge import failure, this_run
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.operations import rotate_key
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import ROTATE, Options
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, Request, Result
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import rotate_key
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Request, Result
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import ControllerAction
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.edge import failure, this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import ROTATE, Options
 
 
 class ActionModule(ControllerAction):

@@ -15,14 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.release import __version__ as core_version
-from ansible_collections.multicart.keys.plugins.plugin_utils import rerun
-from ansible_collections.multicart.keys.plugins.plugin_utils.client import VERSION
-from ansible_collections.multicart.keys.plugins.plugin_utils.command_line import invocation
-from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import DEFAULT_ACCOUNT
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError
-from ansible_collections.multicart.keys.plugins.plugin_utils.fleet_action import FleetAction
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import REPORT, Options
-from ansible_collections.multicart.keys.plugins.plugin_utils.registered import (
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import VERSION
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.command_line import invocation
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.fleet_action import FleetAction
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.registered import (
     CLOSED,
     OPENED,
     PLAN,
@@ -32,8 +28,12 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.registered import (
     SEEN,
     WRITTEN,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils.report import Registered, Report, Versions, report_of
-from ansible_collections.multicart.keys.plugins.plugin_utils.report_page import page
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import next_command as rerun
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import DEFAULT_ACCOUNT
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import REPORT, Options
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Registered, Report, Versions, report_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.page import page
 
 
 class ActionModule(FleetAction):

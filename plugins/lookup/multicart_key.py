@@ -60,10 +60,10 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.multicart.keys.plugins.plugin_utils.edge import options_of, this_run
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
-from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live_key
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import LOOKUP
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import live_key
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.edge import options_of, this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, unexpected
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import LOOKUP
 
 _FIELDS = ("api_key", "key_prefix", "key_masked", "key_fingerprint")
 

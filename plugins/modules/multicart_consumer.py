@@ -248,8 +248,8 @@ reason:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import Attributes
-from ansible_collections.multicart.keys.plugins.module_utils.phases import argument_spec, carry_out
+from ansible_collections.multicart.keys.plugins.module_utils._file_attributes import Attributes
+from ansible_collections.multicart.keys.plugins.module_utils._phases import argument_spec, carry_out
 
 
 def main() -> None:

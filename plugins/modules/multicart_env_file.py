@@ -160,9 +160,10 @@ reason:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
-from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import Attributes, UnknownName, ids_of
+from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
+from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
+from ansible_collections.multicart.keys.plugins.module_utils._file_attributes import Attributes, UnknownName, ids_of
 
 
 def wanted_key(params):

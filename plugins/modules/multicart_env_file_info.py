@@ -148,9 +148,11 @@ marker:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.module_utils.consumer import LONGEST_KEY
+from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
+from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
+from ansible_collections.multicart.keys.plugins.module_utils import _record as record
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.module_utils._key_file import LONGEST_KEY
 
 
 def describe(assignment):

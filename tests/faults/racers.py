@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection as Pipe
 from multiprocessing.synchronize import Barrier, Event
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.plugin_utils.client import Client
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Result
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import Client
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Result
 
 from tests.sandbox.shapes import JournalEntry
 

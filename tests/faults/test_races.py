@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils.operations import rotate_key
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection, Login
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Request, Result
-from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import RunCache
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import rotate_key
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Request, Result
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache import RunCache
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection, Login
 
 from tests.faults.racers import Told, by_caller, die, flag, gate, once, race
 from tests.integration.harness import fingerprint

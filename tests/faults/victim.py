@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.module_utils import record
+from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 
 from tests.integration.harness import ANSIBLE_BIN, VARIABLE, Fleet, Host, Run, _files, _found, _pieces, fingerprint
 from tests.sandbox.handle import Sandbox

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 
 from tests.integration.harness import Fleet, Run, note
 

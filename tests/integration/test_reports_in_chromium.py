@@ -13,8 +13,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils.report_page import page
-from ansible_collections.multicart.keys.plugins.plugin_utils.rerun import Rerun
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import Rerun
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.page import page
 
 from tests.unit.plugins.plugin_utils.runs import SICK, UNREACHABLE, host, told_of
 

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.multicart.keys.plugins.module_utils import env_file
+from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
 from ansible_collections.multicart.keys.tests.readers.cases import NAME, NEW
 from ansible_collections.multicart.keys.tests.readers.many import MANY
 from ansible_collections.multicart.keys.tests.readers.real_readers import Variables

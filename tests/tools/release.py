@@ -20,7 +20,7 @@ from . import tarball
 # Where the version stands, but for the changelog.
 PLACES = {
     "galaxy.yml": ["\nversion: {}\n"],
-    "plugins/plugin_utils/client.py": ['\nVERSION = "{}"\n'],
+    "plugins/plugin_utils/_api/client.py": ['\nVERSION = "{}"\n'],
     "roles/multicart_awx/files/execution-environment.yml": ["/multicart-keys-ee:{}\n", "multicart-keys-{}.tar.gz"],
 }
 

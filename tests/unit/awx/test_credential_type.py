@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import CONNECTION, Kind
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import CONNECTION, Kind
 
 from tests.awx.rules import Refused, check_credential_type
 

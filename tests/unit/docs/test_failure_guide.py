@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record, steps
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome
+from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
+from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
+from ansible_collections.multicart.keys.plugins.module_utils import _record as record
+from ansible_collections.multicart.keys.plugins.module_utils import _services as steps
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Reason
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.multicart.keys.plugins.plugin_utils import deploy_files, fleet
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import FLEET, Kind, Option
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import host_vars as deploy_files
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import plan as fleet
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, Kind, Option
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.parent.parent.name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))

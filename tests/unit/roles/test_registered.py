@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ansible_collections.multicart.keys.plugins.plugin_utils import registered
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller import registered
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -71,11 +71,11 @@ def test_no_file_keeps_the_old_version(checkout: Path) -> None:
     names = [name for name in listed.splitlines() if not name.startswith(("changelogs/", "CHANGELOG.md"))]
     lines = [line for name in names for line in (checkout / name).read_text().splitlines() if kept.search(line)]
     assert not [line for line in lines if "version_added" not in line]
-    assert '\nVERSION = "7.8.9"\n' in (checkout / "plugins" / "plugin_utils" / "client.py").read_text()
+    assert '\nVERSION = "7.8.9"\n' in (checkout / "plugins" / "plugin_utils" / "_api" / "client.py").read_text()
 
 
 def test_a_place_that_does_not_have_the_version_is_refused(checkout: Path) -> None:
-    client = checkout / "plugins" / "plugin_utils" / "client.py"
+    client = checkout / "plugins" / "plugin_utils" / "_api" / "client.py"
     client.write_text(re.sub(r"(?m)^VERSION = .*$", 'VERSION = "0.0.1"', client.read_text()))
     git(checkout, "commit", "--quiet", "--all", "--message", "forget a place")
     with pytest.raises(release.Refused, match="client.py does not have"):

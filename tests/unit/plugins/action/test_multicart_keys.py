@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import yaml
 from ansible import constants
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, Request, Result
-from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Request, Result
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
 
 PLUGINS = "ansible_collections.multicart.keys.plugins"
 OLD, NEW = ApiKey("173axcs.oldoldoldold"), ApiKey("173axcs.newnewnewnew")

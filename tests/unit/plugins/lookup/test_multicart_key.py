@@ -14,9 +14,9 @@ import yaml
 from ansible import constants
 from ansible.errors import AnsibleLookupError
 from ansible_collections.multicart.keys.plugins.lookup import multicart_key
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
 
 KEY = ApiKey("173axcs.newnewnewnew")
 FIELDS = yaml.safe_load(multicart_key.DOCUMENTATION)["options"]["_terms"]["choices"]

@@ -11,7 +11,7 @@ import string
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import MASK, ApiKey, NotAKey, is_fingerprint
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import MASK, ApiKey, NotAKey, is_fingerprint
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
-from ansible_collections.multicart.keys.plugins.module_utils import host_file, record
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.module_utils.consumer import KeyFile
-from ansible_collections.multicart.keys.plugins.module_utils.env_file import Ambiguous
-from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import UnknownName
-from ansible_collections.multicart.keys.plugins.module_utils.host_file import HostFileError
+from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
+from ansible_collections.multicart.keys.plugins.module_utils import _record as record
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.module_utils._env_file import Ambiguous
+from ansible_collections.multicart.keys.plugins.module_utils._file_attributes import UnknownName
+from ansible_collections.multicart.keys.plugins.module_utils._host_file import HostFileError
+from ansible_collections.multicart.keys.plugins.module_utils._key_file import KeyFile
 
 OLD, NEW, OTHER = ApiKey("acme.old-secret"), ApiKey("acme.new-secret"), ApiKey("acme.other-secret")
 SINCE, LATER = "2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z"

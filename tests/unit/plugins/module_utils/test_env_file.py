@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Optional
 
 import pytest
-from ansible_collections.multicart.keys.plugins.module_utils import env_file
+from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
 from ansible_collections.multicart.keys.tests.readers.cases import CHANGED, FILES, NAME, NEW, REFUSED
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 import pytest
-from ansible_collections.multicart.keys.plugins.module_utils import host_file
+from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
 
 LEFTOVER = ".file.multicart-tmp"
 NOBODY = 65534
@@ -359,7 +359,8 @@ def test_without_files_that_have_no_name(file: Path, mounted: Path, monkeypatch:
 PYTHONS = ["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
 WRITE = """
 import sys
-from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file
+from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
+from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
 content = host_file.read(sys.argv[1])
 wanted = env_file.with_value(content.data, "KEY", b"173axcs.new")
 assert not host_file.check(content, wanted)

@@ -17,8 +17,10 @@ from ansible_collections.multicart.keys.tests.readers.cases import CHANGED, REFU
 COLLECTIONS = next(path for path in sys.path if Path(path, "ansible_collections/multicart/keys/galaxy.yml").exists())
 _WORK = """
 import json, os, sys, tempfile
-from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
+from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
+from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
+from ansible_collections.multicart.keys.plugins.module_utils import _record as record
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 
 
 def outcome(work, *arguments):

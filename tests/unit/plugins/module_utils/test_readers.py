@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
-from ansible_collections.multicart.keys.plugins.module_utils import env_file
+from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
 from ansible_collections.multicart.keys.tests.readers.cases import CHANGED, FILES, NAME, NEW, REFUSED
 from ansible_collections.multicart.keys.tests.readers.real_readers import READERS, NotHere, Variables
 from hypothesis import given, settings

@@ -9,7 +9,7 @@ import random
 from functools import cache
 
 import pytest
-from ansible_collections.multicart.keys.plugins.module_utils import env_file
+from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
 from ansible_collections.multicart.keys.tests.readers import fuzz
 from ansible_collections.multicart.keys.tests.readers.cases import CHANGED, NAME, NEW, REFUSED
 from ansible_collections.multicart.keys.tests.readers.many import MANY

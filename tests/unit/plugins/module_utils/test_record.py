@@ -8,7 +8,7 @@ import json
 from typing import Any, Optional
 
 import pytest
-from ansible_collections.multicart.keys.plugins.module_utils import record
+from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 from hypothesis import given
 from hypothesis import strategies as st
 

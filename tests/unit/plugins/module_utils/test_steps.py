@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.multicart.keys.plugins.module_utils import steps
+from ansible_collections.multicart.keys.plugins.module_utils import _services as steps
 
 APP = [{"name": "app", "state": "restarted"}]
 PROXY = [{"name": "proxy", "state": "reloaded"}]

@@ -26,8 +26,9 @@ from typing import Any, Optional
 
 import pytest
 from ansible.module_utils import basic
-from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file
-from ansible_collections.multicart.keys.plugins.module_utils.consumer import KeyFile
+from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
+from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
+from ansible_collections.multicart.keys.plugins.module_utils._key_file import KeyFile
 from ansible_collections.multicart.keys.plugins.modules import multicart_env_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -442,7 +443,8 @@ def write_here(file: Path) -> str:
 
 _WRITER = """
 import os, sys
-from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file
+from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
+from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
 path, writers, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 for number in range(writers):
     if os.fork():

@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 import pytest
 import yaml
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 
 COLLECTIONS = next(path for path in sys.path if Path(path, "ansible_collections/multicart/keys/galaxy.yml").exists())
 MODULES = Path(COLLECTIONS, "ansible_collections/multicart/keys/plugins/modules")
@@ -162,7 +162,7 @@ def test_says_why_it_failed(file: Path, reason: str, options: dict[str, Any]) ->
 def test_shows_nothing_of_what_it_did_not_expect(file: Path) -> None:
     script = (
         "import runpy, sys\n"
-        "from ansible_collections.multicart.keys.plugins.module_utils import env_file\n"
+        "from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file\n"
         "def broken(data, name): raise KeyError(data)\n"
         "env_file.assignments = broken\n"
         "runpy.run_path(sys.argv.pop(1), run_name='__main__')\n"

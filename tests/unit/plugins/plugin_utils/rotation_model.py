@@ -11,10 +11,10 @@ import hashlib
 from collections import deque
 from dataclasses import dataclass, field
 
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Clock, Intent
-from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account, RotationAnswer, Verdict
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account, RotationAnswer, Verdict
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Clock, Intent
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 
 
 class Fault(enum.Enum):

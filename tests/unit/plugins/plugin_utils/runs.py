@@ -11,9 +11,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import consumer_from
-from ansible_collections.multicart.keys.plugins.plugin_utils.report import Registered, Report, Versions, report_of
-from ansible_collections.multicart.keys.plugins.plugin_utils.rerun import Rerun
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import Rerun
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import consumer_from
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Registered, Report, Versions, report_of
 
 START = datetime(2026, 6, 20, 3, tzinfo=timezone.utc)
 OLD, NEW = "0" * 16, "1" * 16

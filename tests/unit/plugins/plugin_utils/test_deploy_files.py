@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils.deploy_files import (
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import (
     FileSpec,
     HostFiles,
     Steps,
     files_of,
     steps_of,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
 
 FILES = "multicart_deploy_files"
 MORE = "multicart_deploy_files__web"

@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils.doctor import Trial, diagnose
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import Consumer, File, Record
-from ansible_collections.multicart.keys.plugins.plugin_utils.rerun import Invocation
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import Trial, diagnose
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import Invocation
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Consumer, File, Record
 
 LIVE = ApiKey("173axcs.aaaaBBBBccccDDDD")
 HOW = Invocation({"inventory": ("inv.yml",)})

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.multicart.keys.plugins.doc_fragments.connection import ModuleDocFragment
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import INFO, LOOKUP, ROTATE, Kind, Option
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import INFO, LOOKUP, ROTATE, Kind, Option
 
 PACKAGE = "ansible_collections.multicart.keys.plugins"
 PLUGINS = {

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.multicart.keys.plugins.plugin_utils import client
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import ADVICE, MulticartError, Reason, unexpected
+from ansible_collections.multicart.keys.plugins.plugin_utils._api import client
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import ADVICE, MulticartError, Reason, unexpected
 
 ROOT = Path(__file__).resolve().parents[4]
 

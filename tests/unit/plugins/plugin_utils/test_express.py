@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.multicart.keys.plugins import module_utils
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils import express
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller import direct_exec as express
 
 OLD, NEW = ApiKey("acme.OLDcanary"), ApiKey("acme.NEWcanary")
 FOLDER = Path(module_utils.__path__[0])

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import (
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.outage import Outage
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import (
     STEPS,
     Consumer,
     File,
@@ -26,7 +27,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import (
     standing,
     stuck_at,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Outage
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils.hostile import MAX_TEXT, clean_fields, clean_text
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.sanitize import MAX_TEXT, clean_fields, clean_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

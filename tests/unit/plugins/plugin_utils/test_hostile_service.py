@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils import client as client_module
-from ansible_collections.multicart.keys.plugins.plugin_utils.client import Client
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection, Login
-from ansible_collections.multicart.keys.plugins.plugin_utils.service import Verdict
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api import client as client_module
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Verdict
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import Client
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection, Login
 
 from tests.unit.plugins.plugin_utils.doubles import Time, Tokens
 from tests.unit.plugins.plugin_utils.raw_server import RawServer, answer

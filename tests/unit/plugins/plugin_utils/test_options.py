@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import urllib3
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import (
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import (
     CONNECTION,
     DEFAULT_URL,
     INFO,

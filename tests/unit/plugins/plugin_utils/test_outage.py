@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Outage, Pace, foretell
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.outage import Outage, Pace, foretell
 
 
 def paces(count: int, lanes: int, work: float, cpu: float = 0.0) -> list[Pace]:

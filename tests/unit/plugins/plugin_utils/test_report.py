@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils.report import Registered
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Registered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

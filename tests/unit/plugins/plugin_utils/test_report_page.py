@@ -11,10 +11,10 @@ from functools import partial
 from html.parser import HTMLParser
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils import report_page
-from ansible_collections.multicart.keys.plugins.plugin_utils.report import Registered
-from ansible_collections.multicart.keys.plugins.plugin_utils.report_page import page, picture_of
-from ansible_collections.multicart.keys.plugins.plugin_utils.rerun import Rerun
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import Rerun
+from ansible_collections.multicart.keys.plugins.plugin_utils._report import page as report_page
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Registered
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.page import page, picture_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

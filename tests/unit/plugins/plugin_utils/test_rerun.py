@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.cli.playbook import PlaybookCLI
 from ansible.parsing.splitter import parse_kv
-from ansible_collections.multicart.keys.plugins.plugin_utils import rerun
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import next_command as rerun
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

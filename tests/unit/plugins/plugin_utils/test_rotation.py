@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import (
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import (
     SETTLE_TIMEOUT,
     Intent,
     Outcome,
@@ -19,6 +18,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import (
     read_live,
     rotate,
 )
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 

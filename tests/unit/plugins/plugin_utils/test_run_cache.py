@@ -25,13 +25,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils import run_cache
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.operations import live, live_key, read_account, rotate_key
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection, Login
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Intent, Outcome, Request, rotate
-from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import AccountLedger, RunCache
-from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account
+from ansible_collections.multicart.keys.plugins.plugin_utils._api import run_cache
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import (
+    live,
+    live_key,
+    read_account,
+    rotate_key,
+)
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Intent, Outcome, Request, rotate
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache import AccountLedger, RunCache
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection, Login
 
 from tests.unit.plugins.plugin_utils.rotation_model import Fault, MemoryLedger, Model, key
 

@@ -19,9 +19,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Protocol
 
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account, RotationAnswer, Service, Verdict
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import (
+    Account,
+    RotationAnswer,
+    Service,
+    Verdict,
+)
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 
 SETTLE_TIMEOUT = 30.0
 """Seconds in which reads become as new as what was done before; nobody documents how long that takes."""

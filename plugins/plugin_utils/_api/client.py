@@ -21,11 +21,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeGuard, TypeVar, cast
 
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.hostile import clean_fields, clean_text
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection, Login
-from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account, RotationAnswer, Verdict
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account, RotationAnswer, Verdict
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.sanitize import clean_fields, clean_text
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection, Login
 
 try:
     import requests

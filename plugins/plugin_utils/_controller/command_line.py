@@ -12,7 +12,7 @@ from typing import Any
 from ansible import constants, context
 from ansible.cli.playbook import PlaybookCLI
 from ansible.parsing.splitter import parse_kv
-from ansible_collections.multicart.keys.plugins.plugin_utils import rerun
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import next_command as rerun
 
 
 def invocation(variables: Mapping[str, Any], templar: Any, loader: Any) -> rerun.Invocation:

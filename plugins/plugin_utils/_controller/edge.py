@@ -13,9 +13,9 @@ from typing import Any
 
 import ansible.template
 from ansible import constants
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import Option, Options, resolve
-from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import RunCache
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache import RunCache
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Option, Options, resolve
 
 
 def options_of(

@@ -12,13 +12,13 @@ import os
 import time
 from typing import Any, Callable, Dict, List, Tuple
 
-from ansible_collections.multicart.keys.plugins.module_utils import steps
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
-from ansible_collections.multicart.keys.plugins.module_utils.consumer import KeyFile
-from ansible_collections.multicart.keys.plugins.module_utils.env_file import EnvFileError
-from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import UnknownName
-from ansible_collections.multicart.keys.plugins.module_utils.host_file import HostFileError
-from ansible_collections.multicart.keys.plugins.module_utils.record import OtherAccount
+from ansible_collections.multicart.keys.plugins.module_utils import _services as steps
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
+from ansible_collections.multicart.keys.plugins.module_utils._env_file import EnvFileError
+from ansible_collections.multicart.keys.plugins.module_utils._file_attributes import UnknownName
+from ansible_collections.multicart.keys.plugins.module_utils._host_file import HostFileError
+from ansible_collections.multicart.keys.plugins.module_utils._key_file import KeyFile
+from ansible_collections.multicart.keys.plugins.module_utils._record import OtherAccount
 
 Params = Dict[str, Any]
 """The options of a phase, all of them, as `argument_spec` declares them."""

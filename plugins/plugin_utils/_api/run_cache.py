@@ -22,11 +22,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Intent
-from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Intent
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
 
 try:
     from cryptography import fernet

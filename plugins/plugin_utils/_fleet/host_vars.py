@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 
 FILES = "multicart_deploy_files"
 ACCOUNT = "multicart_deploy_account"

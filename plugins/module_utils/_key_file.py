@@ -10,9 +10,11 @@ Imported by modules that run on managed hosts: Python 3.6 syntax, standard libra
 
 from typing import Any, Callable, Dict, List, Optional
 
-from ansible_collections.multicart.keys.plugins.module_utils import env_file, host_file, record
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import MAX_LENGTH, ApiKey
-from ansible_collections.multicart.keys.plugins.module_utils.file_attributes import UnknownName, ids_of, status_of
+from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
+from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
+from ansible_collections.multicart.keys.plugins.module_utils import _record as record
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import MAX_LENGTH, ApiKey
+from ansible_collections.multicart.keys.plugins.module_utils._file_attributes import UnknownName, ids_of, status_of
 
 LONGEST_KEY = ApiKey("a." + "a" * (MAX_LENGTH - 2))
 """Stands in for the key that nobody knows yet, to find out whether it could be written."""

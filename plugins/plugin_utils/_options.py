@@ -16,8 +16,8 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey, is_fingerprint
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey, is_fingerprint
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 
 DEFAULT_URL = "https://multicartapi.com/api/v1"
 

@@ -17,9 +17,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.outage import Outage
-from ansible_collections.multicart.keys.plugins.plugin_utils.registered import CLOSED, CONFIRMED, HEALTH, WRITTEN
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.registered import (
+    CLOSED,
+    CONFIRMED,
+    HEALTH,
+    WRITTEN,
+)
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.outage import Outage
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import re
 from bisect import bisect_left
 from collections import namedtuple
 
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey, NotAKey
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 
 Assignment = namedtuple("Assignment", "start end value line")
 """One active assignment: byte offsets of the value (between the quotes, if any), the value itself, the line."""

@@ -9,12 +9,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils.client import Client
-from ansible_collections.multicart.keys.plugins.plugin_utils.doctor import Trial
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import Connection
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import (
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import Client
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import (
     SETTLE_TIMEOUT,
     Outcome,
     Request,
@@ -22,8 +20,10 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import (
     read_live,
     rotate,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils.run_cache import AccountLedger, RunCache
-from ansible_collections.multicart.keys.plugins.plugin_utils.service import Account
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache import AccountLedger, RunCache
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import Trial
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
 
 
 def read_account(connection: Connection, cache: RunCache) -> Account:

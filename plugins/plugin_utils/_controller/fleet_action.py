@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.loader import lookup_loader
-from ansible_collections.multicart.keys.plugins.plugin_utils import fleet
-from ansible_collections.multicart.keys.plugins.plugin_utils.controller_action import ControllerAction
-from ansible_collections.multicart.keys.plugins.plugin_utils.registered import SEEN, WRITTEN
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import ControllerAction
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.registered import SEEN, WRITTEN
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import plan as fleet
 
 DEFAULT_HOSTS = "multicart_consumers"
 

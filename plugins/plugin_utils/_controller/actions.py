@@ -10,10 +10,10 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.multicart.keys.plugins.plugin_utils.arguments import take_arguments
-from ansible_collections.multicart.keys.plugins.plugin_utils.edge import IS_CORE_2_19, failure, options_of
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason, unexpected
-from ansible_collections.multicart.keys.plugins.plugin_utils.options import Option, Options
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.arguments import take_arguments
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.edge import IS_CORE_2_19, failure, options_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, unexpected
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Option, Options
 
 
 class ControllerAction(ActionBase):

@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import MASK, is_fingerprint
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import ADVICE, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import (
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import MASK, is_fingerprint
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, iso_time
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.registered import HEALTH, SEEN, WRITTEN
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import ADVICE, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import Rerun
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import (
     Consumer,
     State,
     Step,
@@ -25,9 +28,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import (
     parse_time,
     verdict,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils.registered import HEALTH, SEEN, WRITTEN
-from ansible_collections.multicart.keys.plugins.plugin_utils.rerun import Rerun
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, iso_time
 
 FORMAT = 1
 """Of the JSON file; a larger number breaks who reads it."""

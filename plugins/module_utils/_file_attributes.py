@@ -13,7 +13,7 @@ import pwd
 import stat
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from ansible_collections.multicart.keys.plugins.module_utils.host_file import HostFileError
+from ansible_collections.multicart.keys.plugins.module_utils._host_file import HostFileError
 
 
 class UnknownName(Exception):

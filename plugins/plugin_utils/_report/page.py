@@ -16,8 +16,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ansible_collections.multicart.keys.plugins.plugin_utils.report import EVENTS, NOT_NEEDED, UNKNOWN, Line, Report
-from ansible_collections.multicart.keys.plugins.plugin_utils.rotation import Outcome, iso_time
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, iso_time
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import (
+    EVENTS,
+    NOT_NEEDED,
+    UNKNOWN,
+    Line,
+    Report,
+)
 from jinja2 import Environment, StrictUndefined, Template
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")

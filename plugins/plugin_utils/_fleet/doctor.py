@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible_collections.multicart.keys.plugins.module_utils.api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils.errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils.fleet import Consumer, State, standing
-from ansible_collections.multicart.keys.plugins.plugin_utils.rerun import Invocation, deploy, rotate
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import Invocation, deploy, rotate
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Consumer, State, standing
 
 
 @dataclass(frozen=True)

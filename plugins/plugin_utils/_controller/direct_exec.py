@@ -31,7 +31,7 @@ _RESULT = ("changed", "files", "restart_due", "ago", "failed", "msg", "reason")
 """What a host may say. Ansible trusts an action's result in much more: C(add_host) would change other hosts."""
 
 _PACKAGE = module_utils.__name__
-_PARTS = ("api_key", "env_file", "host_file", "record", "steps", "file_attributes", "consumer", "phases")
+_PARTS = ("_api_key", "_env_file", "_host_file", "_record", "_services", "_file_attributes", "_key_file", "_phases")
 """In the order in which they import each other; a test holds it against their imports."""
 
 _LOADER = """
@@ -70,7 +70,7 @@ def _packed() -> bytes:
     folder = Path(module_utils.__path__[0])
     sources = [(name, (folder / f"{name}.py").read_text(encoding="utf-8")) for name in _PARTS]
     code = f"{_LOADER}\npackage = {_PACKAGE!r}\nphases = load(package, {sources!r})\n"
-    code += f"from {_PACKAGE}.file_attributes import AsTheyAre\n"
+    code += f"from {_PACKAGE}._file_attributes import AsTheyAre\n"
     return base64.encodebytes(zlib.compress(code.encode(), 9))
 
 
