@@ -2,36 +2,43 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Decide about the whole fleet; the documentation is with the module of the same name."""
+"""What is done once for the whole fleet; the documentation is with the module of the same name."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import live_key, try_credentials
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.command_line import invocation
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.edge import failure, this_run
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.fleet_action import FleetAction
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.registered import (
-    CLOSED,
-    OPENED,
-    PLAN,
-    PROOF,
-    READ,
-    REHEARSED,
+from ansible.release import __version__ as core_version
+from ansible.utils.display import Display
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import VERSION
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import AccountOfRun, try_credentials
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import FleetAction
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consumers import shown_diff, take_members
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import (
     REPORT,
-    ROTATION,
-    SEEN,
-    WRITTEN,
+    RESULT,
+    RunStore,
+    this_run,
+)
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import (
+    Worker,
+    end_children,
+    most_held,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import plan as fleet
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult, HostResult
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.conversation import Member
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.outage import Pace, foretell
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Step, Wanted
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, Options
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Versions, report_of
+
+_display = Display()
 
 
 class ActionModule(FleetAction):
@@ -40,141 +47,81 @@ class ActionModule(FleetAction):
     known = FLEET
 
     def act(self, options: Options) -> dict[str, Any]:
-        self._options, self._connection_options = options.given, options.connection
-        self._need_all = options.given["need_all"]
-        phases = {
-            "check": self._check,
-            "plan": self._plan,
-            "interlock": self._interlock,
-            "judge": self._judge_and_name_report,
+        self._options = options
+        own = internals.without_facts(self.variables)
+        self._account = account_of(own, self.template_with(own))
+        self._store = RunStore(self._account)
+        phases: dict[str, Callable[[], dict[str, Any]]] = {
+            "validate": self._validate,
+            "rotate": self._rotate,
             "audit": self._audit,
             "diagnose": self._diagnose,
         }
         # Shown at any verbosity, as a debug task is.
         return {"_ansible_verbose_always": True, **phases[options.given["phase"]]()}
 
-    def _check(self) -> dict[str, Any]:
-        consumers = self._matching()
-        pattern = self._pattern()
-        hostvars = self.variables["hostvars"]
-        for host in hostvars:
-            # Play variables are not among hostvars: what differs here comes from the inventory.
-            if "multicart_hosts" in hostvars.raw_get(host) and hostvars[host]["multicart_hosts"] not in ("", pattern):
-                raise MulticartError(
-                    Reason.HOSTS_DIFFER, f"The inventory sets another multicart_hosts for {host} than this run uses."
-                )
+    # --- phases -----------------------------------------------------------------------------------
+
+    def _validate(self) -> dict[str, Any]:
+        """Find out what only a play on all hosts can: whether the plays that follow have any host at all."""
+        consumers = self.consumers()
+        self._refuse_other_hosts()
+        here = [name for name in consumers if name in self.play_hosts]
         if not consumers:
-            raise MulticartError(Reason.NO_CONSUMERS, f"No host matches {pattern}.")
-        here = set(self.variables["ansible_play_hosts_all"])
-        left_out = [host for host in consumers if host not in here]
-        if left_out and (self._need_all or len(left_out) == len(consumers)):
-            raise MulticartError(Reason.LEFT_OUT, f"--limit leaves out: {', '.join(left_out)}.")
-        if len(consumers) < self._options["expect_hosts"]:
-            raise MulticartError(
-                Reason.TOO_FEW_HOSTS,
-                f"{len(consumers)} consumers are fewer than the expected {self._options['expect_hosts']:g}.",
-            )
-        if self._options["confirm"] is False and not self._task.check_mode:
-            raise MulticartError(Reason.NOT_CONFIRMED, "The rotation is not confirmed.")
-        return {"msg": [f"Consumers: {len(consumers) - len(left_out)}"]}
+            raise MulticartError(Reason.NO_CONSUMERS, "There are no consumers.")
+        if not here:
+            raise MulticartError(Reason.LEFT_OUT, f"All {len(consumers)} consumers are left out of this run.")
+        return {"msg": [f"{len(here)} of {len(consumers)} consumers take part."]}
 
-    def _plan(self) -> dict[str, Any]:
-        seen = self._fleet(SEEN)
-        wanted = fleet.Wanted(
-            self._options["retire"], self._options["force"], self._options["max_age"], self._options["budget"]
-        )
-        live = live_key(self._connection_options, this_run())
-        rehearsed = [self._registered(consumer.name, REHEARSED).get("pace") for consumer in seen]
-        outage = foretell(
-            [Pace(**pace) for pace in rehearsed if pace],
-            int(self.variables.get("ansible_forks") or 1),
-            os.cpu_count() or 1,
-        )
-        plan = fleet.make_plan(seen, live.fingerprint, wanted, outage)
-        says = {
-            fleet.Step.ROTATE: f"Will retire {live.masked} {plan.retire}: {plan.why}.",
-            fleet.Step.DEPLOY: f"Nothing to rotate: {plan.why}. Bringing every consumer to the live key.",
-            fleet.Step.CATCH_UP: f"Will not rotate: {plan.why}. Bringing every consumer to the live key first.",
-        }[plan.step]
-        lines = [f"{len(seen)} consumers are ready.", says]
-        if plan.step is fleet.Step.ROTATE:
-            lines.append(outage.sentence)
-        return {
-            "msg": lines,
-            "step": plan.step.value,
-            "retire": plan.retire,
-            "live": live.fingerprint,
-            "expected_outage": round(outage.seconds, 1),
-        }
-
-    def _interlock(self) -> dict[str, Any]:
-        retire = self._options["retire"]
-        fleet.refuse_unprepared(self._fleet(OPENED), retire)
-        return {"msg": ["Every consumer is prepared."], "retire": retire}
-
-    def _judge_and_name_report(self) -> dict[str, Any]:
+    def _rotate(self) -> dict[str, Any]:
+        self._refuse_parts()
+        worker = Worker()
+        worker.leave_group()
+        left_out = sorted(set(self.consumers()) - set(self.play_hosts))
+        members, skipped = self._members(self.play_hosts)
+        members += [Member(name, failure=Problem("left_out", "it was left out of this run")) for name in left_out]
+        check_mode = bool(self._task.check_mode)
         try:
-            judged = self._judge()
-        except MulticartError as error:
-            judged = failure(error)
-        report = self._registered(self.variables["inventory_hostname"], REPORT).get("html_path")
-        if report:
-            said = judged["msg"]
-            judged["msg"] = f"{said} Report: {report}" if isinstance(said, str) else [*said, f"Report: {report}"]
-        return judged
+            refusals = Refusals(left_out, skipped)
+            result = Act(members, self._api, self._wanted, refusals, self._say, worker, check_mode).run()
+        finally:
+            end_children()
+        if worker.overran:
+            result.lines.append(
+                "timed_out: it took longer than Ansible's time limit for tasks, and was finished all the same."
+            )
+        return self._kept(result)
 
-    def _judge(self) -> dict[str, Any]:
-        here = self.variables["inventory_hostname"]
-        plan, rotation, proof, read = (self._registered(here, name) for name in (PLAN, ROTATION, PROOF, READ))
-        if rotation.get("outcome") == "would_rotate":
-            return self._prediction(rotation)
-        for step in (rotation, proof, read):
-            if step.get("failed"):
-                raise MulticartError(
-                    Reason(step.get("reason") or Reason.INTERNAL_ERROR), str(step.get("msg", "")), self._how_to_finish()
-                )
-        key = live_key(self._connection_options, this_run())
-        live = key.fingerprint
-        states = self._states(live)
-        told = {"live": live, "consumers": states}
-        wrong = fleet.verdict(states, caught_up=plan.get("step") == fleet.Step.CATCH_UP.value)
-        if wrong:
-            return {**failure(wrong), **told}
-        return {**told, "msg": self._success(states, key, rotation, proof)}
-
-    def _success(
-        self, states: Mapping[str, str], live: ApiKey, rotation: Mapping[str, Any], proof: Mapping[str, Any]
-    ) -> list[str]:
-        shown = f"{live.masked} {live.fingerprint}"
-        lines = [f"{len(states)} of {len(states)} consumers hold the live key {shown} and are healthy."]
-        if rotation.get("outcome") == "rotated":
-            old = f"{rotation.get('previous_key_masked')} {rotation.get('previous_key_fingerprint')}"
-            dead = " and is dead" if proof.get("old_key_rejected") else ""
-            lines.insert(0, f"Rotated at {rotation.get('rotated_at')}: {old} was retired{dead}.")
-        elif rotation.get("outcome") == "already_rotated":
-            lines.insert(0, "The key had been rotated before.")
-        return lines
-
-    def _prediction(self, rotation: Mapping[str, Any]) -> dict[str, Any]:
-        consumers = dict.fromkeys((consumer.name for consumer in self._fleet(WRITTEN)), "would change")
-        old = f"{rotation.get('previous_key_masked')} {rotation.get('previous_key_fingerprint')}"
-        lines = [f"Would retire {old} and bring the new key to {len(consumers)} consumers. Nothing was changed."]
-        return {"msg": lines, "consumers": consumers}
+    @property
+    def _wanted(self) -> Wanted:
+        given = self._options.given
+        return Wanted(
+            confirmed=given["confirm"],
+            retire=given["retire"],
+            force=given["force"],
+            max_age=given["max_age"],
+            rotate_unknown_age=given["unknown_age"] == "rotate",
+            min_hosts=given["min_hosts"],
+            assume_rejected=given["assume_rejected"],
+        )
 
     def _audit(self) -> dict[str, Any]:
-        live = live_key(self._connection_options, this_run())
-        seen = self._fleet(SEEN)
-        states = {consumer.name: fleet.standing(consumer, live.fingerprint) for consumer in seen}
-        told = {"live": live.fingerprint, "consumers": states}
-        wrong = fleet.verdict(states)
-        if wrong:
-            return {**failure(wrong), **told}
-        lines = [f"Live key: {live.masked} {live.fingerprint}"]
-        return {**told, "msg": [*lines, *(f"{name}: {state}" for name, state in states.items())]}
+        self._refuse_parts()
+        members, _skipped = self._members(self.play_hosts)
+        try:
+            result = Act(members, self._api, Wanted(), say=self._say).audit()
+        finally:
+            end_children()
+        return self._kept(result)
 
     def _diagnose(self) -> dict[str, Any]:
-        trials = try_credentials(self._connection_options, this_run())
-        found = diagnose(trials, self._fleet(SEEN), invocation(self.variables, self._templar, self._loader))
+        members, _skipped = self._members(self.consumers())
+        trials = try_credentials(self._options.connection, this_run())
+        try:
+            fleet = Act(members, self._api, Wanted()).look()
+        finally:
+            end_children()
+        found = diagnose(trials, fleet)
         return {
             "msg": [*found.lines, found.advice],
             "next": found.advice,
@@ -183,19 +130,97 @@ class ActionModule(FleetAction):
             "consumers": found.consumers,
         }
 
-    def _states(self, live: str) -> dict[str, str]:
-        """Return how each consumer stands after this run, and where it got stuck."""
-        states = {}
-        predicts = self._task.check_mode
-        for consumer in self._fleet(WRITTEN if predicts else CLOSED, WRITTEN):
-            registered = self._hostvars(consumer.name)
-            if predicts and consumer.files and not fleet.stuck_at(registered):
-                states[consumer.name] = fleet.State.CURRENT.value
-            else:
-                states[consumer.name] = fleet.ended(consumer, registered, live)
-        return states
+    # --- what they have in common -----------------------------------------------------------------
 
-    def _how_to_finish(self) -> str:
-        retire = self._registered(self.variables["inventory_hostname"], PLAN).get("retire")
-        named = f" with -e multicart_rotate_retire={retire}" if retire else ""
-        return f"Run the same command again{named}: it cannot rotate twice."
+    @property
+    def _api(self) -> AccountOfRun:
+        return AccountOfRun(self._options.connection, this_run())
+
+    def _say(self, line: str) -> None:
+        _display.display(f"  {line}")
+
+    def _members(self, names: list[str]) -> tuple[list[Member], list[str]]:
+        """Return the hosts that take part, and the names of those among them that were skipped, or failed before."""
+        members, skipped = take_members(self, self._store, names, self.variables, most_held())
+        why = "it was skipped, or failed, before this task"
+        return [*members, *(Member(name, failure=Problem("skipped", why)) for name in skipped)], skipped
+
+    def _refuse_parts(self) -> None:
+        """Refuse what would make this task less than one task for the whole play.
+
+        :raises MulticartError: ``not_whole``.
+        """
+        task, variables = self._task, self.variables
+        batch = [str(host) for host in variables.get("ansible_play_batch") or ()]
+        gone = set(self.play_hosts) - {str(host) for host in variables.get("ansible_play_hosts") or ()}
+        wrong = {
+            "in batches (serial)": bool(set(self.play_hosts) - set(batch) - gone),
+            "in a loop": task.loop is not None or bool(task.loop_with),
+            "with until": bool(task.until),
+            "with delegate_to": bool(task.delegate_to),
+            "as a handler": type(task).__name__ == "Handler",
+            "with --step": internals.is_stepping(),
+            "with a strategy of Mitogen's": internals.uses_mitogen(self),
+        }
+        for how, is_so in wrong.items():
+            if is_so:
+                raise MulticartError(Reason.NOT_WHOLE, f"This cannot be run {how}.")
+
+    def _refuse_other_hosts(self) -> None:
+        own = internals.without_facts(self.variables)
+        wanted = self.template_with(own)(own.get("multicart_hosts"))
+        for host in self.play_hosts:
+            # Play variables are not among these: what differs here comes from the inventory.
+            raw = internals.inventory_variable(self.variables, host, "multicart_hosts")
+            if raw in (None, "") or raw == wanted:
+                continue
+            if self.template_with(own)(raw) != wanted:
+                raise MulticartError(
+                    Reason.HOSTS_DIFFER, f"The inventory sets another multicart_hosts for {host} than this run uses."
+                )
+
+    def _kept(self, result: ActResult) -> dict[str, Any]:
+        """Leave each host its own result, and return that of the whole; it never fails, so that each host shows its own."""
+        error = result.error
+        will_show = {str(host) for host in self.variables.get("ansible_play_batch") or ()}
+        own_failures = [host for host in result.hosts if not host.up_to_date and host.name in will_show]
+        by_hosts = error is not None and error.reason is Reason.NOT_UP_TO_DATE and own_failures
+        for host in result.hosts:
+            self._store.put(RESULT, host.name, self._shown(result, host, None if by_hosts else error))
+        members = {host.name for host in result.hosts}
+        for name in sorted(will_show - members):
+            overall = {} if error is None or by_hosts else _failed(error)
+            self._store.put(RESULT, name, {"msg": "No files of this account.", **overall})
+        versions = Versions(VERSION, core_version)
+        report = report_of(result, self._account, versions, datetime.now(timezone.utc))
+        self._store.put(REPORT, "", report.to_json())
+        lines = [*([str(error)] if error else []), *result.lines]
+        return {
+            "msg": lines,
+            "reason": error.reason.value if error else None,
+            "step": result.plan.step.value if result.plan else None,
+            "outcome": result.rotation.outcome.value if result.rotation else None,
+            "live": result.live.key.fingerprint if result.live else None,
+            "retired": result.plan.retire if result.plan else None,
+            "consumers": {host.name: host.standing.words for host in result.hosts},
+        }
+
+    def _shown(self, result: ActResult, host: HostResult, error: MulticartError | None) -> dict[str, Any]:
+        rotated = result.check_mode and result.plan is not None and result.plan.step is Step.ROTATE
+        shown: dict[str, Any] = {"changed": host.changed, "state": host.standing.state.value}
+        if result.live is not None and host.changed:
+            shown["diff"] = shown_diff(host.files, None if rotated else result.live.key)
+        if not host.up_to_date and (host.reason or error is None):
+            return {
+                **shown,
+                "failed": True,
+                "msg": f"It is {host.standing.words}.",
+                "reason": host.reason or "not_up_to_date",
+            }
+        if error is not None:
+            return {**shown, **_failed(error)}
+        return {**shown, "msg": f"It is {host.standing.words}."}
+
+
+def _failed(error: MulticartError) -> dict[str, Any]:
+    return {"failed": True, "msg": str(error), "reason": error.reason.value}

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import read_account
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import ControllerAction
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.edge import this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import INFO, Options
 
 

@@ -9,47 +9,38 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ansible.release import __version__ as core_version
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import VERSION
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.command_line import invocation
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.fleet_action import FleetAction
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.registered import (
-    CLOSED,
-    OPENED,
-    PLAN,
-    PROOF,
-    READ,
-    ROTATION,
-    SEEN,
-    WRITTEN,
-)
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import FleetAction
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import REPORT, RunStore
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import next_command as rerun
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import DEFAULT_ACCOUNT
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import REPORT, Options
-from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Registered, Report, Versions, report_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import REPORT as REPORT_OPTIONS
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Options
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report, report_from
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.page import page
 
 
 class ActionModule(FleetAction):
     """The action of M(multicart.keys.multicart_report)."""
 
-    known = REPORT
+    known = REPORT_OPTIONS
 
     def act(self, options: Options) -> dict[str, Any]:
         if not options.given["dest"]:
             return {"msg": ["No report is wanted."]}
         if self._task.check_mode:
             return {"msg": ["Check mode writes no report."]}
-        report = self._report()
-        if not report.worth_keeping:
+        own = internals.without_facts(self.variables)
+        kept = RunStore(account_of(own, self.template_with(own))).get(REPORT, "")
+        report = report_from(kept) if kept is not None else None
+        if report is None or not report.worth_keeping:
             return {"msg": ["Nothing happened that is worth a report."]}
-        folder = Path(os.path.abspath(os.path.expanduser(options.given["dest"])))
+        return self._written(report, Path(os.path.abspath(os.path.expanduser(options.given["dest"]))))
+
+    def _written(self, report: Report, folder: Path) -> dict[str, Any]:
         name = f"rotation-{report.made_at:%Y%m%dT%H%M%S}.{report.made_at.microsecond // 1000:03}Z"
         texts = {
             "json": json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n",
@@ -71,31 +62,11 @@ class ActionModule(FleetAction):
         }
 
     def failed(self, error: MulticartError) -> dict[str, Any]:
-        # A run that did its work does not fail for want of a report.
+        # A report failure must not fail the run.
         return self._without(f"There is no report: {error}")
 
     def _without(self, why: str) -> dict[str, Any]:
         return {"_ansible_verbose_always": True, "msg": [why]}
-
-    def _report(self) -> Report:
-        here = self.variables["inventory_hostname"]
-        run = Registered(*(self._registered(here, name) for name in (PLAN, ROTATION, PROOF, READ)))
-        consumers = self._fleet(CLOSED, WRITTEN, OPENED, SEEN)
-        report = report_of(
-            run,
-            [(consumer, self._hostvars(consumer.name)) for consumer in consumers],
-            str(self._templar.template(self.variables.get("multicart_deploy_account")) or DEFAULT_ACCOUNT),
-            Versions(VERSION, core_version),
-            datetime.now(timezone.utc),
-        )
-        return replace(report, rerun=self._rerun(run, report)) if report.reason else report
-
-    def _rerun(self, run: Registered, report: Report) -> rerun.Rerun:
-        how = invocation(self.variables, self._templar, self._loader)
-        # Without the variable, the consumers are the hosts of a play that this collection does not know.
-        if run.failure or not report.unfinished or self._pattern() is None:
-            return rerun.again(how)
-        return rerun.deploy(how, [line.name for line in report.unfinished])
 
 
 def _write_all(texts: Mapping[Path, str]) -> None:

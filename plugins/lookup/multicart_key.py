@@ -61,7 +61,8 @@ from typing import Any
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import live_key
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.edge import options_of, this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import options_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, unexpected
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import LOOKUP
 

@@ -3,17 +3,25 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Owner, group, mode and the like of a file, as the user wants them, through the helpers of Ansible's own modules.
+"""Owner, group, mode and the like of a file, as the user wants them.
+
+A module gives them through Ansible's own helpers (`Attributes`); a host session, where there are none, by itself
+(`Ownership`).
 
 Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
 """
 
 import grp
+import os
 import pwd
+import re
+import shutil
 import stat
-from typing import Any, Callable, Dict, List, Optional, Tuple
+import subprocess
+from contextlib import suppress
+from typing import Any, Callable, Dict, Optional, Tuple
 
-from ansible_collections.multicart.keys.plugins.module_utils._host_file import HostFileError
+from ansible_collections.multicart.keys.plugins.module_utils._host_file import KEPT, HostFileError
 
 
 class UnknownName(Exception):
@@ -44,12 +52,6 @@ def ids_of(wanted: Dict[str, Any]) -> Tuple[int, int]:
             raise UnknownName("{0} is not known on this host; create it first".format(option)) from None
 
     return id_of("owner", user_id), id_of("group", group_id)
-
-
-def status_of(content: Any) -> Optional[List[int]]:
-    """Return owner, group and mode of a file, as `host_file.read` gave it; ``None``: there is none."""
-    status = content.status
-    return None if status is None else [status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)]
 
 
 class Attributes:
@@ -97,23 +99,102 @@ class Attributes:
         raise HostFileError("attributes_refused", self._content.path)
 
 
-class Changed(Exception):
-    """A file has other attributes than when it was looked at."""
+class Ownership:
+    """Owner, group and mode alone, where there is no `AnsibleModule`: what a file of a role's variables may want.
 
-
-class AsTheyAre:
-    """Stands for attributes where nothing but the content of a file is to change, because they are right.
-
-    :raises Changed: they are not what they were then, ``status`` of the entry.
+    It stands in for `Attributes`.
     """
 
     def __init__(self, content: Any, wanted: Dict[str, Any]) -> None:
-        if not wanted["status"] or wanted["status"] != status_of(content):
-            raise Changed()
+        self._content = content
+        self._ids = ids_of(wanted)
+        self._mode = wanted["mode"]
 
     def prepare(self, path: str) -> None:
-        """Change nothing."""
+        """Give them to a file that nobody reads yet."""
+        if self._content.status is None:
+            _label_new_file(path, self._content.target)
+        self._apply(path)
+
+    def differ(self) -> bool:
+        """Tell whether the file lacks any of them; changes nothing."""
+        status = self._content.status
+        return status is not None and self._missing(status) != (KEPT, None)
 
     def finish(self) -> bool:
-        """Change nothing."""
-        return False
+        """Give them to the file itself, and tell whether that changes anything."""
+        return self._apply(self._content.target)
+
+    def _missing(self, status: Any) -> Tuple[Tuple[int, int], Optional[int]]:
+        """Return the ids and the mode that differ from what is wanted."""
+        user, group = self._ids
+        ids = (-1 if user in (-1, status.st_uid) else user, -1 if group in (-1, status.st_gid) else group)
+        mode = mode_of(self._mode, stat.S_IMODE(status.st_mode))
+        return ids, None if mode in (None, stat.S_IMODE(status.st_mode)) else mode
+
+    def _apply(self, path: str) -> bool:
+        ids, mode = self._missing(os.stat(path))
+        try:
+            if ids != KEPT:
+                os.chown(path, *ids)
+                mode = self._missing(os.stat(path))[1]  # the kernel takes set-id bits away
+            if mode is not None:
+                os.chmod(path, mode)
+        except (OSError, OverflowError):
+            raise HostFileError("attributes_refused", self._content.path) from None
+        return ids != KEPT or mode is not None
+
+
+_WHO = {"u": (6, 0o4000), "g": (3, 0o2000), "o": (0, 0)}
+_BITS = {"r": 4, "w": 2, "x": 1}
+
+
+def mode_of(wanted: Optional[str], current: int) -> Optional[int]:
+    """Return the mode that ``chmod`` would give a file of this mode; None: none is wanted.
+
+    :param wanted: an octal number, or symbols such as ``u=rw,g=r,o=``; checked on the control node.
+    """
+    if not wanted:
+        return None
+    if wanted.isdigit():
+        return int(wanted, 8)
+    for clause in wanted.split(","):
+        match = re.match(r"([ugoa]*)(.*)", clause)
+        who, actions = match.groups() if match else ("", "")
+        for operator, letters in re.findall(r"([-+=])([rwxXstugo]*)", actions):
+            bits = kept = 0
+            for name in "ugo" if "a" in who or not who else who:
+                shift, special = _WHO[name]
+                bits |= _bits_of(letters, current) << shift
+                bits |= special if "s" in letters else 0
+                kept |= 7 << shift | special
+            bits |= stat.S_ISVTX if "t" in letters else 0
+            if operator == "=":
+                current = current & ~kept | bits
+            else:
+                current = current | bits if operator == "+" else current & ~bits
+    return current
+
+
+def _bits_of(letters: str, current: int) -> int:
+    bits = 0
+    for letter in letters:
+        if letter in _WHO:
+            bits |= current >> _WHO[letter][0] & 7
+        elif letter == "X":
+            bits |= 1 if current & 0o111 else 0
+        else:
+            bits |= _BITS.get(letter, 0)
+    return bits
+
+
+def _label_new_file(path: str, target: str) -> None:
+    """Give a new file the SELinux label that the policy has for its place, where there is a policy."""
+    program = shutil.which("matchpathcon") if os.path.isdir("/sys/fs/selinux") else None
+    if program:
+        with suppress(OSError, ValueError):
+            answer = subprocess.run(  # pylint: disable=ansible-bad-function  # no AnsibleModule in a host session
+                [program, "-n", os.path.realpath(target)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10
+            )
+            if answer.returncode == 0:
+                os.setxattr(path, "security.selinux", answer.stdout.strip() + b"\0")

@@ -3,28 +3,35 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One file of a consumer, with its record: look at it, open the record, write, close the record.
+# Private to this collection: it may change without notice.
 
-Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
+"""One file that holds a key, with its record: inspect it, open the record, write the key, close the record.
+
+Imported by what runs on managed hosts: Python 3.6 syntax, standard library only.
 """
 
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
 from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
 from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import MAX_LENGTH, ApiKey
-from ansible_collections.multicart.keys.plugins.module_utils._file_attributes import UnknownName, ids_of, status_of
+from ansible_collections.multicart.keys.plugins.module_utils._file_attributes import Ownership, UnknownName, ids_of
 
 LONGEST_KEY = ApiKey("a." + "a" * (MAX_LENGTH - 2))
 """Stands in for the key that nobody knows yet, to find out whether it could be written."""
+
+Problem = (host_file.HostFileError, env_file.EnvFileError, UnknownName, record.OtherAccount)
+"""Why a file cannot be used: errors with a ``reason``."""
 
 
 class KeyFile:
     """A file that holds the account's key: as a variable of an environment file, or in the user's own template.
 
-    :param entry: ``path``; ``variable``, or ``digest`` and ``content`` of a template; ``unsafe_writes``.
+    :param entry: ``path``; ``variable``, or ``digest`` and ``content`` of a template; ``owner``, ``group``, ``mode``,
+        ``unsafe_writes``; ``inspected``, the keys that it must still hold when it is written, where that matters.
     :param state_dir: where records are kept instead of beside the files.
+    :param readers: the set of services and commands that is restarted after a write, by `record.readers_of`.
     :param live: fingerprint of the live key, where it is known.
     :param check_mode: change nothing, and tell what would be.
     :param account: the account whose key is to be held, where it is known.
@@ -34,8 +41,9 @@ class KeyFile:
         self,
         entry: Dict[str, Any],
         state_dir: Optional[str],
+        readers: str,
         live: Optional[str],
-        check_mode: bool,
+        check_mode: bool = False,
         account: Optional[str] = None,
     ) -> None:
         self.path = entry["path"]
@@ -46,27 +54,28 @@ class KeyFile:
         self.record = None  # type: Optional[record.Record]
         self.problem = None  # type: Optional[Exception]
         self.changed = False
-        self.only_key = False  # the file is there, with owner, group and mode as wanted; known after looking at them
+        self.inspected = entry.get("inspected")  # type: Optional[List[str]]
         self._entry = entry
+        self._readers = readers
         self._live = live
         self._check_mode = check_mode
         self._content = None  # type: Any
         self._account = account
         self._record_path = record.path_of(self.path, self.variable, state_dir)
         try:
-            self._look()
-        except (host_file.HostFileError, env_file.EnvFileError, UnknownName, record.OtherAccount) as error:
+            self._inspect()
+        except Problem as error:
             self.problem = error
 
-    def _look(self) -> None:
+    def _inspect(self) -> None:
         self._kept = host_file.read(self._record_path)
         self.record = record.parse(self._kept.data) if self._kept.data else None
         self._content = host_file.read(self.path)
         self.held = self.holds = self._keys()
         self._refuse_other_account()
         self._ids = ids_of(self._entry)
-        host_file.check(self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, True)))
-        # Also finds out, before the old key dies, what only the change of a line would show.
+        host_file.check(self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint)))
+        # Also finds out, before the old key is revoked, what only the change of a line would show.
         trial = self._content.data or b"" if self.variable is None else self._with(LONGEST_KEY)
         host_file.check(self._content, trial, self._entry["unsafe_writes"], self._ids)
 
@@ -96,39 +105,47 @@ class KeyFile:
         self.unknown = True
         return []
 
-    def open(self, retire: Optional[str]) -> None:
-        """Note that the key is about to be retired."""
-        self._keep(record.opened(self.record, retire, self.restart_due, begun=True))
+    def open(self, retire: str) -> None:
+        """Note that a rotation is about to retire the key."""
+        self._keep(record.opened(self.record, retire))
 
-    def write(self, key: ApiKey, since: str, attributes_for: Callable[[Any, Dict[str, Any]], Any]) -> None:
-        """Make the file hold the key. Before its bytes change, the record is opened: a restart is due from then on."""
+    def write(self, key: ApiKey, since: str, retires: Optional[Dict[str, Any]] = None) -> None:
+        """Make the file hold the key.
+
+        :param since: since when the key is known, UTC, ISO 8601.
+        :param retires: what is known of the key that a rotation retired: ``key``, ``accepted``.
+        """
         self._raise_problem()
-        attributes = attributes_for(self._content, self._entry)
+        ownership = Ownership(self._content, self._entry)
         old, new = self._content.data, self._new_content(key)
         if old != new:
-            begun = bool(self.record and self.record["open"] and self.record["begun"])
-            self._keep(record.opened(self.record, self._to_retire(key), True, begun))
+            # First, so that a run which is killed after the write still knows of the restart that is due.
+            self._keep(dict(self.record or record.NONE, open=True))
             if self._check_mode:
                 host_file.check(self._content, new, self._entry["unsafe_writes"], self._ids)
             else:
-                host_file.replace(self._content, new, self._entry["unsafe_writes"], attributes.prepare, self._ids)
+                host_file.replace(self._content, new, self._entry["unsafe_writes"], ownership.prepare, self._ids)
             self.changed = True
         elif not self._check_mode:
             host_file.sweep(self._content)
-        if old is not None or not self._check_mode:
-            self.changed = attributes.finish() or self.changed
+        if self._check_mode:
+            self.changed = self.changed or ownership.differ()
+        else:
+            self.changed = ownership.finish() or self.changed
         self.holds, self.unknown = [key.fingerprint], False
-        if old != new or self.record is None or self.record["held"] != key.fingerprint:
-            self._keep(
-                record.wrote(self.record or record.NONE, key.fingerprint, record.digest_of(new), since, self._account)
-            )
+        self._keep(self._record_of(key, new, since, found=old == new, retires=retires))
 
-    def _to_retire(self, key: ApiKey) -> Optional[str]:
-        """Return the key that this one replaces, or the one that the record is open for."""
-        replaced = next((held for held in self.holds if held != key.fingerprint), None)
-        known = self.record["retire"] if self.record and self.record["open"] else None
-        # Open for this very key, and another in the file: a slower run has put back what this one replaces again.
-        return replaced if known is None or (known == key.fingerprint and replaced) else known
+    def _record_of(
+        self, key: ApiKey, content: bytes, since: str, found: bool, retires: Optional[Dict[str, Any]]
+    ) -> record.Record:
+        known = self.record
+        if known is None and found:
+            known = record.adopted(record.NONE, key.fingerprint)
+        digest = record.digest_of(content)
+        if self.variable is not None and known is not None and known["held"] == key.fingerprint and found:
+            digest = known["digest"]  # other lines are not this collection's
+        kept = record.wrote(known or record.NONE, key.fingerprint, digest, since, self._account)
+        return record.retired(kept, retires["key"], record.UNSEEN, None, retires["accepted"]) if retires else kept
 
     def _new_content(self, key: ApiKey) -> bytes:
         if self.variable is None:
@@ -138,41 +155,55 @@ class KeyFile:
     def _with(self, key: ApiKey) -> bytes:
         return env_file.with_value(self._content.data or b"", self.variable, key.reveal().encode("ascii"))
 
-    def look_at_attributes(self, attributes_for: Callable[[Any, Dict[str, Any]], Any]) -> None:
-        """Find out whether a write would change nothing but the key, and whether the file can be as it is wanted."""
-        if self.problem is None and self._content.status is not None:
-            try:
-                self.only_key = not attributes_for(self._content, self._entry).differ()
-            except host_file.HostFileError as error:
-                self.problem = error
-
-    def predict_replaced(self) -> None:
-        """Note what a write would do once the key is another one, which nobody can know yet."""
+    def refuse_changed(self, inspected: List[str]) -> None:
+        """Raise if the file holds other keys than when it was inspected: another run may have written a newer one."""
         self._raise_problem()
-        self.changed = True
+        if self.holds != inspected:
+            raise host_file.HostFileError("changed_meanwhile", self.path)
+
+    def check_ownership(self) -> None:
+        """Find out whether the file has, and can be given, the owner, group and mode that are wanted."""
+        if self.problem is None and self._content.status is not None:
+            self.changed = Ownership(self._content, self._entry).differ()
 
     def close(self) -> None:
-        """Note that nothing is under way, unless a rotation of the very key that the file holds is, or it is dead."""
+        """Note that nothing is under way, and that the readers use the live key, if the file holds that."""
         self._raise_problem()
-        if self.record and self.restart_due and self._live in (None, *self.holds):
-            waits = self.record["begun"] and self.record["retire"] in self.holds
-            self._keep(dict(self.record, restart=False) if waits else record.closed(self.record))
+        if self.record and self._live in self.holds:
+            kept = record.restarted(self.record, self._readers, self.holds[0]) if self.restart_due else self.record
+            self._keep(record.closed(kept))
+
+    def conclude(self, seen: Optional[Dict[str, Any]]) -> None:
+        """Note that the verdict of the rotation was given, and what was seen of the key that it retired.
+
+        :param seen: ``key``, ``seen``, ``at``, ``accepted`` as of a record's ``retired``, and ``updated_at``.
+        """
+        self._raise_problem()
+        if self.record is None:
+            return
+        kept = record.concluded(self.record)
+        if seen:
+            kept = record.retired(kept, seen["key"], seen["seen"], seen["at"], seen["accepted"])
+            kept = dict(kept, updated_at=seen["updated_at"] or kept["updated_at"])
+        self._keep(kept)
 
     @property
     def restart_due(self) -> bool:
-        """Whether whoever reads the file may still run with another key than the one in it."""
-        return bool(self.holds) and record.restart_due(self.record, self.holds[0])
+        """Whether the readers may still run with another key than the one in the file."""
+        return bool(self.holds) and record.restart_due(self.record, self.holds[0], self._readers)
 
     def describe(self) -> Dict[str, Any]:
         """Return what the file holds, without secrets."""
+        error = self.problem  # type: Any
         return {
             "path": self.path,
             "variable": self.variable,
             "held": self.held,
             "holds": self.holds,
             "unknown": self.unknown,
-            "status": status_of(self._content) if self._content else None,
-            "why_not": None if self.problem is None else self.explain(self.problem),
+            "restart_due": self.restart_due,
+            "changed": self.changed,
+            "problem": None if error is None else {"reason": error.reason, "text": self.explain(error)},
             "record": self.record,
         }
 
@@ -187,8 +218,8 @@ class KeyFile:
         if not self._check_mode:
             host_file.replace(self._kept, record.serialize(kept))
             self._kept = host_file.read(self._record_path)
+        self.changed = self.changed or self.record is None
         self.record = kept
-        self.changed = True
 
     def _raise_problem(self) -> None:
         if self.problem is not None:

@@ -3,181 +3,242 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One phase for all that uses the key on one host: its files, and the steps that make their readers use it.
+# Private to this collection: it may change without notice.
+
+"""The host's side of a host session: requests come in as lines of JSON, answers go out likewise, until the input ends.
+
+The control node starts this program, without a key, and speaks to it over its standard input: ``inspect``, ``prepare``,
+``ping``, ``deploy`` (which alone brings the key), ``close``, ``conclude``. Each request holds all that it needs, so that
+a program which was started for one of them does the same as one that has served the others before.
+
+The program leaves the host unchanged when its input ends, or when a request does not come in time or was meant for an
+earlier time: so a key that was sent to a host which hung, and comes back after the run has ended, is never written.
 
 Imported by what runs on managed hosts: Python 3.6 syntax, standard library only.
 """
 
+import json
 import os
+import signal
+import sys
 import time
+from contextlib import suppress
 from typing import Any, Callable, Dict, List, Tuple
 
-from ansible_collections.multicart.keys.plugins.module_utils import _services as steps
+from ansible_collections.multicart.keys.plugins.module_utils import _services as services
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
-from ansible_collections.multicart.keys.plugins.module_utils._env_file import EnvFileError
-from ansible_collections.multicart.keys.plugins.module_utils._file_attributes import UnknownName
 from ansible_collections.multicart.keys.plugins.module_utils._host_file import HostFileError
-from ansible_collections.multicart.keys.plugins.module_utils._key_file import KeyFile
-from ansible_collections.multicart.keys.plugins.module_utils._record import OtherAccount
+from ansible_collections.multicart.keys.plugins.module_utils._key_file import KeyFile, Problem
+from ansible_collections.multicart.keys.plugins.module_utils._record import readers_of
 
-Params = Dict[str, Any]
-"""The options of a phase, all of them, as `argument_spec` declares them."""
-AttributesFor = Callable[[Any, Dict[str, Any]], Any]
-"""Returns what gives a file, as `host_file.read` gave it, the attributes that an entry of ``files`` wants."""
-Problems = List[Tuple[str, str]]
-"""Reasons, each with its sentence."""
+Request = Dict[str, Any]
+"""``phase``, ``tag``, ``wait`` (seconds in which the next request must be here), and the fields of `FIELDS`."""
+Answer = Dict[str, Any]
+Tell = Callable[[str], None]
+"""Sends an event ahead of the answer."""
+
+FIELDS = {
+    "expires": None,
+    "files": [],
+    "state_dir": None,
+    "services": [],
+    "commands": [],
+    "health": [],
+    "timeout": 300.0,
+    "retries": 0,
+    "delay": 1.0,
+    "environment": [],
+    "live": None,
+    "account": None,
+    "check_mode": False,
+    "retire": None,
+    "key": None,
+    "since": None,
+    "retires": None,
+    "seen": None,
+}  # type: Request
+"""What a request may hold besides, and what it is where it does not. ``expires`` is a time of this host's own clock, as
+its answers tell it (``at``)."""
 
 ATTEMPTS = 5
-"""How often a file is looked at again that another run changed at the same moment."""
+"""How often a file is read again that another run changed at the same moment."""
+
+ASKING = 20.0
+"""Seconds in which the host's service manager must answer a question."""
 
 CREDENTIALS = ("MULTICART_SESSION_TOKEN", "MULTICART_EMAIL", "MULTICART_PASSWORD", "MULTICART_API_KEY")
-"""What the controller has in its environment, and with it every consumer that is the controller itself."""
+"""What the control node has in its environment, and with it every consumer that is the control node itself."""
+
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
 
 
-def argument_spec() -> Dict[str, Any]:
-    """Return the options of a phase, as Ansible's modules declare them."""
-    return dict(
-        phase=dict(
-            type="str", required=True, choices=["look", "rehearse", "open", "write", "health", "close", "confirm"]
-        ),
-        retire=dict(type="str"),
-        replaced=dict(type="bool", default=False),
-        fingerprint=dict(type="str"),
-        account=dict(type="str"),
-        clock=dict(type="float"),
-        required=dict(type="bool", default=False),
-        state_dir=dict(type="path"),
-        value=dict(type="str", no_log=True),
-        since=dict(type="str"),
-        services=dict(
-            type="list",
-            elements="dict",
-            default=[],
-            options=dict(
-                name=dict(type="str", required=True),
-                state=dict(type="str", choices=["restarted", "reloaded"], default="restarted"),
-            ),
-        ),
-        commands=dict(type="list", elements="list", default=[]),
-        environment=dict(type="list", elements="str", default=[]),
-        timeout=dict(type="float", default=300),
-        retries=dict(type="int", default=0),
-        delay=dict(type="float", default=1),
-        files=dict(
-            type="list",
-            elements="dict",
-            default=[],
-            options=dict(
-                path=dict(type="path", required=True),
-                variable=dict(type="str"),
-                content=dict(type="str", no_log=True),
-                digest=dict(type="str"),
-                status=dict(type="list", elements="int"),
-                owner=dict(type="str"),
-                group=dict(type="str"),
-                mode=dict(type="raw"),
-                unsafe_writes=dict(type="bool", default=False),
-            ),
-        ),
-    )
+def serve(source: Any, sink: Any) -> None:
+    """Answer requests until the input ends.
+
+    :param source: binary file with a request a line.
+    :param sink: binary file for the answers, each a line that begins with the request's ``tag``.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process wherever it waits
+    wait = 60.0
+    while True:
+        line = _line_in_time(source, wait)
+        if not line.endswith(b"\n"):
+            return  # the end, or a request that was cut short
+        request = dict(FIELDS, **json.loads(line.decode("ascii")))
+        if request["expires"] is not None and _now() > request["expires"]:
+            return  # nobody waits for the answer any more
+        wait = request["wait"]
+
+        def send(said: Answer, tag: str = request["tag"]) -> None:
+            # Whoever listened may be gone; what was begun is finished all the same.
+            with suppress(OSError, ValueError):
+                sink.write("{0} {1}\n".format(tag, json.dumps(dict(said, at=_now()))).encode("ascii"))
+                sink.flush()
+
+        send(answer_to(request, lambda event: send({"event": event})))
 
 
-def with_defaults(spec: Dict[str, Any], given: Dict[str, Any]) -> Dict[str, Any]:
-    """Return all options, those that are not given with their defaults, as Ansible's modules see them."""
-    whole = {name: given.get(name, option.get("default")) for name, option in spec.items()}
-    for name, option in spec.items():
-        if "options" in option:
-            whole[name] = [with_defaults(option["options"], each) for each in whole[name]]
-        elif option["type"] == "path" and whole[name]:
-            whole[name] = os.path.expanduser(os.path.expandvars(whole[name]))
-    return whole
+def _line_in_time(source: Any, seconds: float) -> bytes:
+    began = _now()
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    line = source.readline()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    # A machine that was suspended meanwhile has not counted that time.
+    return line if _now() - began <= seconds else b""  # type: ignore[no-any-return]
 
 
-def carry_out(params: Params, check_mode: bool, attributes_for: AttributesFor) -> Dict[str, Any]:
-    """Do the phase and return the module's result, with ``failed`` among it if something was wrong."""
-    result = _do_files(params, check_mode, attributes_for)
-    if not check_mode or params["phase"] == "look":
-        _do_steps(params, result)
-    if "moments" in result:
-        now = time.monotonic()
-        result["ago"] = {name: now - moment for name, moment in result.pop("moments").items()}
-    return result
+def _now() -> float:
+    return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
 
 
-def _do_files(params: Params, check_mode: bool, attributes_for: AttributesFor) -> Dict[str, Any]:
-    """Do the phase for all files; one that fails does not keep the others from theirs."""
-    done = [_do_file(params, check_mode, attributes_for, entry) for entry in params["files"]]
-    files = [file for file, _problems in done]
-    problems = [problem for _file, found in done for problem in found]
-    result = {
-        "changed": any(file.changed for file in files),
-        "files": [file.describe() for file in files],
-    }  # type: Dict[str, Any]
-    if params["phase"] == "look":
-        result["only_keys"] = all(file.only_key for file in files)
-    if params["phase"] == "write":
-        result["restart_due"] = params["replaced"] or any(file.restart_due for file in files)
-    if problems:
-        result.update(failed=True, msg="; ".join(text for _reason, text in problems), reason=problems[0][0])
-    return result
-
-
-def _do_file(
-    params: Params, check_mode: bool, attributes_for: AttributesFor, entry: Dict[str, Any], attempts: int = ATTEMPTS
-) -> Tuple[KeyFile, Problems]:
-    """Do the phase for one file; return how it stands then, and what was wrong."""
-    file = KeyFile(entry, params["state_dir"], params["fingerprint"], check_mode, params["account"])
+def answer_to(request: Request, tell: Tell) -> Answer:
+    """Do what a request asks for; whatever goes wrong is in the answer, and nothing of an unexpected error's text."""
     try:
-        _act(params, file, attributes_for)
-    except HostFileError as error:
-        if error.reason == "changed_meanwhile" and attempts > 1:
-            return _do_file(params, check_mode, attributes_for, entry, attempts - 1)
-        return file, [(error.reason, file.explain(error))]
-    except (EnvFileError, UnknownName, OtherAccount) as error:
-        return file, [(error.reason, file.explain(error))]
+        return _PHASES[request["phase"]](request, tell)
+    except Exception as error:  # pylint: disable=broad-except
+        place = sys.exc_info()[2]
+        while place.tb_next is not None:  # type: ignore[union-attr]
+            place = place.tb_next  # type: ignore[union-attr]
+        where = "{0}:{1}".format(place.tb_frame.f_code.co_name, place.tb_lineno)  # type: ignore[union-attr]
+        return _failed("internal_error", "unexpected {0} at {1}".format(type(error).__name__, where))
+
+
+def _inspect(request: Request, _tell: Tell) -> Answer:
+    """Find out what the files hold, whether they can be written, and what the host lacks; change nothing."""
+
+    def inspect(file: KeyFile) -> None:
+        file.check_ownership()
+        if file.problem is not None:
+            raise file.problem
+
+    answer = _each_file(request, inspect)
+    for unwanted in ("problems", "changed"):
+        answer.pop(unwanted)  # each file tells its own
+    _forget_environment(request)
+    run = services.runner(min(request["timeout"], ASKING))
+    lacking = services.lacking(request["services"], request["commands"] + request["health"], run)
+    return dict(answer, lacking=lacking)
+
+
+def _prepare(request: Request, _tell: Tell) -> Answer:
+    """Open the records for a rotation, and find out once more that the files can be written."""
+    return _each_file(request, lambda file: file.open(request["retire"]))
+
+
+def _ping(_request: Request, _tell: Tell) -> Answer:
+    return {}
+
+
+def _deploy(request: Request, tell: Tell) -> Answer:
+    """Write the key, restart those who may run with another one, and check their health."""
+    key = ApiKey(request["key"])
+
+    def write(file: KeyFile) -> None:
+        if file.inspected is not None:
+            file.refuse_changed(file.inspected)
+        file.write(key, request["since"], request["retires"])
+
+    answer = _each_file(request, write)
+    answer["restarted"] = False
+    if answer["problems"] or request["check_mode"]:
+        return answer
+    tell("written")
+    _forget_environment(request)
+    run = services.runner(request["timeout"])
+    try:
+        if any(file["restart_due"] for file in answer["files"]):
+            if services.restart(request["services"], request["commands"], run):
+                answer.update(restarted=True, changed=True)
+                tell("restarted")
+        if request["health"]:
+            services.prove_health(request["health"], request["retries"], request["delay"], run)
+            tell("healthy")
+    except services.StepFailed as error:
+        answer["problems"].append({"reason": error.reason, "text": str(error)})
+    return answer
+
+
+def _close(request: Request, _tell: Tell) -> Answer:
+    """Note beside each file that holds the live key that its readers use it."""
+    return _each_file(request, lambda file: file.close())
+
+
+def _conclude(request: Request, _tell: Tell) -> Answer:
+    """Note that the verdict of the rotation was given."""
+    return _each_file(request, lambda file: file.conclude(request["seen"]))
+
+
+_PHASES = {
+    "inspect": _inspect,
+    "prepare": _prepare,
+    "ping": _ping,
+    "deploy": _deploy,
+    "close": _close,
+    "conclude": _conclude,
+}
+
+
+def _each_file(request: Request, act: Callable[[KeyFile], None]) -> Answer:
+    """Do something with all files; one that fails does not keep the others from theirs."""
+    done = [_one_file(request, act, entry) for entry in request["files"]]
+    return {
+        "files": [file.describe() for file, _problems in done],
+        "changed": any(file.changed for file, _problems in done),
+        "problems": [problem for _file, problems in done for problem in problems],
+    }
+
+
+def _one_file(
+    request: Request, act: Callable[[KeyFile], None], entry: Dict[str, Any], attempts: int = ATTEMPTS
+) -> Tuple[KeyFile, List[Dict[str, str]]]:
+    """Do something with one file; return how it is then, and what was wrong."""
+    readers = readers_of(request["services"], request["commands"])
+    entry = dict(entry, path=_expanded(entry["path"]))
+    state_dir = request["state_dir"] and _expanded(request["state_dir"])
+    file = KeyFile(entry, state_dir, readers, request["live"], request["check_mode"], request["account"])
+    try:
+        act(file)
     except NotAKey as error:
-        return file, [("malformed_key", file.explain(error))]
+        return file, [{"reason": "malformed_key", "text": file.explain(error)}]
+    except Problem as error:
+        reason = error.reason  # type: ignore[attr-defined]
+        # One that was inspected stays as it is then: the control node decides anew.
+        again = reason == "changed_meanwhile" and file.inspected is None and attempts > 1
+        if isinstance(error, HostFileError) and again:
+            return _one_file(request, act, entry, attempts - 1)
+        return file, [{"reason": reason, "text": file.explain(error)}]
     return file, []
 
 
-def _act(params: Params, file: KeyFile, attributes_for: AttributesFor) -> None:
-    """Do the phase for one file as it was found."""
-    phase = params["phase"]
-    if phase == "look":
-        file.look_at_attributes(attributes_for)
-    elif phase == "open":
-        file.open(params["retire"])
-    elif phase == "write" and params["replaced"]:
-        file.predict_replaced()
-    elif phase == "write":
-        file.write(ApiKey(params["value"]), params["since"], attributes_for)
-    elif phase == "close":
-        file.close()
+def _expanded(path: str) -> str:
+    return os.path.expanduser(os.path.expandvars(path))
 
 
-def _do_steps(params: Params, result: Dict[str, Any]) -> None:
-    """Do the phase for services and commands, and add to the result what came of it.
-
-    ``moments`` are this host's monotonic clock, in seconds.
-    """
-    _forget_environment(params["environment"])
-    run = steps.runner(params["timeout"])
-    try:
-        if params["phase"] == "look":
-            result["lacking"] = steps.lacking(params["services"], params["commands"], run)
-        elif params["phase"] == "write" and not result.get("failed"):
-            result["moments"] = {"written": time.monotonic()}
-            if result["restart_due"] and steps.restart(params["services"], params["commands"], run):
-                result["moments"]["restarted"] = time.monotonic()
-                result["changed"] = True
-        elif params["phase"] == "health":
-            steps.prove_health(params["commands"], params["retries"], params["delay"], run)
-            result["moments"] = {"healthy": time.monotonic()}
-    except steps.StepFailed as error:
-        result.update(failed=True, msg=str(error), reason=error.reason)
+def _failed(reason: str, text: str) -> Answer:
+    return {"files": [], "changed": False, "lacking": [], "problems": [{"reason": reason, "text": text}]}
 
 
-def _forget_environment(variables: List[str]) -> None:
+def _forget_environment(request: Request) -> None:
     """Keep credentials, and the key of before, from what is started: many readers prefer them to their file."""
-    for name in CREDENTIALS + tuple(variables):
+    for name in CREDENTIALS + tuple(request["environment"]):
         os.environ.pop(name, None)

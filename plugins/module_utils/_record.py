@@ -3,28 +3,65 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The record beside a file that holds a key: what is under way, what was written and since when. Never a secret.
+# Private to this collection: it may change without notice.
 
-Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
+"""The record beside a file that holds a key: which rotation is pending, what is held and since when. Never a secret.
+
+A record is believed of its own host alone: whoever owns the directory may write one. Both sides use this module: a host
+reads and writes its records by it, and the control node checks by it what a host says of them.
+
+Imported by what runs on managed hosts: Python 3.6 syntax, standard library only.
 """
 
 import hashlib
 import json
 import os
+import re
 from typing import Any, Dict, Optional
 
-Record = Dict[str, Any]
-"""``open``, ``begun``, ``restart`` (bools), ``retire``, ``held`` (fingerprints or None), ``since`` (UTC, ISO 8601),
-``digest``, and ``account``, a digest that tells the account of the key held from any other.
+FORMAT = 1
+"""Of the record; another number is another collection's, and the record counts as none."""
 
-``restart`` says that the file was changed and its readers have not been restarted since.
+RETIRED_KEPT = 8
+"""How many retired keys a record lists, the newest last."""
+
+READERS_KEPT = 32
+"""How many sets of services and commands a record lists."""
+
+ANY = "any"
+"""In ``readers``: whoever reads the file. It held the key already when it was first inspected."""
+
+REJECTED, STILL_VALID, UNSEEN = "rejected", "still_valid", "unseen"
+"""What was seen of a retired key: the API rejected it, or accepted it all the same, or nobody could try it."""
+
+Record = Dict[str, Any]
+"""The fields of a record:
+
+``account``: a digest that tells the account of the key from any other; ``open``: something is under way;
+``rotation``: ``retire``, the fingerprint of the key that a rotation retires, and ``concluded``, whether that rotation's
+verdict was given; None: no rotation has been here; ``held``, ``since``: the key that the file was given, by fingerprint,
+and since when it is known (UTC, ISO 8601); ``digest`` of the content with that key; ``readers``: which key each set of
+services and commands was last restarted with; ``retired``: the last keys that were retired here, each ``key``, ``seen``
+(see `REJECTED`), ``at`` (when that was seen) and ``accepted`` (whether the API accepted its replacement and it was read
+back); ``updated_at``: the account's ``updated_at`` before and after the last rotation.
 """
 
-NONE = dict(
-    dict.fromkeys(("open", "begun", "restart"), False),
-    **dict.fromkeys(("retire", "held", "since", "digest", "account")),
-)  # type: Record
+NONE = {
+    "format": FORMAT,
+    "account": None,
+    "open": False,
+    "rotation": None,
+    "held": None,
+    "since": None,
+    "digest": None,
+    "readers": {},
+    "retired": [],
+    "updated_at": None,
+}  # type: Record
 """The record of a file of which nothing is known."""
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}\Z")
+_TIME = re.compile(r"[0-9T:.+Z-]{1,40}\Z")
 
 
 class OtherAccount(Exception):
@@ -53,21 +90,28 @@ def digest_of(content: bytes) -> str:
 def parse(content: bytes) -> Optional[Record]:
     """Return the record, or None if it is not one: a record that is cut short or foreign is never trusted."""
     try:
-        raw = json.loads(content.decode("utf-8"))
+        return checked(json.loads(content.decode("utf-8")))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(raw, dict) or not isinstance(raw.get("open"), bool):
+
+
+def checked(raw: Any) -> Optional[Record]:
+    """Return a record of exactly the known fields, or None if anything in it has another form."""
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT or type(raw["format"]) is not int:
         return None
     found = {name: raw.get(name, default) for name, default in NONE.items()}
-    bools, texts = (
-        (found["open"], found["begun"], found["restart"]),
-        [found[name] for name in ("retire", "held", "since", "digest", "account")],
+    right = (
+        isinstance(found["open"], bool)
+        and _all(_is_digest, found["account"], found["held"], found["digest"])
+        and _all(_is_time, found["since"])
+        and (found["rotation"] is None or _is_rotation(found["rotation"]))
+        and _is_readers(found["readers"])
+        and isinstance(found["retired"], list)
+        and len(found["retired"]) <= RETIRED_KEPT
+        and all(_is_retired(entry) for entry in found["retired"])
+        and (found["updated_at"] is None or _is_pair(found["updated_at"]))
     )
-    if not all(isinstance(value, bool) for value in bools):
-        return None
-    if any(value is not None and not (isinstance(value, str) and len(value) <= 64) for value in texts):
-        return None
-    return found
+    return found if right else None
 
 
 def serialize(record: Record) -> bytes:
@@ -75,29 +119,104 @@ def serialize(record: Record) -> bytes:
     return (json.dumps(record, sort_keys=True) + "\n").encode("utf-8")
 
 
-def opened(record: Optional[Record], retire: Optional[str], restart: bool = False, begun: bool = False) -> Record:
-    """Return the record with something under way; what it knew stays.
-
-    :param restart: the file is about to change, so that its readers must be restarted.
-    :param begun: it is a rotation that was begun, and not just a write that replaces a key.
-    """
-    return dict(record or NONE, open=True, retire=retire, restart=restart, begun=begun)
+def opened(record: Optional[Record], retire: str) -> Record:
+    """Return the record with the rotation of a key under way; what it knew stays."""
+    return dict(record or NONE, open=True, rotation={"retire": retire, "concluded": False})
 
 
 def wrote(record: Record, held: str, digest: str, since: str, account: Optional[str] = None) -> Record:
-    """Return the still open record of a file that holds this key now; a key that it held already keeps its date."""
-    known = record.get("since") if record.get("held") == held else None
-    return dict(record, held=held, digest=digest, since=known or since, account=account or record.get("account"))
+    """Return the record of a file that holds this key now; a key that it held already keeps its date."""
+    known = record["since"] if record["held"] == held else None
+    return dict(record, held=held, digest=digest, since=known or since, account=account or record["account"])
+
+
+def adopted(record: Record, held: str) -> Record:
+    """Return the record of a file that held the key when it was first inspected: its readers use it already."""
+    return dict(record, readers={ANY: held})
+
+
+def restarted(record: Record, readers: str, held: str) -> Record:
+    """Return the record after a set of readers was restarted with a key."""
+    others = [name for name in record["readers"] if name != readers][-(READERS_KEPT - 1) :]
+    return dict(record, readers=dict({name: record["readers"][name] for name in others}, **{readers: held}))
 
 
 def closed(record: Record) -> Record:
     """Return the record with nothing under way."""
-    return dict(record, open=False, restart=False, begun=False)
+    return dict(record, open=False)
 
 
-def restart_due(record: Optional[Record], held: str) -> bool:
-    """Tell whether whoever reads the file may still run with another key than the one it holds.
+def retired(record: Record, key: str, seen: str, at: Optional[str], accepted: bool) -> Record:
+    """Return the record with what is known of a retired key: what was seen of it before is not forgotten."""
+    before = next((entry for entry in record["retired"] if entry["key"] == key), None)
+    if before is not None:
+        accepted = accepted or before["accepted"]
+        if seen == UNSEEN:
+            seen, at = before["seen"], before["at"]
+    entry = {"key": key, "seen": seen, "at": at, "accepted": accepted}
+    others = [other for other in record["retired"] if other["key"] != key]
+    return dict(record, retired=(others + [entry])[-RETIRED_KEPT:])
 
-    A record that is open for the very key that the file holds waits for a rotation, if it does not say otherwise.
+
+def concluded(record: Record) -> Record:
+    """Return the record with the verdict of its rotation given."""
+    rotation = record["rotation"]
+    return dict(record, rotation=rotation and dict(rotation, concluded=True))
+
+
+def restart_due(record: Optional[Record], held: str, readers: str) -> bool:
+    """Tell whether a set of readers may still run with another key than the one that the file holds.
+
+    :param held: fingerprint of the key in the file.
+    :param readers: the set, by `readers_of`.
     """
-    return record is not None and record["open"] and (record["restart"] or record["retire"] != held)
+    return record is not None and held not in (record["readers"].get(readers), record["readers"].get(ANY))
+
+
+def readers_of(services: Any, commands: Any) -> str:
+    """Return a name for a set of services and commands; whoever has the same ones has the same name."""
+    return digest_of(json.dumps([services, commands], sort_keys=True).encode("utf-8"))
+
+
+def _all(test: Any, *values: Any) -> bool:
+    return all(value is None or test(value) for value in values)
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _FINGERPRINT.match(value) is not None
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, str) and _TIME.match(value) is not None
+
+
+def _is_rotation(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"retire", "concluded"}
+        and _is_digest(value["retire"])
+        and isinstance(value["concluded"], bool)
+    )
+
+
+def _is_readers(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and len(value) <= READERS_KEPT
+        and all((name == ANY or _is_digest(name)) and _is_digest(key) for name, key in value.items())
+    )
+
+
+def _is_retired(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"key", "seen", "at", "accepted"}
+        and _is_digest(value["key"])
+        and value["seen"] in (REJECTED, STILL_VALID, UNSEEN)
+        and _all(_is_time, value["at"])
+        and isinstance(value["accepted"], bool)
+    )
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and _all(_is_time, *value)

@@ -7,97 +7,86 @@
 DOCUMENTATION = r"""
 module: multicart_fleet
 author: multicart.keys contributors (@multicart)
-short_description: Decide about the whole fleet from what every consumer holds (internal)
+short_description: "[INTERNAL] Rotate the key of all hosts of a play, or inspect them"
 version_added: 1.0.0
 description:
-  - Internal to this collection's roles and playbooks.
-  - Runs on the control node and looks at the results that M(multicart.keys.multicart_consumer) registered on the
-    hosts. It changes nothing.
-  - The consumers are the hosts that the variable C(multicart_hosts) names, C(--limit) disregarded, or where that is
-    not set the hosts of the play.
+  - B(Internal) to this collection's roles and playbooks.
+  - Runs once for all hosts of the play, on the control node, and connects to every host from there. The strategies
+    C(free) and C(host_pinned) refuse it, and it refuses whatever would make it less than one task for the whole play.
+  - The hosts take part by M(multicart.keys.multicart_host) with O(multicart.keys.multicart_host#module:phase=join)
+    before; that module shows the result of each host afterwards. This task does not fail itself for what a host did.
+  - Options are taken from the variables of the role P(multicart.keys.multicart_rotate#role), never from facts.
 extends_documentation_fragment:
-  - multicart.keys.attributes.info
-  - multicart.keys.connection
+  - multicart.keys.attributes
+attributes:
+  diff_mode:
+    support: none
+    description: Each host's own task shows its differences.
 options:
   phase:
     description:
-      - V(check) validates the request before any host is contacted.
-      - V(plan) decides whether to rotate, and which key to retire.
-      - V(interlock) lets a rotation pass only if every consumer is ready for it.
-      - V(judge) reports how the run ended; it fails unless every consumer holds the live key and is healthy.
-      - V(audit) reports how every consumer stands; it fails on drift.
-      - V(diagnose) tries every credential at hand and reports what works and the next safe command; it does not fail.
+      - V(validate) checks that there are consumers, and that some of them take part in this run.
+      - V(rotate) decides whether to rotate, rotates, and brings the new key to every host.
+      - V(audit) inspects every host and changes nothing.
+      - V(diagnose) inspects every host, tries every credential, and names the next safe command; it changes nothing.
     type: str
     required: true
-    choices: [check, plan, interlock, judge, audit, diagnose]
-  need_all:
-    description: Whether a C(--limit) that leaves consumers out is refused.
-    type: bool
-    default: false
-  confirm:
-    description: Whether the operator confirmed the rotation; null where none is needed.
-    type: bool
-  expect_hosts:
-    description: How many consumers there must be at least.
-    type: int
-    default: 1
-  retire:
-    description: Fingerprint of the key to retire.
-    type: str
-  max_age:
-    description: Rotate only a key that is older, such as V(30d).
-    type: str
-  force:
-    description: Rotate although the fleet is behind.
-    type: bool
-    default: false
-  budget:
-    description: Seconds that the outage may be expected to last.
-    type: float
+    choices: [validate, rotate, audit, diagnose]
 """
 
 EXAMPLES = r"""
-- name: Report how every consumer stands
+- name: Inspect all consumers
   multicart.keys.multicart_fleet:
     phase: audit
-  run_once: true
 """
 
 RETURN = r"""
 msg:
-  description: What there is to say, a line each; one sentence on failure.
+  description: What there is to say, a sentence each; one sentence on failure.
   returned: always
   type: raw
+reason:
+  description:
+    - Why the run failed as a whole, from a closed list; null if it did not.
+    - With O(phase=validate), and where nothing was begun, why this task failed.
+  returned: with O(phase=rotate) and O(phase=audit); failure
+  type: str
+  sample: not_ready
 step:
-  description: With O(phase=plan), what the run will do; V(rotate), V(deploy) or V(catch_up).
-  returned: success
+  description:
+    - What the run did. V(rotate); V(finish), the rotation of an earlier run; V(retired), the key to retire was not the
+      live one; V(catch_up), consumers were out of date; V(not_due), the key is not old enough; V(done), this run had
+      rotated already.
+  returned: with O(phase=rotate)
   type: str
-retire:
-  description: With O(phase=plan) and O(phase=interlock), fingerprint of the key to retire.
-  returned: when there is one
+  sample: rotate
+outcome:
+  description: What became of the key, as RV(multicart.keys.multicart_key_rotate#module:outcome) says; null without a request.
+  returned: with O(phase=rotate)
   type: str
+  sample: rotated
 live:
   description: Fingerprint of the live key.
-  returned: with O(phase=plan), O(phase=audit), O(phase=diagnose), and outside of check mode with O(phase=judge)
+  returned: with O(phase=rotate), O(phase=audit) and O(phase=diagnose), if it could be read
   type: str
-expected_outage:
-  description: With O(phase=plan), how long the last consumer will probably wait for the new key, in seconds.
-  returned: success
-  type: float
+  sample: 5e884898da280471
+retired:
+  description: Fingerprint of the key that was retired, by this run or before.
+  returned: with O(phase=rotate), if there is one
+  type: str
+  sample: 9f86d081884c7d65
+consumers:
+  description: How each consumer stands, by host name.
+  returned: with O(phase=rotate), O(phase=audit) and O(phase=diagnose)
+  type: dict
+  sample:
+    web1: up to date
+credentials:
+  description: Whether each credential works, by its name.
+  returned: with O(phase=diagnose)
+  type: dict
 next:
   description: The next safe command.
   returned: with O(phase=diagnose)
-  type: str
-credentials:
-  description: Whether each credential at hand works, by its name.
-  returned: with O(phase=diagnose)
-  type: dict
-consumers:
-  description: How each consumer stands, by host name.
-  returned: with O(phase=judge), O(phase=audit) and O(phase=diagnose)
-  type: dict
-reason:
-  description: Why it failed, from a closed list.
-  returned: failure
   type: str
 """

@@ -7,12 +7,13 @@
 DOCUMENTATION = r"""
 module: multicart_report
 author: multicart.keys contributors (@multicart)
-short_description: Write the report of a rotation (internal)
+short_description: "[INTERNAL] Write the report of a rotation"
 version_added: 1.0.0
 description:
-  - Internal to the role P(multicart.keys.multicart_report#role), which documents the files.
-  - Runs on the control node, inside Ansible's own process, without a connection, and reads the results that the other
-    roles registered on the hosts; also those of hosts that failed or cannot be reached.
+  - B(Internal) to the role P(multicart.keys.multicart_report#role), which documents the files and the variable that
+    names their directory.
+  - Runs once on the control node, inside Ansible's own process, without a connection, and tells what came of the
+    rotation of this run.
   - Keys are shown by mask and fingerprint only.
   - It never fails. If it could not write, RV(msg) says why.
   - Writes nothing in check mode, nor when the run found everything in order and changed nothing.
@@ -29,20 +30,12 @@ attributes:
   idempotent:
     support: partial
     description: Each run that did something gets its own files; a run that changed nothing gets none.
-options:
-  dest:
-    description:
-      - The directory for the reports, on the control node; it is created if it does not exist. A relative path starts
-        in the current directory.
-      - Without it, or if it is empty, no report is written.
-    type: path
+options: {}
 """
 
 EXAMPLES = r"""
-- name: Write down what the run did
+- name: Write the report
   multicart.keys.multicart_report:
-    dest: reports
-  run_once: true
 """
 
 RETURN = r"""

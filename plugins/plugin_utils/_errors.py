@@ -42,10 +42,15 @@ class Reason(str, enum.Enum):
     NOT_CONFIRMED = "not_confirmed"
     NOT_READY = "not_ready"
     RETIRE_UNKNOWN = "retire_unknown"
-    OVER_BUDGET = "over_budget"
     NOT_PREPARED = "not_prepared"
+    NOT_WHOLE = "not_whole"
+    NOT_RUN = "not_run"
+    FACTS_REFUSED = "facts_refused"
+    BUSY = "busy"
+    BROKEN_OFF = "broken_off"
     CAUGHT_UP = "caught_up"
-    NOT_CURRENT = "not_current"
+    NOT_UP_TO_DATE = "not_up_to_date"
+    REJECTION_UNSEEN = "rejection_unseen"
     KEY_KEEPS_CHANGING = "key_keeps_changing"
 
 
@@ -75,16 +80,16 @@ ADVICE: dict[Reason, str] = {
     Reason.CREDENTIALS_REJECTED: (
         "Check the credentials; a session token can be renewed by logging in, so give email and password as well."
     ),
-    Reason.REFUSED: "Read the service's message, if there is one, and the account's state in the dashboard.",
+    Reason.REFUSED: "Read the API's message, if there is one, and the account's state in the dashboard.",
     Reason.MALFORMED_KEY: "Nothing was written. Look at the key in the dashboard.",
     Reason.ACCOUNT_MISMATCH: "Make sure that session_token, email and api_key belong to the same account.",
     Reason.NEW_KEY_UNREADABLE: (
-        "The old key is dead. Run again with working credentials: the live key is read back and rolled out without "
+        "The old key is revoked. Run again with working credentials: the live key is read back and rolled out without "
         "another rotation. The dashboard shows it too."
     ),
     Reason.KEY_DID_NOT_CHANGE: "Read the key later with multicart_key_info and compare fingerprints, then run again.",
     Reason.NEW_KEY_REJECTED: "Run again: the live key is read afresh and rolled out.",
-    Reason.OLD_KEY_STILL_VALID: "Treat the old key as alive; ask the service's support, and run again later.",
+    Reason.OLD_KEY_STILL_VALID: "Treat the old key as valid; ask the API's support, and run again later.",
     Reason.RUN_CACHE_UNUSABLE: "Check that Ansible's local temporary directory (local_tmp) is private and has space.",
     Reason.INTERNAL_ERROR: "This is a defect of multicart.keys: please report it with this sentence.",
     Reason.NO_CONSUMERS: (
@@ -99,9 +104,9 @@ ADVICE: dict[Reason, str] = {
         "A consumer that is left out is locked out by a rotation. Nothing was changed; drop --limit, or exclude hosts "
         "on purpose with -e 'multicart_hosts=multicart_consumers:!HOST'."
     ),
-    Reason.TOO_FEW_HOSTS: "Nothing was changed. Check the inventory, or lower multicart_rotate_expect_hosts.",
+    Reason.TOO_FEW_HOSTS: "Nothing was changed. Check the inventory, or lower multicart_rotate_min_hosts.",
     Reason.NOT_CONFIRMED: (
-        "The old key dies at once, and every consumer fails until it has the new one. Nothing was changed; confirm "
+        "The old key is revoked at once, and every consumer fails until it has the new one. Nothing was changed; confirm "
         "with -e multicart_rotate_confirm=true, or look first with --check."
     ),
     Reason.NOT_READY: (
@@ -110,18 +115,31 @@ ADVICE: dict[Reason, str] = {
     ),
     Reason.RETIRE_UNKNOWN: (
         "Nothing was changed. It is neither the live key nor in any consumer's file or record, so it may be a "
-        "typo: check multicart_rotate_retire against audit.yml."
+        "typo: compare multicart_rotate_retire with what audit.yml shows."
     ),
-    Reason.OVER_BUDGET: "Nothing was changed. Raise the forks (-f), or multicart_rotate_budget.",
     Reason.NOT_PREPARED: (
-        "Nothing was rotated. Run the whole of multicart.keys.rotate on all consumers, with no serial batches and no "
-        "other strategy than linear."
+        "Nothing was rotated. A rotation needs every consumer: run the role multicart.keys.multicart_rotate, or the "
+        "playbook multicart.keys.rotate, on all of them, without conditions or tags that skip a host."
+    ),
+    Reason.NOT_WHOLE: "Nothing was changed. Run it as multicart.keys.rotate does, or use that playbook.",
+    Reason.NOT_RUN: (
+        "The task that does the work was skipped for this run: look for when, tags, --start-at-task or run_once around "
+        "the role, and run it as a whole."
+    ),
+    Reason.FACTS_REFUSED: (
+        "Facts of a host must not set variables of this collection. Find out what returned them on that host; clear the "
+        "fact cache, or exclude the host with -e 'multicart_hosts=multicart_consumers:!HOST'."
+    ),
+    Reason.BUSY: "Nothing was changed by this run. Wait until the other one has ended, then run again.",
+    Reason.BROKEN_OFF: "Nothing was rotated. Run again.",
+    Reason.REJECTION_UNSEEN: (
+        "Try that key yourself; if the API rejects it, say so with -e multicart_rotate_assume_rejected=FINGERPRINT."
     ),
     Reason.CAUGHT_UP: (
         "Consumers were behind and hold the live key now. Nothing was rotated; run again to rotate. "
         "multicart_rotate_force=true rotates although the fleet is behind."
     ),
-    Reason.NOT_CURRENT: "Fix what is named, then run multicart.keys.deploy: it finishes them without a rotation.",
+    Reason.NOT_UP_TO_DATE: "Fix what is named, then run multicart.keys.deploy: it finishes them without a rotation.",
     Reason.KEY_KEEPS_CHANGING: "Somebody else is rotating this account at the same time. Agree on one, then run again.",
 }
 """What to do next, a sentence or two for each reason."""

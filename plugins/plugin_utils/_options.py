@@ -48,23 +48,24 @@ class Kind(enum.Enum):
 class Option:
     """One option of a task or lookup.
 
-    ``shared`` options may also come from the variable ``multicart_NAME`` and the environment ``MULTICART_NAME``.
+    ``shared`` options may also come from the variable ``multicart_NAME`` and the environment ``MULTICART_NAME``; those
+    of a role come from its variable alone.
     """
 
     name: str
     kind: Kind
     default: Any = None
     shared: bool = False
-    known_as: str | None = None
+    role_variable: str | None = None
 
     @property
     def label(self) -> str:
-        """What to call it in a message: the role's variable, where the option only passes that on."""
-        return f"variable {self.known_as}" if self.known_as else f"option {self.name}"
+        """What to call it in a message."""
+        return f"variable {self.role_variable}" if self.role_variable else f"option {self.name}"
 
     @property
     def variable(self) -> str:
-        return f"multicart_{self.name}"
+        return self.role_variable or f"multicart_{self.name}"
 
     @property
     def environment(self) -> str:
@@ -85,7 +86,7 @@ REVEAL = Option("reveal", Kind.BOOL, False)
 INFO: tuple[Option, ...] = (*CONNECTION, REVEAL)
 ROTATE: tuple[Option, ...] = (
     *INFO,
-    Option("if_fingerprint", Kind.FINGERPRINT),
+    Option("retire", Kind.FINGERPRINT),
     Option("settle_timeout", Kind.SECONDS, 30.0),
     Option("verify", Kind.BOOL, True),
     Option("once_per_run", Kind.BOOL, True),
@@ -95,15 +96,16 @@ LOOKUP: tuple[Option, ...] = (*CONNECTION, Option("cache", Kind.BOOL, True))
 FLEET: tuple[Option, ...] = (
     *CONNECTION,
     Option("phase", Kind.TEXT),
-    Option("need_all", Kind.BOOL, False),
-    Option("confirm", Kind.BOOL, known_as="multicart_rotate_confirm"),
-    Option("expect_hosts", Kind.COUNT, 1, known_as="multicart_rotate_expect_hosts"),
-    Option("retire", Kind.FINGERPRINT, known_as="multicart_rotate_retire"),
-    Option("max_age", Kind.AGE, known_as="multicart_rotate_max_age"),
-    Option("force", Kind.BOOL, False, known_as="multicart_rotate_force"),
-    Option("budget", Kind.SECONDS, known_as="multicart_rotate_budget"),
+    Option("confirm", Kind.BOOL, False, role_variable="multicart_rotate_confirm"),
+    Option("min_hosts", Kind.COUNT, 1, role_variable="multicart_rotate_min_hosts"),
+    Option("retire", Kind.FINGERPRINT, role_variable="multicart_rotate_retire"),
+    Option("assume_rejected", Kind.FINGERPRINT, role_variable="multicart_rotate_assume_rejected"),
+    Option("max_age", Kind.AGE, role_variable="multicart_rotate_max_age"),
+    Option("unknown_age", Kind.TEXT, "keep", role_variable="multicart_rotate_unknown_age"),
+    Option("force", Kind.BOOL, False, role_variable="multicart_rotate_force"),
 )
-REPORT: tuple[Option, ...] = (Option("dest", Kind.PATH, known_as="multicart_report_dir"),)
+HOST: tuple[Option, ...] = (*CONNECTION, Option("phase", Kind.TEXT))
+REPORT: tuple[Option, ...] = (Option("dest", Kind.PATH, role_variable="multicart_report_dir"),)
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def resolve(
     :raises MulticartError: ``invalid_option``, ``malformed_key``, ``insecure_url`` or ``url_not_bound``.
     """
     options = {option.name: option for option in known}
-    _refuse_unknown(task, options)
+    _refuse_unknown(task, {name: option for name, option in options.items() if not option.role_variable})
     values: dict[str, Any] = {}
     sources: dict[str, Source] = {}
     for option in options.values():
@@ -203,10 +205,10 @@ def _find(
     template: Callable[[Any], Any],
     environ: Mapping[str, str],
 ) -> tuple[Any, Source]:
-    raw = task.get(option.name)
+    raw = None if option.role_variable else task.get(option.name)
     if not _unset(raw):
         return raw, Source.TASK
-    if option.shared:
+    if option.shared or option.role_variable:
         if not _unset(variables.get(option.variable)):
             try:
                 raw = template(variables[option.variable])
@@ -218,7 +220,7 @@ def _find(
                 ) from None
             if not _unset(raw):
                 return raw, Source.VARIABLE
-        if environ.get(option.environment):
+        if option.shared and environ.get(option.environment):
             return environ[option.environment], Source.ENVIRONMENT
     return option.default, Source.DEFAULT
 
@@ -229,7 +231,7 @@ def _unset(raw: Any) -> bool:
 
 def _invalid(option: Option, source: Source, must: str, reason: Reason = Reason.INVALID_OPTION) -> MulticartError:
     place = {
-        Source.VARIABLE: f" (from the variable {option.variable})",
+        Source.VARIABLE: "" if option.role_variable else f" (from the variable {option.variable})",
         Source.ENVIRONMENT: f" (from the environment variable {option.environment})",
     }.get(source, "")
     return MulticartError(

@@ -64,3 +64,24 @@ class Service(Protocol):
 
         :raises MulticartError: when that could not be learnt.
         """
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One credential, tried by reading the account with it.
+
+    :ivar name: ``session_token``, ``email and password`` or ``api_key``.
+    :ivar account: the id of the account that it read; None: it did not.
+    :ivar key: that account's live key.
+    :ivar error: why it did not; None: it did.
+    """
+
+    name: str
+    account: str | None = None
+    key: ApiKey | None = None
+    error: MulticartError | None = None
+
+    @property
+    def outlives_rotation(self) -> bool:
+        """Whether it can read the key that replaces the live one."""
+        return self.key is not None and self.name != "api_key"

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, replace
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account, Trial
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import Client
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import (
     SETTLE_TIMEOUT,
@@ -22,7 +22,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation impor
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache import AccountLedger, RunCache
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import Trial
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
 
 
@@ -44,11 +43,17 @@ class Live:
 
     :ivar account: tells the account from any other.
     :ivar rotated_at: when this run replaced the key before it, UTC, ISO 8601; None: it did not.
+    :ivar retired: fingerprint of the key that it replaced in this run; None: it did not.
+    :ivar created_at: of the account; None: the API does not tell.
+    :ivar updated_at: likewise; it moves with any change of the account.
     """
 
     key: ApiKey
-    account: str | None
-    rotated_at: str | None
+    account: str | None = None
+    rotated_at: str | None = None
+    retired: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
 
 
 def live_key(connection: Connection, cache: RunCache, newer_than: float = 0.0) -> ApiKey:
@@ -68,7 +73,9 @@ def live(connection: Connection, cache: RunCache, newer_than: float = 0.0, ask_a
     with cache.held_for(connection) as ledger:
         key = ledger.live(newer_than) or _read_once(connection, ledger, asked)
         intent = ledger.intent()
-        return Live(key, ledger.account(), intent.rotated_at if intent and intent.done else None)
+        done = intent if intent is not None and intent.done else None
+        retired = done.retire.fingerprint if done is not None else None
+        return Live(key, ledger.account(), done and done.rotated_at, retired, *ledger.dates())
 
 
 def _read_once(connection: Connection, ledger: AccountLedger, asked: float) -> ApiKey:
@@ -105,6 +112,58 @@ def rotate_key(connection: Connection, cache: RunCache, request: Request) -> Res
             return rotate(client, ledger, request)
     except MulticartError as error:
         return Result(Outcome.UNCHANGED, error=error)
+
+
+RECENTLY = 10.0
+"""Seconds for which one read of the live key serves all hosts of a run."""
+
+
+class AccountOfRun:
+    """The account of this run, as the act and a deployment use it."""
+
+    def __init__(self, connection: Connection, cache: RunCache) -> None:
+        self._connection = connection
+        self._cache = cache
+
+    def read(self, newest: bool = True) -> Live:
+        """Return the live key, which the API accepts.
+
+        :param newest: ask now; otherwise a read that was asked at most `RECENTLY` ago is enough.
+        :raises MulticartError: why it could not be read.
+        """
+        now = time.monotonic()
+        return live(self._connection, self._cache, newer_than=now if newest else now - RECENTLY)
+
+    def confirm(self, live: Live, held: frozenset[str], inspected_at: float) -> Live:
+        """Return the live key by a read that is newer than any of the keys which a host held at a moment.
+
+        Keys that such a read has shown to be another account's or former ones need no further read in this run: they
+        never become live again.
+
+        :param held: fingerprints.
+        :param inspected_at: by ``time.monotonic()``.
+        :raises MulticartError: why it could not be read.
+        """
+        with self._cache.held_for(self._connection) as ledger:
+            if held <= ledger.former():
+                return live
+        newest = self.read_since(inspected_at)
+        with self._cache.held_for(self._connection) as ledger:
+            ledger.keep_former(held - {newest.key.fingerprint})
+        return newest
+
+    def read_since(self, moment: float) -> Live:
+        """Return the live key by a read that was asked after a moment of ``time.monotonic()``."""
+        return live(self._connection, self._cache, newer_than=moment)
+
+    def rotate(self, key: ApiKey, former: frozenset[str]) -> Result:
+        """Retire the live key, which was just read, and read the one that replaces it; it is verified later."""
+        request = Request(retire=key.fingerprint, live=key, former=former, verify=False)
+        return rotate_key(self._connection, self._cache, request)
+
+    def verify(self, retired: str) -> Result:
+        """Prove that the live key is accepted and the retired one rejected."""
+        return rotate_key(self._connection, self._cache, Request(retire=retired))
 
 
 def try_credentials(connection: Connection, cache: RunCache) -> list[Trial]:

@@ -46,7 +46,9 @@ class Outcome(str, enum.Enum):
 class Request:
     """What the caller wants.
 
-    :ivar if_fingerprint: the key to retire, by fingerprint; None: whichever is live.
+    :ivar retire: the key to retire, by fingerprint; None: whichever is live.
+    :ivar live: the live key, as the caller has just read and proven it; None: it has to be read.
+    :ivar former: fingerprints of keys that were retired before: a read that returns one of them lags behind.
     :ivar settle_timeout: seconds in which a replaced key must become readable, and the old one dead.
     :ivar verify: prove that the new key works and the old one does not.
     :ivar once_per_run: resume the intent that this run already has, if any.
@@ -55,7 +57,9 @@ class Request:
     :ivar only_key: with ``read_back`` off, the key to revoke; None: the one that a read tells.
     """
 
-    if_fingerprint: str | None = None
+    retire: str | None = None
+    live: ApiKey | None = None
+    former: frozenset[str] = frozenset()
     settle_timeout: float = SETTLE_TIMEOUT
     verify: bool = True
     once_per_run: bool = True
@@ -74,6 +78,7 @@ class Result:
     :ivar verified: the live key was proven to work, and the previous one, if known, to be dead.
     :ivar old_key_rejected: the service refused the previous key; None where that was not tried.
     :ivar rotated_at: when this run sent the request that replaced the key, UTC, ISO 8601: the old key died right after.
+    :ivar updated_at: of the account, as it was read last.
     :ivar error: why it failed; None: it did not.
     """
 
@@ -84,6 +89,7 @@ class Result:
     verified: bool = False
     old_key_rejected: bool | None = None
     rotated_at: str | None = None
+    updated_at: str | None = None
     error: MulticartError | None = None
 
     @property
@@ -195,6 +201,7 @@ class _Rotation:
         self._accepted = False
         self._sent_at: str | None = None
         self._let_in: ApiKey | None = None
+        self._updated_at: str | None = None
 
     def run(self) -> Result:
         try:
@@ -232,7 +239,7 @@ class _Rotation:
             return Result(Outcome.ALREADY_ROTATED, known, intent.retire, rotated_at=intent.rotated_at)
         if intent is not None and intent.dead and self._is_revoked(intent):
             return _revoked(intent)
-        live = self._read()
+        live = self._request.live or self._read()
         # Another credential of the same account may have recorded the intent; the account is known only now.
         intent = self._intent_of_run()
         if not self._is_to_be_retired(live, intent):
@@ -240,7 +247,7 @@ class _Rotation:
         if intent is not None and intent.retire != live:
             self._refuse_another(intent, live)
             return self._replaced(intent, live, ours=intent.sent, recovered=intent.sent)
-        if intent is None and self._request.if_fingerprint not in (None, live.fingerprint):
+        if intent is None and self._request.retire not in (None, live.fingerprint):
             return Result(Outcome.ALREADY_ROTATED, live)
         if self._request.check_mode:
             return Result(Outcome.WOULD_ROTATE, previous=live)
@@ -248,8 +255,8 @@ class _Rotation:
 
     def _intent_of_key_alone(self, key: ApiKey) -> Result | Intent:
         """Likewise, where nothing can be read and the key is to be revoked."""
-        if self._request.if_fingerprint not in (None, key.fingerprint):
-            raise MulticartError(Reason.INVALID_OPTION, "The option api_key is not the key that if_fingerprint names.")
+        if self._request.retire not in (None, key.fingerprint):
+            raise MulticartError(Reason.INVALID_OPTION, "The option api_key is not the key that retire names.")
         intent = self._intent_of_run()
         if intent is None or intent.retire != key:
             intent = Intent(key)
@@ -262,20 +269,20 @@ class _Rotation:
         return self._intent
 
     def _refuse_another(self, intent: Intent, live: ApiKey) -> None:
-        if live.fingerprint == self._request.if_fingerprint != intent.retire.fingerprint:
+        if live.fingerprint == self._request.retire != intent.retire.fingerprint:
             self._intent = None  # which is not the one that was asked for
             raise MulticartError(
                 Reason.INVALID_OPTION,
-                "The option if_fingerprint names the live key, but this run has replaced another key already.",
+                "The option retire names the live key, but this run has replaced another key already.",
                 "Retire it in a run of its own, or set once_per_run to false.",
             )
 
     def _is_revoked(self, intent: Intent) -> bool:
         """Whether nothing is left to do for a dead key, as the new one need not be read."""
-        return not self._request.read_back and self._request.if_fingerprint in (None, intent.retire.fingerprint)
+        return not self._request.read_back and self._request.retire in (None, intent.retire.fingerprint)
 
     def _is_to_be_retired(self, key: ApiKey, intent: Intent | None) -> bool:
-        return intent.retire == key if intent else self._request.if_fingerprint in (None, key.fingerprint)
+        return intent.retire == key if intent else self._request.retire in (None, key.fingerprint)
 
     def _confirmed(self, key: ApiKey, intent: Intent | None) -> ApiKey:
         """Read until the key is the one to retire, or the service lets it in: a read may be older than that one."""
@@ -356,7 +363,9 @@ class _Rotation:
         if ours:
             intent.rotated_at = self._sent_at or self._clock.utc()
         outcome = Outcome.ROTATED if ours else Outcome.ALREADY_ROTATED
-        result = Result(outcome, new, intent.retire, recovered, rotated_at=intent.rotated_at)
+        result = Result(
+            outcome, new, intent.retire, recovered, rotated_at=intent.rotated_at, updated_at=self._updated_at
+        )
         if new is None:
             result.old_key_rejected = True
             if self._request.read_back:
@@ -384,6 +393,7 @@ class _Rotation:
         if self._account_id not in (None, account.id):
             raise MulticartError(Reason.ACCOUNT_MISMATCH, "The credentials at hand read two different accounts.")
         self._account_id = account.id
+        self._updated_at = _text(account.fields.get("updated_at"))
         self._ledger.learn(account)
         return account.key
 
@@ -400,9 +410,11 @@ class _Rotation:
             self._read_error = error
             return None
         self._read_error = None
-        if key == old or not (self._accepted or self._alive(key)):
+        # A key that was retired before is what a lagging replica returns, whatever the API has accepted meanwhile.
+        trusted = self._accepted and key.fingerprint not in self._request.former
+        if key == old or not (trusted or self._alive(key)):
             return None
-        self._let_in = None if self._accepted else key
+        self._let_in = None if trusted else key
         return key
 
     def _settled(self, old: ApiKey) -> ApiKey | None:
@@ -470,6 +482,10 @@ class _Rotation:
         result.old_key_rejected = True
 
 
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
 def _rejected() -> MulticartError:
     return MulticartError(Reason.NEW_KEY_REJECTED, "The service does not let in the key that it has on record.")
 
@@ -492,7 +508,7 @@ def _unknown(intent: Intent, cause: MulticartError | None, perhaps_revoked: bool
     else:
         question = "the key was replaced"
         advice = (
-            f"Run again with if_fingerprint={intent.retire.fingerprint}: that is the same intent and cannot rotate "
+            f"Run again with retire={intent.retire.fingerprint}: that is the same intent and cannot rotate "
             "twice. multicart_key_info tells the live fingerprint."
         )
     reason = cause.reason if cause else Reason.KEY_DID_NOT_CHANGE

@@ -34,6 +34,10 @@ except ImportError:
     fernet = None  # type: ignore[assignment]  # looked at before every use
 
 
+MOST_FORMER = 1000
+"""Former keys that are kept; each costs at most one more read if it is not."""
+
+
 class RunCache:
     """The cache of one run.
 
@@ -53,7 +57,7 @@ class RunCache:
         :raises MulticartError: ``run_cache_unusable``.
         """
         with _locked(self._lock_path):
-            yield AccountLedger(_EncryptedFile(self._path, self._secret), connection)
+            yield AccountLedger(EncryptedFile(self._path, self._secret), connection)
 
 
 class AccountLedger:
@@ -62,7 +66,7 @@ class AccountLedger:
     The account behind a credential is known once it was read; two credentials of one account share what is known.
     """
 
-    def __init__(self, file: _EncryptedFile, connection: Connection) -> None:
+    def __init__(self, file: EncryptedFile, connection: Connection) -> None:
         self._file = file
         self._contents: dict[str, Any] = file.load() or {"tokens": {}, "account_of": {}, "accounts": {}, "failures": {}}
         self._url = connection.api_url
@@ -98,14 +102,33 @@ class AccountLedger:
         known = self._known()
         return known["mark"] if known else None
 
+    def dates(self) -> tuple[str | None, str | None]:
+        """Return the account's ``created_at`` and ``updated_at`` as they were read last."""
+        known = self._known()
+        return (known["created_at"], known["updated_at"]) if known and "updated_at" in known else (None, None)
+
     def learn(self, account: Account) -> None:
         """Keep which account was just read; a key that was kept and is not the one read has to be proven again."""
         mark = hashlib.sha256(f"{urlsplit(self._url).hostname} {account.id}".encode()).hexdigest()[:16]
         known = self._know(f"{self._url} {account.id}")
         known["mark"] = mark
+        for name in ("created_at", "updated_at"):
+            known[name] = account.fields.get(name) if isinstance(account.fields.get(name), str) else None
         if known["live"] != account.key.reveal():
             known["live"] = None
         self._save()
+
+    def former(self) -> frozenset[str]:
+        """Return the keys, by fingerprint, that were read not to be the live one after a host was seen to hold them."""
+        known = self._known()
+        return frozenset(known.get("former", ()) if known else ())
+
+    def keep_former(self, keys: frozenset[str]) -> None:
+        """Keep keys that are not the live one and never will be."""
+        known = self._known()
+        if known is not None:
+            known["former"] = sorted({*known.get("former", ()), *keys})[:MOST_FORMER]
+            self._save()
 
     def failure(self, since: float) -> MulticartError | None:
         """Return why this connection could not read the account, if that came out after a moment."""
@@ -153,7 +176,7 @@ class AccountLedger:
         self._file.save(self._contents)
 
 
-class _EncryptedFile:
+class EncryptedFile:
     """JSON in a file, encrypted and authenticated, replaced at once."""
 
     def __init__(self, path: str, secret: bytes) -> None:

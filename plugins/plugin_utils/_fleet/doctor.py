@@ -2,9 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """The doctor: what still works, how account and fleet stand, and the next safe command. It changes nothing.
 
-No HTTP, no Ansible, no I/O: the caller tries the credentials and looks at the files.
+No HTTP, no Ansible, no I/O: the caller tries the credentials and inspects the files.
 """
 
 from __future__ import annotations
@@ -13,30 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import Invocation, deploy, rotate
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Consumer, State, standing
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One credential, tried by reading the account with it.
-
-    :ivar name: ``session_token``, ``email and password`` or ``api_key``.
-    :ivar account: the id of the account that it read; None: it did not.
-    :ivar key: that account's live key.
-    :ivar error: why it did not; None: it did.
-    """
-
-    name: str
-    account: str | None = None
-    key: ApiKey | None = None
-    error: MulticartError | None = None
-
-    @property
-    def outlives_rotation(self) -> bool:
-        """Whether it can read the key that replaces the live one."""
-        return self.key is not None and self.name != "api_key"
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Trial
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import deploy, rotate
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import pending_rotation
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Consumer, State
 
 
 @dataclass(frozen=True)
@@ -55,20 +38,19 @@ class Diagnosis:
     consumers: dict[str, str]
 
 
-def diagnose(trials: Sequence[Trial], fleet: Sequence[Consumer], how: Invocation) -> Diagnosis:
+def diagnose(trials: Sequence[Trial], fleet: Sequence[Consumer]) -> Diagnosis:
     """Say what is the case and what to do next.
 
-    :param trials: every credential at hand, tried.
-    :param fleet: the consumers, looked at as far as they could be.
-    :param how: how Ansible was started, which the next command repeats.
+    :param trials: every credential that was given, tried.
+    :param fleet: the consumers, inspected as far as they could be.
     """
     live = next((trial.key for trial in trials if trial.key), None)
     consumers = {consumer.name: _stands(consumer, live) for consumer in fleet}
     lines = [_told(trial) for trial in trials] or ["No credential was given."]
     if live is not None:
         lines.append(f"The live key is {live.masked} {live.fingerprint}.")
-    lines += [f"{name}: {state}" for name, state in consumers.items()] or ["No consumer was looked at."]
-    return Diagnosis(lines, _advice(trials, fleet, live, how), live, consumers)
+    lines += [f"{name}: {state}" for name, state in consumers.items()] or ["No consumer was inspected."]
+    return Diagnosis(lines, _advice(trials, fleet, live), live, consumers)
 
 
 def _told(trial: Trial) -> str:
@@ -80,43 +62,42 @@ def _told(trial: Trial) -> str:
 
 def _stands(consumer: Consumer, live: ApiKey | None) -> str:
     if live is not None:
-        return standing(consumer, live.fingerprint)
+        return consumer.standing(live.fingerprint).words
     held = sorted({key for file in consumer.files for key in file.holds})
     if consumer.failure or not held:
-        return ", ".join(consumer.problems) or "holds no key"
+        return ", ".join(problem.text for problem in consumer.problems) or "holds no key"
     return f"holds {', '.join(held)}"
 
 
-def _advice(trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | None, how: Invocation) -> str:
-    to_deploy, to_rotate = deploy(how, []).sentence, rotate(how).sentence
+def _advice(trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | None) -> str:
     if live is None:
-        return _advice_without_key(trials, to_deploy)
+        return _advice_without_key(trials)
     if len({trial.account for trial in trials if trial.account}) > 1:
         return "The credentials belong to different accounts: run again with those of one account."
     rotates = any(trial.outlives_rotation for trial in trials)
-    states = {consumer.state(live.fingerprint) for consumer in fleet}
-    open_for = {file.record.retire for consumer in fleet for file in consumer.files if file.record and file.record.open}
+    states = {consumer.standing(live.fingerprint).state for consumer in fleet}
+    pending = pending_rotation(fleet, live.fingerprint)
+    if pending is not None and rotates:
+        return f"The rotation that retired {pending} was not finished; to finish it: {rotate()}"
     if {State.UNREACHABLE, State.UNREADABLE} & states:
-        return f"Fix the consumers that cannot be looked at, then: {to_deploy}"
-    if states & {State.STALE, State.MISSING, State.RESTART_DUE}:
-        return f"Bring every consumer to the live key; this does not rotate: {to_deploy}"
-    if live.fingerprint in open_for and rotates:
-        return f"A rotation of the live key was begun; to carry it out: {to_rotate}"
+        return f"Fix the consumers that cannot be inspected, then: {deploy()}"
+    if states & {State.OUT_OF_DATE, State.MISSING, State.RESTART_DUE}:
+        return f"Bring every consumer to the live key; this does not rotate: {deploy()}"
     if not rotates:
         return (
             "Nothing is broken. An API key alone cannot rotate without locking you out: before you rotate, get a "
             "session token, or email and password."
         )
-    return f"Nothing is broken. To rotate: {to_rotate}"
+    return f"Nothing is broken. To rotate: {rotate()}"
 
 
-def _advice_without_key(trials: Sequence[Trial], to_deploy: str) -> str:
+def _advice_without_key(trials: Sequence[Trial]) -> str:
     reasons = {trial.error.reason for trial in trials if trial.error}
     if not trials:
         return "Give what you have: MULTICART_SESSION_TOKEN, MULTICART_EMAIL and MULTICART_PASSWORD, MULTICART_API_KEY."
     if Reason.CREDENTIALS_REJECTED in reasons or Reason.REFUSED in reasons:
         return (
-            "No credential at hand works. The dashboard shows the live key (Profile, About you, the eye icon). With "
-            f"your email and password in MULTICART_EMAIL and MULTICART_PASSWORD, this brings it to all: {to_deploy}"
+            "No credential that was given works. The dashboard shows the live key (Profile, About you, the eye icon). With "
+            f"your email and password in MULTICART_EMAIL and MULTICART_PASSWORD, this brings it to all: {deploy()}"
         )
-    return "The service gave no usable answer, so nothing can be said of the credentials: fix that first."
+    return "The API gave no usable answer, so nothing can be said of the credentials: fix that first."

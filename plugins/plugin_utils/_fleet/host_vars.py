@@ -2,6 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """One consumer, from the role's variables: its files, every list merged and narrowed to one account; and its steps."""
 
 from __future__ import annotations
@@ -16,15 +18,19 @@ from typing import Any
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 
 FILES = "multicart_deploy_files"
-ACCOUNT = "multicart_deploy_account"
+ACCOUNT = "multicart_account"
 STATE_DIR = "multicart_deploy_state_dir"
 SERVICES = "multicart_deploy_services"
 COMMANDS = "multicart_deploy_commands"
-HEALTH = "multicart_deploy_health"
+HEALTH_CHECKS = "multicart_deploy_health_checks"
 TIMEOUT = "multicart_deploy_timeout"
 HEALTH_RETRIES = "multicart_deploy_health_retries"
 HEALTH_DELAY = "multicart_deploy_health_delay"
 DEFAULT_ACCOUNT = "default"
+
+TRY = 30.0
+"""Seconds that one more try of a failed health check counts for in the time limit of a host."""
+
 DEFAULT_VARIABLE = "MULTICART_API_KEY"
 
 _MODE = re.compile(r"[0-7]{3,5}|[ugoa]*([-+=][rwxXstugo]*)+(,[ugoa]*([-+=][rwxXstugo]*)+)*")
@@ -43,31 +49,19 @@ class FileSpec:
     mode: Any = None
     unsafe_writes: bool = False
 
-    def arguments(self) -> dict[str, Any]:
-        """Return it as the host's module wants it."""
+    def entry(self) -> dict[str, Any]:
+        """Return it as a host session wants it; a template's content and its digest come on top."""
         return {name: value for name, value in vars(self).items() if name != "template"}
 
 
-@dataclass(frozen=True)
-class HostFiles:
-    """The files of one host.
-
-    :ivar own: those of the account that this run is about.
-    :ivar others: whether there are some of other accounts.
-    """
-
-    own: list[FileSpec]
-    others: bool = False
+def account_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> str:
+    """Return the name of the account that a run is about, by the variables of a host."""
+    return str(template(variables.get(ACCOUNT)) or DEFAULT_ACCOUNT)
 
 
-def files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> HostFiles:
-    """Return the host's files, by the account that this run is about.
-
-    :param variables: the host's variables.
-    :param template: how a variable is templated.
-    :raises MulticartError: ``invalid_option``; it names the variable, the entry and the remedy.
-    """
-    account = str(template(variables.get(ACCOUNT)) or DEFAULT_ACCOUNT)
+def _files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> tuple[list[FileSpec], bool]:
+    """Return the host's files of the account that this run is about, and whether it has some of others."""
+    account = account_of(variables, template)
     found: dict[tuple[str, str | None], FileSpec] = {}
     others = False
     for source in sorted(name for name in variables if name == FILES or str(name).startswith(FILES + "__")):
@@ -82,7 +76,7 @@ def files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Ho
             if found.setdefault((spec.path, spec.variable), spec) != spec:
                 raise _invalid(f"{source}, entry {number}", f"contradicts another entry for {spec.path}")
     _refuse_overlaps(list(found.values()))
-    return HostFiles(list(found.values()), others)
+    return list(found.values()), others
 
 
 @dataclass(frozen=True)
@@ -105,12 +99,68 @@ class Steps:
     delay: float
 
 
-def steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Steps:
-    """Return the host's services and commands, refusing before a rotation what could not be run after it.
+@dataclass(frozen=True)
+class HostSpec:
+    """What one host is to hold and to do with it, of one account.
 
-    :raises MulticartError: ``invalid_option``; it names the variable, the entry and the remedy.
+    :ivar others: whether it has files of other accounts.
+    :ivar state_dir: directory of the records; None: each is beside its file.
     """
 
+    files: list[FileSpec]
+    steps: Steps
+    others: bool = False
+    state_dir: str | None = None
+
+    @property
+    def names(self) -> list[tuple[str, str | None]]:
+        """Path and variable of each file."""
+        return [(spec.path, spec.variable) for spec in self.files]
+
+    @property
+    def longest_deploy(self) -> float:
+        """Seconds that restarts and health checks may take, each in its own limit."""
+        steps = self.steps
+        restarts = len(steps.services) + len(steps.commands)
+        checks = len(steps.health) * (steps.timeout + steps.retries * steps.delay) if steps.health else 0.0
+        tries = len(steps.health) * steps.retries * min(steps.timeout, TRY)
+        return restarts * steps.timeout + checks + tries
+
+    def request(self) -> dict[str, Any]:
+        """Return what every request of a host session holds of it."""
+        return {
+            "files": [spec.entry() for spec in self.files],
+            "state_dir": self.state_dir,
+            "environment": [spec.variable for spec in self.files if spec.variable],
+            **vars(self.steps),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON; :meth:`from_json` reads it."""
+        return {**vars(self), "files": [vars(spec) for spec in self.files], "steps": vars(self.steps)}
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> HostSpec:
+        """Read what :meth:`to_json` returned."""
+        files = [FileSpec(**spec) for spec in kept["files"]]
+        return cls(files, Steps(**kept["steps"]), kept["others"], kept["state_dir"])
+
+
+def spec_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> HostSpec:
+    """Return what a host is to hold and to do, refusing before a rotation what could not be done after it.
+
+    :param variables: the host's variables.
+    :param template: how a variable is templated.
+    :raises MulticartError: ``invalid_option``; it names the variable, the entry and the remedy.
+    """
+    files, others = _files_of(variables, template)
+    state_dir = template(variables.get(STATE_DIR)) or None
+    if state_dir is not None and not isinstance(state_dir, str):
+        raise _invalid(STATE_DIR, "must be the path of a directory")
+    return HostSpec(files, _steps_of(variables, template), others, None if state_dir is None else str(state_dir))
+
+
+def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Steps:
     def each(name: str, parse: Callable[[Any], Any], what: str) -> list[Any]:
         entries = template(variables.get(name)) or []
         if not isinstance(entries, (list, tuple)):
@@ -133,7 +183,7 @@ def steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> St
     return Steps(
         services=each(SERVICES, _service, "a name, or name and state (restarted or reloaded)"),
         commands=each(COMMANDS, _words, "a command line"),
-        health=each(HEALTH, _words, "a command line"),
+        health=each(HEALTH_CHECKS, _words, "a command line"),
         timeout=number(TIMEOUT, float, 300, zero=False),
         retries=number(HEALTH_RETRIES, int, 10),
         delay=number(HEALTH_DELAY, float, 1),

@@ -2,324 +2,299 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The fleet: what the consumers hold, what is to be done, and whether it was done. No HTTP, no Ansible, no I/O.
+# Private to this collection: it may change without notice.
 
-A *consumer* is a host with files that hold the key. Each file has a secret-free *record* beside it: open from readiness
-until the new key is written, its services are restarted and healthy and the key is proven to be the live one, closed
-afterwards. Keys appear only as fingerprints.
+"""What a run of the rotation has to do, decided from what the consumers hold and record. No HTTP, no Ansible, no I/O.
+
+A record is written by whoever may write beside the file, so that no single consumer's record decides anything for the
+others: what counts is what two consumers say independently of each other.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from typing import Any
+from datetime import datetime, timedelta
 
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.registered import (
-    CLOSED,
-    CONFIRMED,
-    HEALTH,
-    WRITTEN,
-)
+from ansible_collections.multicart.keys.plugins.module_utils._record import REJECTED, STILL_VALID
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.outage import Outage
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Consumer, Record, Standing, State
 
-
-@dataclass(frozen=True)
-class Record:
-    """The record of one file.
-
-    :ivar open: something is under way or was broken off.
-    :ivar retire: the key that was to be retired, or was the last to be.
-    :ivar held: the key last written.
-    :ivar since: since when that key is known, UTC, ISO 8601.
-    :ivar restart: the file was changed and its readers have not been restarted since.
-    :ivar begun: it was opened to rotate, and not just by a write that replaced a key.
-    """
-
-    open: bool
-    retire: str | None = None
-    held: str | None = None
-    since: str | None = None
-    restart: bool = False
-    begun: bool = False
-
-    def restart_due(self, live: str) -> bool:
-        """Whether whoever reads the file, which holds the live key, may still run with another."""
-        return self.open and (self.restart or self.retire != live)
-
-
-@dataclass(frozen=True)
-class File:
-    """What one file holds.
-
-    :ivar holds: fingerprints of the keys in it; empty: none.
-    :ivar unknown: it may hold a key, but which cannot be told (a template's file that was changed by hand).
-    :ivar why_not: why it cannot be written; None: it can.
-    """
-
-    path: str
-    holds: tuple[str, ...] = ()
-    unknown: bool = False
-    why_not: str | None = None
-    record: Record | None = None
-
-    def waits_for_rotation(self, live: str) -> bool:
-        """Whether it was made ready for a rotation of the live key."""
-        return self.record is not None and self.record.open and self.record.begun and self.record.retire == live
-
-
-class State(str, enum.Enum):
-    """How a consumer stands against the live key."""
-
-    CURRENT = "current"
-    RESTART_DUE = "restart_due"
-    STALE = "stale"
-    MISSING = "missing"
-    UNREADABLE = "unreadable"
-    UNREACHABLE = "unreachable"
-
-
-@dataclass(frozen=True)
-class Consumer:
-    """One host and its files.
-
-    :ivar failure: why the host could not be looked at; None: it could.
-    :ivar reached: whether there was a connection at all.
-    :ivar lacking: what its services and commands need and it does not have.
-    """
-
-    name: str
-    files: tuple[File, ...] = ()
-    failure: str | None = None
-    reached: bool = True
-    lacking: tuple[str, ...] = ()
-
-    @property
-    def holds_key(self) -> bool:
-        return any(file.holds or file.unknown for file in self.files)
-
-    def state(self, live: str) -> State:
-        """Return how the consumer stands against the live key."""
-        if not self.reached:
-            return State.UNREACHABLE
-        if self.failure is not None or any(file.why_not and not file.holds for file in self.files):
-            return State.UNREADABLE
-        if any(file.unknown or set(file.holds) - {live} for file in self.files):
-            return State.STALE
-        if not self.files or any(not file.holds for file in self.files):
-            return State.MISSING
-        if any(file.record and file.record.restart_due(live) for file in self.files):
-            return State.RESTART_DUE
-        return State.CURRENT
-
-    @property
-    def problems(self) -> list[str]:
-        """Why it is not ready to be written, all of it."""
-        if self.failure is not None:
-            return [self.failure]
-        if not self.files:
-            return ["it has no files of this account: set multicart_deploy_files"]
-        return [*(file.why_not for file in self.files if file.why_not), *self.lacking]
-
-
-def consumer_from(name: str, seen: Mapping[str, Any] | None) -> Consumer:
-    """Read the registered result of a look at a consumer; None: there was none."""
-    if not seen or ("files" not in seen and seen.get("skipped")):
-        return Consumer(name, failure="it was not looked at in this run")
-    if seen.get("unreachable"):
-        return Consumer(name, failure="it is unreachable", reached=False)
-    if seen.get("failed") and "files" not in seen:
-        return Consumer(name, failure=str(seen.get("msg") or "its files could not be looked at"))
-    return Consumer(
-        name,
-        tuple(_file_from(file) for file in seen["files"]),
-        lacking=tuple(seen.get("lacking") or ()),
-    )
-
-
-def _file_from(seen: Mapping[str, Any]) -> File:
-    record = seen.get("record")
-    return File(
-        path=str(seen["path"]),
-        holds=tuple(seen["holds"]),
-        unknown=bool(seen["unknown"]),
-        why_not=seen["why_not"],
-        record=record
-        and Record(**{name: record[name] for name in ("open", "restart", "begun", "retire", "held", "since")}),
-    )
+CONFIRMING = 2
+"""So many consumers must say the same of a key before it is believed; in a fleet of one, that one."""
 
 
 class Step(str, enum.Enum):
-    """What a run of rotate.yml does."""
+    """What a run does."""
 
     ROTATE = "rotate"
-    DEPLOY = "deploy"  # the key to retire is dead, or not old enough: nothing to rotate
-    CATCH_UP = "catch_up"  # the fleet is behind: bring it up to date, and do not rotate
+    FINISH = "finish"  # an earlier run's rotation is pending
+    RETIRED = "retired"  # the key to retire is not the live one: only the consumers have to follow
+    CATCH_UP = "catch_up"  # consumers are behind: bring them up to date, and do not rotate
+    DONE = "done"  # this run has rotated already
+    NOT_DUE = "not_due"  # the key is not older than the maximum age
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What the operator asked for.
 
+    :ivar confirmed: the outage is accepted.
     :ivar retire: fingerprint of the key to retire.
     :ivar force: rotate although the fleet is behind.
     :ivar max_age: rotate only a key that is older.
-    :ivar budget: seconds the outage may be expected to last.
+    :ivar rotate_unknown_age: rotate also where its age is not known.
+    :ivar min_hosts: so many consumers must take part.
+    :ivar assume_rejected: fingerprint of a retired key that the operator has tried: the API rejects it.
     """
 
+    confirmed: bool = False
     retire: str | None = None
     force: bool = False
     max_age: timedelta | None = None
-    budget: float | None = None
+    rotate_unknown_age: bool = False
+    min_hosts: int = 1
+    assume_rejected: str | None = None
+
+
+@dataclass(frozen=True)
+class AccountDates:
+    """The account's own dates, as the API tells them; None: it does not."""
+
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done and why; ``retire`` is the key to retire in case of ``ROTATE``, else None."""
+    """What is to be done and why.
+
+    :ivar retire: the key that is retired: by this run, by the pending rotation, or long ago; None: none.
+    """
 
     step: Step
     why: str
     retire: str | None = None
 
 
-def make_plan(
-    fleet: Sequence[Consumer], live: str, wanted: Wanted, outage: Outage, now: datetime | None = None
-) -> Plan:
-    """Decide what to do from what every consumer holds and records.
+@dataclass(frozen=True)
+class Refusals:
+    """What speaks against a new rotation before any consumer is looked at, by name; none of it keeps a run from more."""
 
+    left_out: Sequence[str] = ()
+    skipped: Sequence[str] = ()
+
+
+def make_plan(
+    fleet: Sequence[Consumer],
+    live: str,
+    wanted: Wanted,
+    now: datetime,
+    dates: AccountDates = AccountDates(),
+    refusals: Refusals = Refusals(),
+) -> Plan:
+    """Decide what to do; the first that applies decides.
+
+    :param fleet: the consumers, inspected as far as they could be.
     :param live: fingerprint of the account's live key.
-    :param outage: what a rotation would cost.
-    :raises MulticartError: ``no_consumers``, ``not_ready``, ``retire_unknown`` or ``over_budget``.
+    :raises MulticartError: ``no_consumers``, ``retire_unknown``; or why a new rotation is refused.
     """
-    _refuse_unready(fleet)
-    plan = _choose(fleet, live, wanted, now or datetime.now(timezone.utc))
-    if plan.step is Step.ROTATE and wanted.budget is not None and outage.seconds > wanted.budget:
-        raise MulticartError(
-            Reason.OVER_BUDGET, f"{outage.sentence} That is more than multicart_rotate_budget={wanted.budget:g}."
-        )
+    if not fleet:
+        raise MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
+    plan = _choose(fleet, live, wanted, now, dates)
+    if plan.step is Step.ROTATE:
+        _refuse_new_rotation(fleet, wanted, refusals)
     return plan
 
 
-def _refuse_unready(fleet: Sequence[Consumer]) -> None:
-    if not fleet:
-        raise MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
-    unready = {consumer.name: consumer.problems for consumer in fleet if consumer.problems}
-    if unready:
-        listed = "; ".join(f"{name}: {', '.join(problems).rstrip('.')}" for name, problems in unready.items())
-        raise MulticartError(Reason.NOT_READY, f"{len(unready)} of {len(fleet)} consumers are not ready: {listed}.")
-
-
-def _choose(fleet: Sequence[Consumer], live: str, wanted: Wanted, now: datetime) -> Plan:
-    files = [file for consumer in fleet for file in consumer.files]
-    records = [file.record for file in files if file.record]
+def _choose(fleet: Sequence[Consumer], live: str, wanted: Wanted, now: datetime, dates: AccountDates) -> Plan:
     if wanted.retire is not None:
-        if wanted.retire == live:
-            return Plan(Step.ROTATE, "the key to retire is the live one", live)
-        held = {key for file in files for key in file.holds}
-        recorded = {key for record in records for key in (record.retire, record.held)}
-        if wanted.retire in held | recorded:
-            return Plan(Step.DEPLOY, "the key to retire is dead already")
-        raise MulticartError(Reason.RETIRE_UNKNOWN, f"Nobody knows the key {wanted.retire}.")
-    if any(file.waits_for_rotation(live) for file in files):
-        return Plan(Step.ROTATE, "a rotation of this key was begun and not carried out", live)
-    if any(record.open and record.retire for record in records):
-        return Plan(Step.DEPLOY, "a rotation was carried out and its roll-out not finished")
-    behind = [consumer.name for consumer in fleet if consumer.state(live) is State.STALE]
+        return _retire(fleet, live, wanted.retire)
+    pending = pending_rotation(fleet, live)
+    if pending is not None:
+        return Plan(Step.FINISH, f"the rotation that retired {pending} was not finished", pending)
     if wanted.force:
         return Plan(Step.ROTATE, "it was forced", live)
+    behind = [consumer.name for consumer in fleet if _is_behind(consumer, live)]
     if behind:
-        return Plan(Step.CATCH_UP, f"these hold another key than the live one: {', '.join(behind)}")
+        return Plan(Step.CATCH_UP, f"out of date: {', '.join(behind)}")
+    alone = _unconfirmed_rotation(fleet, live)
+    if alone is not None:
+        return Plan(
+            Step.CATCH_UP, "a rotation was not finished, and there is no second consumer that confirms it", alone
+        )
     if not any(consumer.holds_key for consumer in fleet):
         return Plan(Step.CATCH_UP, "no consumer holds a key")
     if wanted.max_age is not None:
-        age = _age(records, live, now)
-        if age is None or age <= wanted.max_age:
-            return Plan(Step.DEPLOY, "the key is not known to be older than multicart_rotate_max_age")
+        age = age_of_key(fleet, live, now, dates)
+        if age is None and not wanted.rotate_unknown_age:
+            return Plan(
+                Step.NOT_DUE, "the age of the key is not known; multicart_rotate_unknown_age says what to do then"
+            )
+        if age is not None and age <= wanted.max_age:
+            return Plan(Step.NOT_DUE, f"the key is {_days(age)} old, not more than multicart_rotate_max_age")
     return Plan(Step.ROTATE, "every consumer that holds a key holds the live one", live)
 
 
-def _age(records: Iterable[Record], live: str, now: datetime) -> timedelta | None:
-    since = [moment for record in records if record.held == live and (moment := parse_time(record.since))]
-    return now - min(since) if since else None
+def _retire(fleet: Sequence[Consumer], live: str, retire: str) -> Plan:
+    if retire == live:
+        return Plan(Step.ROTATE, "the key to retire is the live one", live)
+    if retire in {key for consumer in fleet for key in _known_keys(consumer)}:
+        return Plan(Step.RETIRED, "the key to retire is not the live one", retire)
+    raise MulticartError(Reason.RETIRE_UNKNOWN, f"Unknown key {retire}: it is neither live nor recorded on any host.")
 
 
-def parse_time(text: str | None) -> datetime | None:
-    """Read a moment in ISO 8601; None: it is none, or has no time zone."""
-    try:
-        moment = datetime.fromisoformat((text or "").replace("Z", "+00:00"))
-    except ValueError:
+def _known_keys(consumer: Consumer) -> set[str]:
+    held = {key for file in consumer.files for key in file.holds}
+    recorded = {key for record in consumer.records for key in (record.retire, record.held) if key}
+    return held | recorded | {entry.key for record in consumer.records for entry in record.retired}
+
+
+def _is_behind(consumer: Consumer, live: str) -> bool:
+    return consumer.standing(live).state in (State.OUT_OF_DATE, State.RESTART_DUE)
+
+
+def pending_rotation(fleet: Sequence[Consumer], live: str) -> str | None:
+    """Return the key that an unfinished rotation has retired; None: none is pending.
+
+    At least two consumers, and more than half of all that a rotation has been at, must name it, one of them in a record
+    that is still open, and none in one that says that its verdict was given.
+    """
+    found = {
+        key
+        for key in {record.retire for consumer in fleet for record in consumer.records if record.open}
+        if key is not None and _is_pending(fleet, live, key)
+    }
+    return min(found, default=None)
+
+
+def _is_pending(fleet: Sequence[Consumer], live: str, key: str) -> bool:
+    if key == live:
+        return False
+    with_rotation = [consumer for consumer in fleet if any(record.retire for record in consumer.records)]
+    naming = [consumer for consumer in with_rotation if _rotations_of(consumer, key)]
+    if any(record.concluded for consumer in naming for record in _rotations_of(consumer, key)):
+        return False
+    return len(naming) >= CONFIRMING and 2 * len(naming) > len(with_rotation)
+
+
+def _rotations_of(consumer: Consumer, key: str) -> list[Record]:
+    return [record for record in consumer.records if record.retire == key]
+
+
+def _unconfirmed_rotation(fleet: Sequence[Consumer], live: str) -> str | None:
+    """Return the key that an unfinished rotation has retired in a fleet of one, where nobody can confirm it."""
+    if len(fleet) != 1:
         return None
-    return moment if moment.tzinfo else None
+    return next(
+        (
+            record.retire
+            for record in fleet[0].records
+            if record.open and record.retire not in (None, live) and not record.concluded
+        ),
+        None,
+    )
 
 
-def refuse_unprepared(fleet: Sequence[Consumer], retire: str | None) -> None:
-    """The interlock: rotate only when every consumer's record was opened for the very key that is to be retired.
+def age_of_key(fleet: Sequence[Consumer], live: str, now: datetime, dates: AccountDates) -> timedelta | None:
+    """Return how old the live key is, as far as it is known; None: it is not.
 
-    :raises MulticartError: ``not_prepared``.
+    It is the greatest age that two consumers confirm. The account's ``updated_at`` counts too, once two records say that
+    a rotation moves it: the key cannot be younger than the account's last change.
     """
-    if retire is None:
-        raise MulticartError(Reason.NOT_PREPARED, "It was not decided in this run which key to retire.")
-    unprepared = [
-        consumer.name
-        for consumer in fleet
-        if consumer.problems or any(not _is_open_for(file.record, retire) for file in consumer.files)
-    ]
-    if unprepared or not fleet:
-        raise MulticartError(Reason.NOT_PREPARED, f"Not made ready in this run: {', '.join(unprepared) or 'anybody'}.")
+    possible = [moment for moment in (_since(consumer, live) for consumer in fleet) if _is_possible(moment, now, dates)]
+    moments = sorted(moment for moment in possible if moment is not None)
+    ages = [now - moments[1 if len(moments) > CONFIRMING else 0]] if moments else []
+    moving = [consumer for consumer in fleet if any(record.moved_account for record in consumer.records)]
+    if dates.updated_at is not None and dates.updated_at <= now and len(moving) >= min(CONFIRMING, len(fleet)):
+        ages.append(now - dates.updated_at)
+    return max(ages, default=None)
 
 
-def _is_open_for(record: Record | None, retire: str) -> bool:
-    return record is not None and record.open and record.retire == retire
+def _since(consumer: Consumer, live: str) -> datetime | None:
+    return min((record.since for record in consumer.records if record.held == live and record.since), default=None)
 
 
-def standing(consumer: Consumer, live: str) -> str:
-    """Return how a consumer stands against the live key, and why where that says more."""
-    state = consumer.state(live)
-    tells_why = state is State.UNREADABLE or not consumer.files
-    return f"{state.value}: {', '.join(consumer.problems)}" if tells_why else str(state.value)
+def _is_possible(moment: datetime | None, now: datetime, dates: AccountDates) -> bool:
+    return moment is not None and moment <= now and (dates.created_at is None or moment >= dates.created_at)
 
 
-def verdict(states: Mapping[str, str], caught_up: bool = False) -> MulticartError | None:
-    """Return why the fleet is not as it should be at the end of a run; None: it is.
+def _days(age: timedelta) -> str:
+    days = age.total_seconds() / 86400
+    return f"{days:.0f} days" if days >= 2 else f"{age.total_seconds() / 3600:.1f} hours"
 
-    :param states: how each consumer stands, by name.
-    :param caught_up: whether the run found the fleet behind, and did that instead of a rotation.
-    """
-    if not states:
-        return MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
-    short = [f"{name} is {state}" for name, state in states.items() if state != State.CURRENT.value]
-    if short:
-        return MulticartError(
-            Reason.NOT_CURRENT, f"{len(short)} of {len(states)} consumers are not current: {'; '.join(short)}."
+
+def _refuse_new_rotation(fleet: Sequence[Consumer], wanted: Wanted, refusals: Refusals) -> None:
+    """Refuse a rotation that would lock a consumer out; finishing one that was begun is never refused."""
+    if refusals.left_out:
+        raise MulticartError(
+            Reason.LEFT_OUT, f"These consumers are left out of this run: {', '.join(refusals.left_out)}."
         )
-    return MulticartError(Reason.CAUGHT_UP, "The fleet was behind.") if caught_up else None
+    if refusals.skipped:
+        raise MulticartError(
+            Reason.NOT_PREPARED,
+            f"These hosts were skipped, or failed, before the rotation: {', '.join(refusals.skipped)}.",
+        )
+    if len(fleet) < wanted.min_hosts:
+        raise MulticartError(
+            Reason.TOO_FEW_HOSTS,
+            f"There are {len(fleet)} consumers, but multicart_rotate_min_hosts={wanted.min_hosts}.",
+        )
+    refuse_unready(fleet)
+    if not wanted.confirmed:
+        raise MulticartError(Reason.NOT_CONFIRMED, f"{len(fleet)} consumers are ready.")
 
 
-STEPS = {
-    WRITTEN: "its files could not be written",
-    HEALTH: "its health check failed",
-    CONFIRMED: "it could not be learnt whether its key is still the live one",
-    CLOSED: "its records could not be closed",
-}
-"""What the deploy role registers on a host, in order, and what it means when that failed."""
+def refuse_unready(fleet: Sequence[Consumer]) -> None:
+    """Refuse a rotation while a consumer is not ready for it.
+
+    :raises MulticartError: ``not_ready``; it names every consumer and all that is wrong with it.
+    """
+    unready = {consumer.name: consumer.problems for consumer in fleet if consumer.problems}
+    if unready:
+        listed = "; ".join(
+            f"{name}: {', '.join(problem.text.rstrip('.') for problem in problems)}"
+            for name, problems in unready.items()
+        )
+        raise MulticartError(Reason.NOT_READY, f"{len(unready)} of {len(fleet)} consumers are not ready: {listed}.")
 
 
-def stuck_at(registered: Mapping[str, Any]) -> str | None:
-    """Return why a host's roll-out got stuck, from what its tasks registered; None: it did not."""
-    for name, meaning in STEPS.items():
-        result = registered.get(name) or {}
-        if result.get("unreachable"):
-            return "it is unreachable"
-        if result.get("failed"):
-            # Without a reason it is core's own text, which may quote anything.
-            return str(result["msg"]).rstrip(".") if "reason" in result else meaning
-    return None
+# --- the end of a run -----------------------------------------------------------------------------
 
 
-def ended(consumer: Consumer, registered: Mapping[str, Any], live: str) -> str:
-    """Return how a consumer stands at the end of a run, and where it got stuck."""
-    stuck = stuck_at(registered)
-    return f"{State.STALE.value}: {stuck}" if stuck else standing(consumer, live)
+class Retirement(enum.Enum):
+    """What is known of a key that was retired."""
+
+    REJECTED = "rejected"
+    STILL_VALID = "still_valid"
+    NOT_SEEN = "not_seen"  # nobody could try it, but its replacement was accepted
+    UNKNOWN = "unknown"
+
+
+def retirement(fleet: Sequence[Consumer], key: str, assume_rejected: str | None = None) -> Retirement:
+    """Return what the records of the fleet tell of a retired key, that no run can try any more."""
+    if key == assume_rejected:
+        return Retirement.REJECTED
+    known = [
+        [entry for record in consumer.records for entry in record.retired if entry.key == key] for consumer in fleet
+    ]
+    needed = min(CONFIRMING, len(fleet))
+    if sum(any(entry.seen == REJECTED for entry in entries) for entries in known) >= needed:
+        return Retirement.REJECTED
+    if any(entry.seen == STILL_VALID for entries in known for entry in entries):
+        return Retirement.STILL_VALID
+    confirmed = sum(any(entry.accepted for entry in entries) for entries in known) >= needed
+    return Retirement.NOT_SEEN if confirmed else Retirement.UNKNOWN
+
+
+def verdict(standings: dict[str, Standing]) -> MulticartError | None:
+    """Return why the fleet is not as it should be at the end of a run; None: every consumer is up to date."""
+    if not standings:
+        return MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
+    behind = [f"{name} is {stands.words}" for name, stands in standings.items() if stands.state is not State.UP_TO_DATE]
+    if not behind:
+        return None
+    return MulticartError(
+        Reason.NOT_CURRENT, f"{len(behind)} of {len(standings)} consumers are not up to date: {'; '.join(behind)}."
+    )

@@ -2,38 +2,29 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a run did, told from what its tasks registered. No HTTP, no Ansible, no I/O, and no secret.
+# Private to this collection: it may change without notice.
 
-What the tasks registered is read, never trusted: only masks, fingerprints, moments and texts that the judge shows too
-go on. Anything may be missing, because a host failed, was unreachable, or a run ended early.
-"""
+"""What a run did, told from what came of its act. No HTTP, no Ansible, no I/O, and no secret."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.module_utils._api_key import MASK, is_fingerprint
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, iso_time
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.registered import HEALTH, SEEN, WRITTEN
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import ADVICE, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import Rerun
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import (
-    Consumer,
-    State,
-    Step,
-    ended,
-    parse_time,
-    verdict,
-)
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult, HostResult
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import again, deploy
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import State, parse_time
 
 FORMAT = 1
-"""Of the JSON file; a larger number breaks who reads it."""
+"""Of the JSON file; a larger number breaks what reads it."""
 
-EVENTS = ("ready", "written", "restarted", "healthy")
-"""What happens at a consumer, in order."""
+EVENTS = ("armed", "released", "written", "restarted", "healthy")
+"""What happens at a consumer, in order: the last three on the host."""
 
 NOT_NEEDED = "not_needed"
 """The outcome of a run that had nothing to rotate."""
@@ -54,9 +45,9 @@ class Key:
 class Line:
     """One consumer.
 
-    :ivar state: one of :class:`fleet.State`, or ``unknown``.
+    :ivar state: one of :class:`state.State`, or ``unknown``.
     :ivar why: what is wrong with it; None: nothing, or nothing that is known.
-    :ivar times: when each event happened, as far as it did.
+    :ivar times: when each event happened.
     :ivar seconds: the same, relative to the rotation; empty without one.
     :ivar changed: whether this run wrote or restarted anything there.
     """
@@ -70,12 +61,12 @@ class Line:
 
     @property
     def done(self) -> bool:
-        return self.state == State.CURRENT.value
+        return self.state == State.UP_TO_DATE.value
 
     @property
     def outage(self) -> float | None:
         """Seconds from the rotation until its last step; None: it was not written, or is not done."""
-        steps = [self.seconds[event] for event in EVENTS[1:] if event in self.seconds]
+        steps = [self.seconds[event] for event in EVENTS[2:] if event in self.seconds]
         return max(steps) if steps and self.done else None
 
 
@@ -96,8 +87,7 @@ class Report:
     :ivar message: the same in words.
     :ivar account: the name of the account in the inventory.
     :ivar lines: the consumers: those that are not done first, then in the order in which they were written.
-    :ivar expected: seconds that readiness foretold for the window.
-    :ivar rerun: the command that finishes what is not done.
+    :ivar finish: how to finish what is not done.
     """
 
     outcome: str
@@ -109,11 +99,10 @@ class Report:
     new_key_works: bool | None
     old_key_rejected: bool | None
     rotated_at: datetime | None
-    expected: float | None
     lines: Sequence[Line]
     versions: Versions
     made_at: datetime
-    rerun: Rerun | None = None
+    finish: str | None = None
 
     @property
     def unfinished(self) -> list[Line]:
@@ -151,16 +140,16 @@ class Report:
             "new_key_works": self.new_key_works,
             "old_key_rejected": self.old_key_rejected,
             "rotated_at": self.rotated_at and iso_time(self.rotated_at),
-            "expected_seconds": self.expected,
             "window_seconds": self.window,
             "outage_seconds": self.outage,
             "consumers": {"total": len(self.lines), "unfinished": len(self.unfinished)},
-            "finish": self.rerun and {"command": self.rerun.command, "give_again": list(self.rerun.give_again)},
+            "finish": self.finish,
             "hosts": [
                 {
                     "name": line.name,
                     "state": line.state,
                     "why": line.why,
+                    "changed": line.changed,
                     "times": {event: iso_time(line.times[event]) for event in EVENTS if event in line.times},
                     "seconds": dict(line.seconds),
                     "outage_seconds": line.outage,
@@ -170,151 +159,95 @@ class Report:
         }
 
 
-@dataclass(frozen=True)
-class Registered:
-    """What the tasks of a run registered about the rotation, each as it is in the variables; empty: it did not run."""
+def report_from(kept: Mapping[str, Any]) -> Report:
+    """Read what :meth:`Report.to_json` returned."""
 
-    plan: Mapping[str, Any]
-    rotation: Mapping[str, Any]
-    proof: Mapping[str, Any]
-    read: Mapping[str, Any]
+    def times(host: Mapping[str, Any]) -> dict[str, datetime]:
+        found = {event: parse_time(text) for event, text in host["times"].items()}
+        return {event: moment for event, moment in found.items() if moment is not None}
 
-    @property
-    def outcome(self) -> str:
-        """What became of the key in this run."""
-        if self.plan.get("step") != Step.ROTATE.value:
-            return NOT_NEEDED
-        said = self.rotation.get("outcome")
-        # Without one it was skipped, or broken off before anything was sent.
-        return said if said in [outcome.value for outcome in Outcome] else Outcome.UNCHANGED.value
+    return Report(
+        outcome=kept["outcome"],
+        reason=kept["reason"],
+        message=kept["message"],
+        account=kept["account"],
+        old_key=Key(**kept["old_key"]) if kept["old_key"] else None,
+        new_key=Key(**kept["new_key"]) if kept["new_key"] else None,
+        new_key_works=kept["new_key_works"],
+        old_key_rejected=kept["old_key_rejected"],
+        rotated_at=parse_time(kept["rotated_at"]),
+        lines=[
+            Line(host["name"], host["state"], host["why"], times(host), host["seconds"], host["changed"])
+            for host in kept["hosts"]
+        ],
+        versions=Versions(kept["versions"]["multicart.keys"], kept["versions"]["ansible-core"]),
+        made_at=parse_time(kept["made_at"]) or datetime.now(timezone.utc),
+        finish=kept["finish"],
+    )
 
-    @property
-    def rotated_at(self) -> datetime | None:
-        return parse_time(str(self.rotation.get("rotated_at") or ""))
 
-    @property
-    def old_key(self) -> Key | None:
-        return _key(self.rotation, "previous_key_") or _key({"fingerprint": self.plan.get("retire")}, "")
+def report_of(result: ActResult, account: str, versions: Versions, made_at: datetime) -> Report:
+    """Tell what came of an act."""
+    rotation = result.rotation
+    outcome = rotation.outcome.value if rotation is not None else NOT_NEEDED
+    rotated_at = parse_time(rotation.rotated_at) if rotation is not None else None
+    new = _new_key(result)
+    known = new is not None or outcome != Outcome.UNKNOWN.value
+    lines = in_order([line_of(host, rotated_at, known) for host in result.hosts])
+    unfinished = [line.name for line in lines if not line.done]
+    retired = result.plan.retire if result.plan is not None else None
+    finish = None
+    if result.error is not None:
+        finish = deploy(unfinished) if result.error.reason is Reason.NOT_UP_TO_DATE else again(retired)
+    return Report(
+        outcome=outcome,
+        reason=result.error.reason.value if result.error else None,
+        message=_message(result, lines),
+        account=account,
+        old_key=_shown(rotation.previous) if rotation is not None else Key(None, retired) if retired else None,
+        new_key=new,
+        new_key_works=rotation.verified if rotation is not None and rotation.error is None else None,
+        old_key_rejected=rotation.old_key_rejected if rotation is not None else None,
+        rotated_at=rotated_at,
+        lines=lines,
+        versions=versions,
+        made_at=made_at,
+        finish=finish,
+    )
 
-    @property
-    def new_key(self) -> Key | None:
-        """The key that is live at the end, where that is known."""
-        for result in (self.proof, self.read, self.rotation):
-            if (key := _key(result, "key_")) is not None:
-                return key
-        replaced = self.outcome in (Outcome.ROTATED.value, Outcome.ALREADY_ROTATED.value, Outcome.UNKNOWN.value)
-        return None if replaced else _key({"fingerprint": self.plan.get("live")}, "")
 
-    @property
-    def expected(self) -> float | None:
-        """Seconds that the window was expected to last."""
-        seconds = self.plan.get("expected_outage")
-        return float(seconds) if self.outcome != NOT_NEEDED and isinstance(seconds, (int, float)) else None
-
-    @property
-    def failure(self) -> tuple[str, str] | None:
-        """Reason and message of the step of the rotation that failed; None: none did."""
-        for result in (self.rotation, self.proof, self.read):
-            if result.get("failed"):
-                if result.get("reason") in [reason.value for reason in Reason]:
-                    return str(result["reason"]), str(result.get("msg") or "")
-                # Without a reason it is core's own text, which may quote anything.
-                return Reason.INTERNAL_ERROR.value, ADVICE[Reason.INTERNAL_ERROR]
+def _message(result: ActResult, lines: Sequence[Line]) -> str | None:
+    if result.error is None:
         return None
+    if result.error.reason is Reason.NOT_UP_TO_DATE:  # the consumers, each with its state, stand below
+        return f"{sum(not line.done for line in lines)} of {len(lines)} consumers are not up to date."
+    return str(result.error)
 
 
-def _key(result: Mapping[str, Any], prefix: str) -> Key | None:
-    """Read a key that may be shown; what is neither mask nor fingerprint goes no further."""
-    fingerprint, masked = result.get(f"{prefix}fingerprint"), result.get(f"{prefix}masked")
-    if not is_fingerprint(fingerprint):
+def _new_key(result: ActResult) -> Key | None:
+    """Return the key that is live at the end, where that is known."""
+    rotation = result.rotation
+    if rotation is not None and rotation.live is None and rotation.outcome is not Outcome.UNCHANGED:
         return None
-    shown = isinstance(masked, str) and masked.endswith(f".{MASK}") and masked.count(".") == 1
-    return Key(str(masked) if shown else None, str(fingerprint))
+    return _shown(result.live.key) if result.live is not None else None
 
 
-def _flag(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else None
+def _shown(key: ApiKey | None) -> Key | None:
+    return None if key is None else Key(key.masked, key.fingerprint)
 
 
-def line_of(consumer: Consumer, registered: Mapping[str, Any], run: Registered) -> Line:
-    """Tell how a consumer fared, from what its tasks registered."""
-    state, why = _state(consumer, registered, run)
-    times = _times(registered)
-    rotated_at = run.rotated_at
+def line_of(host: HostResult, rotated_at: datetime | None, known: bool) -> Line:
+    """Tell how a consumer fared.
+
+    :param known: whether it is known which key is live.
+    """
+    times = {event: host.moments[event] for event in EVENTS if event in host.moments}
     seconds = {event: round((at - rotated_at).total_seconds(), 3) for event, at in times.items()} if rotated_at else {}
-    changed = bool((registered.get(WRITTEN) or {}).get("changed"))
-    return Line(consumer.name, state, why, times, seconds, changed)
-
-
-def _state(consumer: Consumer, registered: Mapping[str, Any], run: Registered) -> tuple[str, str | None]:
-    if run.outcome == Outcome.UNKNOWN.value and run.new_key is None:
-        return UNKNOWN, None
-    live = run.new_key.fingerprint if run.new_key else ""  # nobody holds a key that could not be read
-    state, _colon, why = ended(consumer, registered, live).partition(": ")
-    return state, why or None
-
-
-REGISTERED_TIMES = {
-    SEEN: ("ready",),
-    WRITTEN: ("written", "restarted"),
-    HEALTH: ("healthy",),
-}
-"""Which result on a host has the time of which event."""
-
-
-def _times(registered: Mapping[str, Any]) -> dict[str, datetime]:
-    found = {}
-    for name, events in REGISTERED_TIMES.items():
-        times = (registered.get(name) or {}).get("times") or {}
-        for event in events:
-            if (at := parse_time(str(times.get(event) or ""))) is not None:
-                found[event] = at
-    return found
-
-
-def why_not_done(run: Registered, lines: Sequence[Line]) -> tuple[str | None, str | None]:
-    """Return why the run failed, as it ends, and the same in words; None, None: it did not."""
-    if run.failure:
-        return run.failure
-    wrong = verdict({line.name: line.state for line in lines}, run.plan.get("step") == Step.CATCH_UP.value)
-    if wrong is None:
-        return None, None
-    # The consumers, each with its state, stand below.
-    told = f"{len([line for line in lines if not line.done])} of {len(lines)} consumers are not current."
-    return wrong.reason.value, told if wrong.reason is Reason.NOT_CURRENT else str(wrong)
+    state = host.standing.state.value if known else UNKNOWN
+    return Line(host.name, state, host.standing.why if known else None, times, seconds, host.changed)
 
 
 def in_order(lines: Sequence[Line]) -> list[Line]:
     """Sort the consumers: those that are not done first, then in the order in which they were written."""
     never = datetime.max.replace(tzinfo=timezone.utc)
     return sorted(lines, key=lambda line: (line.done, line.times.get("written", never), line.name))
-
-
-def report_of(
-    run: Registered,
-    hosts: Iterable[tuple[Consumer, Mapping[str, Any]]],
-    account: str,
-    versions: Versions,
-    made_at: datetime,
-) -> Report:
-    """Tell what a run did.
-
-    :param hosts: each consumer as it was last looked at, and all that the tasks registered on it.
-    """
-    lines = in_order([line_of(consumer, registered, run) for consumer, registered in hosts])
-    reason, message = why_not_done(run, lines)
-    return Report(
-        outcome=run.outcome,
-        reason=reason,
-        message=message,
-        account=account,
-        old_key=run.old_key,
-        new_key=run.new_key,
-        new_key_works=_flag(run.proof.get("verified")),
-        old_key_rejected=_flag(run.proof.get("old_key_rejected")),
-        rotated_at=run.rotated_at,
-        expected=run.expected,
-        lines=lines,
-        versions=versions,
-        made_at=made_at,
-    )

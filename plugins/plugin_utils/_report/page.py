@@ -2,6 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """The report as one HTML page: what is drawn where. How it looks is in ``report.html.j2``.
 
 The page loads nothing and runs no script. Every text in it is escaped by the template engine.
@@ -100,14 +102,13 @@ class Picture:
     """The timeline.
 
     :ivar zero: where the rotation is, in percent from the left.
-    :ivar ready: how long before it the first consumer was found ready.
+    :ivar ready: how long before it the first consumer was armed.
     """
 
     bands: Sequence[Band]
     ticks: Sequence[Tick]
     zero: float
     ready: str | None
-    expected: Tick | None
 
     @property
     def kinds(self) -> set[str]:
@@ -124,24 +125,23 @@ def picture_of(report: Report) -> Picture | None:
     lines = report.lines
     if report.rotated_at is None or not lines:
         return None
-    scale = _Scale(lines, report.expected)
+    scale = _Scale(lines)
     return Picture(
         bands=list(_bands(lines, scale)),
         ticks=list(scale.ticks()),
         zero=scale.zero,
         ready=f"−{seconds(-scale.first)}" if scale.first else None,
-        expected=Tick(scale.x(report.expected), seconds(report.expected)) if report.expected else None,
     )
 
 
 class _Scale:
     """Seconds since the rotation, and percent of the width."""
 
-    def __init__(self, lines: Sequence[Line], expected: float | None) -> None:
+    def __init__(self, lines: Sequence[Line]) -> None:
         known = [value for line in lines for value in line.seconds.values()]
         self.first = min([0.0, *known])
         self.zero = READY_WIDTH if self.first < 0 else 0.0
-        self.end = max([0.1, expected or 0.0, *known]) * 1.05
+        self.end = max([0.1, *known]) * 1.05
 
     def x(self, at: float) -> float:
         if at < 0:
@@ -168,9 +168,9 @@ def _bands(lines: Sequence[Line], scale: _Scale) -> Iterator[Band]:
 
 
 def _row(line: Line, top: int, height: int, scale: _Scale) -> Row:
-    at = {event: max(0.0, line.seconds[event]) for event in EVENTS[1:] if event in line.seconds}
+    at = {event: max(0.0, line.seconds[event]) for event in EVENTS[2:] if event in line.seconds}
     bars, since = [], 0.0
-    for event, kind in (("written", "dead"), ("restarted", "restart"), ("healthy", "check")):
+    for event, kind in (("written", "out"), ("restarted", "restart"), ("healthy", "check")):
         if event in at and at[event] > since:
             bars.append(_bar(kind, since, at[event], scale))
             since = at[event]
@@ -183,7 +183,7 @@ def _row(line: Line, top: int, height: int, scale: _Scale) -> Row:
         top=top,
         height=height,
         bars=bars,
-        ready=scale.x(line.seconds["ready"]) if "ready" in line.seconds else None,
+        ready=scale.x(line.seconds["armed"]) if "armed" in line.seconds else None,
         healthy=scale.x(at["healthy"]) if "healthy" in at else None,
         tip=", ".join([f"{line.name}: {told(line)}", *(f"{event} {moment(line, event)}" for event in line.times)]),
     )
@@ -234,14 +234,14 @@ def headline(report: Report) -> str:
         Outcome.ALREADY_ROTATED.value: "The key had been rotated before",
         Outcome.UNCHANGED.value: "Not rotated: the old key is still live",
         Outcome.UNKNOWN.value: "Not known whether the key was rotated",
-        NOT_NEEDED: "Nothing was to be rotated",
+        NOT_NEEDED: "No rotation was necessary",
     }[report.outcome]
     total, open_ = len(report.lines), len(report.unfinished)
     if report.outcome in (Outcome.UNCHANGED.value, Outcome.UNKNOWN.value) or not total:
         return f"{key}."
     if open_:
         return f"{key}. {open_} of {total} {'consumer is' if total == 1 else 'consumers are'} not done."
-    return f"{key}. {'The consumer is' if total == 1 else f'All {total} consumers are'} current."
+    return f"{key}. {'The consumer is' if total == 1 else f'All {total} consumers are'} up to date."
 
 
 def day(at: datetime) -> str:

@@ -1,0 +1,81 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is done for each host by a task of its own; the documentation is with the module of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import AccountOfRun
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import ControllerAction, refuse_facts
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consumers import (
+    join,
+    member_of,
+    read_spec,
+    shown_diff,
+)
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import RESULT, RunStore, this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.deployment import Deployment
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import HOST, Options
+
+
+class ActionModule(ControllerAction):
+    """The action of M(multicart.keys.multicart_host)."""
+
+    known = HOST
+
+    def act(self, options: Options) -> dict[str, Any]:
+        phases: dict[str, Callable[[Options], dict[str, Any]]] = {
+            "join": self._join,
+            "deploy": self._deploy,
+            "result": self._result,
+        }
+        return phases[options.given["phase"]](options)
+
+    @property
+    def _name(self) -> str:
+        return str(self.variables["inventory_hostname"])
+
+    @property
+    def _store(self) -> RunStore:
+        own = internals.without_facts(self.variables)
+        return RunStore(account_of(own, self.template_with(own)))
+
+    def _join(self, _options: Options) -> dict[str, Any]:
+        join(self, self._store, self._name, self.variables)
+        return {}
+
+    def _deploy(self, options: Options) -> dict[str, Any]:
+        refuse_facts(self.variables)
+        spec = read_spec(self, self.variables)
+        if not spec.files:
+            # Nothing to do there, so that it need not even be reachable.
+            return {"msg": "No files of this account.", "state": None}
+        settings = internals.settings_of(self, self.variables, self._templar.template)
+        member = member_of(self, self._name, spec, settings, self.variables, own_connection=True)
+        account = AccountOfRun(options.connection, this_run())
+        result = Deployment(member, account, bool(self._task.check_mode)).run()
+        if result.unreachable:
+            raise AnsibleConnectionFailure(result.standing.why or "it is unreachable")
+        shown: dict[str, Any] = {"changed": result.changed, "state": result.standing.state.value}
+        if self._task.diff:
+            shown["diff"] = shown_diff(result.files, result.live)
+        if result.problem is not None:
+            return {**shown, "failed": True, "msg": result.problem.text, "reason": result.problem.reason}
+        return {**shown, "msg": result.message}
+
+    def _result(self, _options: Options) -> dict[str, Any]:
+        result = self._store.take(RESULT, self._name)
+        if result is None:
+            raise MulticartError(Reason.NOT_RUN, "This run has done nothing for this host.")
+        shown: dict[str, Any] = dict(result)
+        if not self._task.diff:
+            shown.pop("diff", None)
+        return shown

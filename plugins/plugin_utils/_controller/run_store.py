@@ -1,0 +1,72 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change without notice.
+
+"""What the tasks of one run leave for each other: never in facts or registered variables, which a host could set.
+
+Beside the run cache, encrypted as that is: one file for each entry, since a thousand hosts leave one each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from contextlib import suppress
+from typing import Any
+
+from ansible import constants
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache import EncryptedFile, RunCache
+
+HOST, RESULT, REPORT = "host", "result", "report"
+"""Kinds of entries: what a host is to hold and how it is reached; how it ended; what the whole run did."""
+
+
+def this_run() -> RunCache:
+    """Return the cache of this run of Ansible."""
+    return RunCache(constants.DEFAULT_LOCAL_TMP, _secret())
+
+
+class RunStore:
+    """The entries of one account in this run of Ansible.
+
+    :param account: its name in the inventory.
+    """
+
+    def __init__(self, account: str) -> None:
+        self._account = account
+        self._folder = os.path.join(constants.DEFAULT_LOCAL_TMP, "multicart.keys")
+
+    def put(self, kind: str, name: str, entry: Any) -> None:
+        """Leave an entry, any JSON.
+
+        :raises MulticartError: ``run_cache_unusable``.
+        """
+        with suppress(FileExistsError):
+            os.mkdir(self._folder, 0o700)
+        self._file(kind, name).save(entry)
+
+    def get(self, kind: str, name: str) -> Any:
+        """Return an entry; None: there is none."""
+        return self._file(kind, name).load()
+
+    def take(self, kind: str, name: str) -> Any:
+        """Return an entry and forget it, so that a later play of this run does not take it for its own."""
+        entry = self.get(kind, name)
+        with suppress(FileNotFoundError):
+            os.unlink(self._path(kind, name))
+        return entry
+
+    def _file(self, kind: str, name: str) -> EncryptedFile:
+        return EncryptedFile(self._path(kind, name), _secret())
+
+    def _path(self, kind: str, name: str) -> str:
+        told = json.dumps([self._account, kind, name]).encode()
+        return os.path.join(self._folder, hashlib.sha256(told).hexdigest())
+
+
+def _secret() -> bytes:
+    return bytes(multiprocessing.current_process().authkey)

@@ -1,0 +1,121 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change without notice.
+
+"""The worker process in which the act runs: what must not break it off, and what must not outlive it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ansible import constants
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+
+WAITING = 60.0
+"""Seconds to wait for another run of the same account on this control node."""
+
+FILES_A_HOST = 8
+"""Descriptors that an armed host needs: three pipes, the plugin's own selector, and what ssh opens for a moment."""
+
+
+class Worker:
+    """Keeps the act of this process from being broken off.
+
+    Signals reach the whole process group of a run, ssh clients included, and would end an act that the API has accepted
+    already; Ansible's own time limit for tasks is an alarm. Measured: act-facts.
+    """
+
+    def __init__(self) -> None:
+        self._parent = os.getppid()
+        self.overran = False
+
+    def leave_group(self) -> None:
+        """Leave the run's process group, so that its signals do not end the ssh clients. A session's leader stays."""
+        with suppress(PermissionError):
+            os.setpgid(0, 0)
+
+    def is_orphaned(self) -> bool:
+        """Tell whether the run that this process belongs to has ended."""
+        return os.getppid() != self._parent
+
+    @contextmanager
+    def critical(self) -> Iterator[None]:
+        """Ignore the signals that end a run, and disarm Ansible's time limit; it is noted if it would have struck."""
+        left = signal.alarm(0)
+        began = time.monotonic()
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            self.overran = bool(left) and time.monotonic() - began > left
+
+    @contextmanager
+    def alone(self, account: str | None) -> Iterator[bool]:
+        """Hold the lock of an account on this control node: one act at a time; tell whether it had to be waited for.
+
+        A run that was killed may have left its worker, which goes on; running again beside it waits for it.
+
+        :param account: tells the account from any other, no secret.
+        :raises MulticartError: ``busy``.
+        """
+        folder = Path(os.path.expanduser(str(constants.ANSIBLE_HOME))) / "multicart.keys"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(folder / f"{account}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise MulticartError(
+                Reason.RUN_CACHE_UNUSABLE, f"The lock in {folder} cannot be opened ({error.strerror})."
+            ) from None
+        try:
+            yield _wait_for(lock)
+        finally:
+            os.close(lock)
+
+
+def most_held() -> int:
+    """Return how many hosts this process can hold a conversation with at a time; raises its limit of open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else max(soft, 65536)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(wanted, 65536)), hard))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(1, (soft - 100) // FILES_A_HOST)
+
+
+def _wait_for(lock: int) -> bool:
+    """Take a lock; return whether another process had it before."""
+    deadline, waited = time.monotonic() + WAITING, False
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return waited
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise MulticartError(
+                    Reason.BUSY, "Another run is rotating the key of this account on this control node."
+                ) from None
+            waited = True
+            time.sleep(0.1)
+        except OSError:
+            return waited  # a file system without locks
+
+
+def end_children() -> None:
+    """End the processes that this one has started and that go on, such as the ssh client of a host that has hung."""
+    for task in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):
+            for child in task.read_text().split():
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(int(child), signal.SIGKILL)

@@ -1,0 +1,322 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change without notice.
+
+"""What consumers hold and how they stand, as types; what a host answers is read into them, and nothing else of it.
+
+Keys appear only as fingerprints. A host's answer is believed of that host alone: one of another form than expected is
+an error of that host. No HTTP, no Ansible, no I/O.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.multicart.keys.plugins.module_utils import _record
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import is_fingerprint
+
+MOST_FILES = 1000
+"""Files, problems and the like that an answer may list."""
+
+_REASON = re.compile(r"[a-z_]{1,40}\Z")
+_LONGEST_TEXT = 1000
+
+
+class MalformedAnswer(ValueError):
+    """A host's answer has another form than one may have; the text says where, and holds nothing of it."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a consumer: a stable reason, and a sentence without its full stop."""
+
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Retired:
+    """A key that was retired: what was seen of it, when, and whether its replacement was accepted and read back."""
+
+    key: str
+    seen: str
+    at: datetime | None
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Record:
+    """The record of one file; see :mod:`_record`.
+
+    :ivar retire: the key that the last rotation here retires; None: no rotation has been here.
+    :ivar concluded: the verdict of that rotation was given.
+    :ivar moved_account: that rotation changed the account's ``updated_at``.
+    """
+
+    open: bool = False
+    retire: str | None = None
+    concluded: bool = False
+    held: str | None = None
+    since: datetime | None = None
+    retired: tuple[Retired, ...] = ()
+    moved_account: bool = False
+
+
+@dataclass(frozen=True)
+class File:
+    """What one file holds.
+
+    :ivar holds: fingerprints of the keys in it; empty: none.
+    :ivar held: those that it had before this run wrote it.
+    :ivar unknown: it may hold a key, but which cannot be told (a template's file that was changed by hand).
+    :ivar restart_due: its readers may still run with another key than the one in it.
+    :ivar problem: why it cannot be written; None: it can.
+    """
+
+    path: str
+    variable: str | None = None
+    holds: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    unknown: bool = False
+    restart_due: bool = False
+    changed: bool = False
+    problem: Problem | None = None
+    record: Record | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What an inspection found on a host.
+
+    :ivar lacking: what its services and commands need and it does not have.
+    """
+
+    files: tuple[File, ...] = ()
+    lacking: tuple[Problem, ...] = ()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return (*(file.problem for file in self.files if file.problem), *self.lacking)
+
+
+class State(str, enum.Enum):
+    """How a consumer stands against the live key."""
+
+    UP_TO_DATE = "up_to_date"
+    RESTART_DUE = "restart_due"
+    OUT_OF_DATE = "out_of_date"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+    UNREACHABLE = "unreachable"
+
+    @property
+    def words(self) -> str:
+        return self.value.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The state of a consumer, and why, where there is more to say."""
+
+    state: State
+    why: str | None = None
+
+    @property
+    def words(self) -> str:
+        return f"{self.state.words}: {self.why}" if self.why else self.state.words
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """A host that uses the key, as an inspection found it.
+
+    :ivar inspection: None: it could not be inspected, see ``failure``.
+    :ivar reached: whether there was a connection at all.
+    """
+
+    name: str
+    inspection: Inspection | None = None
+    failure: Problem | None = None
+    reached: bool = True
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        return self.inspection.files if self.inspection else ()
+
+    @property
+    def records(self) -> list[Record]:
+        return [file.record for file in self.files if file.record]
+
+    @property
+    def holds_key(self) -> bool:
+        return any(file.holds or file.unknown for file in self.files)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Why it is not ready to be written, all of it."""
+        if self.inspection is None:
+            return (self.failure or Problem("not_inspected", "it was not inspected"),)
+        return self.inspection.problems
+
+    def standing(self, live: str) -> Standing:
+        """Return how the consumer stands against the live key."""
+        why = ", ".join(problem.text for problem in self.problems) or None
+        if not self.reached:
+            return Standing(State.UNREACHABLE, why)
+        unreadable = any(file.problem and not file.holds for file in self.files)
+        if self.inspection is None or unreadable:
+            return Standing(State.UNREADABLE, why)
+        if any(file.unknown or set(file.holds) - {live} for file in self.files):
+            return Standing(State.OUT_OF_DATE, why)
+        if not self.files or any(not file.holds for file in self.files):
+            return Standing(State.MISSING, why)
+        if any(file.restart_due for file in self.files):
+            return Standing(State.RESTART_DUE, why)
+        return Standing(State.UP_TO_DATE)
+
+
+# --- answers of hosts -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a host answered to one request.
+
+    :ivar moments: when each event happened, by this machine's ``time.monotonic()``.
+    """
+
+    files: tuple[File, ...] = ()
+    changed: bool = False
+    restarted: bool = False
+    problems: tuple[Problem, ...] = ()
+    lacking: tuple[Problem, ...] = ()
+    moments: Mapping[str, float] = field(default_factory=dict)
+
+
+EVENTS = ("written", "restarted", "healthy")
+"""What a host tells while it deploys, in order."""
+
+
+def answer_from(said: Any, moments: Mapping[str, float], expected: Sequence[tuple[str, str | None]]) -> Answer:
+    """Read a host's answer.
+
+    :param expected: path and variable of each file that it was asked about.
+    :raises MalformedAnswer: it has another form.
+    """
+    if not isinstance(said, dict):
+        raise MalformedAnswer("it is no mapping")
+    files = tuple(_file_from(entry) for entry in _list(said, "files"))
+    problems = tuple(_problem_from(entry) for entry in _list(said, "problems"))
+    if len(files) != len(expected) and not problems and "files" in said:
+        raise MalformedAnswer("it lists other files than it was asked about")
+    named = zip(files, expected, strict=False)
+    return Answer(
+        # Under the names that it was asked about: a host does not choose what is written of it in a report.
+        files=tuple(_renamed(file, *names) for file, names in named),
+        changed=_flag(said, "changed"),
+        restarted=_flag(said, "restarted"),
+        problems=problems,
+        lacking=tuple(Problem("not_ready", _text(text)) for text in _list(said, "lacking")),
+        moments={event: moment for event, moment in moments.items() if event in EVENTS},
+    )
+
+
+def _renamed(file: File, path: str, variable: str | None) -> File:
+    return File(**{**vars(file), "path": path, "variable": variable})
+
+
+def _file_from(said: Any) -> File:
+    if not isinstance(said, dict):
+        raise MalformedAnswer("a file is no mapping")
+    record = said.get("record")
+    problem = said.get("problem")
+    return File(
+        path="",
+        holds=_fingerprints(said, "holds"),
+        held=_fingerprints(said, "held"),
+        unknown=_flag(said, "unknown"),
+        restart_due=_flag(said, "restart_due"),
+        changed=_flag(said, "changed"),
+        problem=None if problem is None else _problem_from(problem),
+        record=None if record is None else record_from(record),
+    )
+
+
+def record_from(said: Any) -> Record:
+    """Read a record.
+
+    :raises MalformedAnswer: it is none.
+    """
+    kept = _record.checked(said)
+    if kept is None:
+        raise MalformedAnswer("a record is none")
+    rotation, updated_at = kept["rotation"], kept["updated_at"]
+    return Record(
+        open=kept["open"],
+        retire=rotation and rotation["retire"],
+        concluded=bool(rotation and rotation["concluded"]),
+        held=kept["held"],
+        since=parse_time(kept["since"]),
+        retired=tuple(
+            Retired(entry["key"], entry["seen"], parse_time(entry["at"]), entry["accepted"])
+            for entry in kept["retired"]
+        ),
+        moved_account=bool(updated_at and None not in updated_at and updated_at[0] != updated_at[1]),
+    )
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """Read a moment in ISO 8601; None: it is none, or has no time zone."""
+    try:
+        moment = datetime.fromisoformat((text or "").replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
+def _problem_from(said: Any) -> Problem:
+    if not isinstance(said, dict) or not isinstance(said.get("reason"), str) or not _REASON.match(said["reason"]):
+        raise MalformedAnswer("a problem has no reason")
+    return Problem(said["reason"], _text(said.get("text")))
+
+
+def _text(said: Any) -> str:
+    """Return a text of a host, fit to be shown: one line, no control characters, not endless."""
+    if not isinstance(said, str):
+        raise MalformedAnswer("a text is none")
+    return clean(said)
+
+
+def clean(text: str) -> str:
+    """Return a foreign text fit to be shown: one line, without what a terminal obeys or braces that are a template."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text[: _LONGEST_TEXT + 1])
+    shown = shown.replace("{{", "{ {").replace("{%", "{ %").replace("{#", "{ #")
+    return shown if len(shown) <= _LONGEST_TEXT else f"{shown[:_LONGEST_TEXT]}…"
+
+
+def _list(said: Mapping[str, Any], name: str) -> list[Any]:
+    value = said.get(name, [])
+    if not isinstance(value, list) or len(value) > MOST_FILES:
+        raise MalformedAnswer(f"{name} is no list")
+    return value
+
+
+def _flag(said: Mapping[str, Any], name: str) -> bool:
+    value = said.get(name, False)
+    if not isinstance(value, bool):
+        raise MalformedAnswer(f"{name} is neither true nor false")
+    return value
+
+
+def _fingerprints(said: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    found = _list(said, name)
+    if not all(is_fingerprint(value) for value in found):
+        raise MalformedAnswer(f"{name} lists what is no fingerprint")
+    return tuple(found)
