@@ -296,5 +296,5 @@ def verdict(standings: dict[str, Standing]) -> MulticartError | None:
     if not behind:
         return None
     return MulticartError(
-        Reason.NOT_CURRENT, f"{len(behind)} of {len(standings)} consumers are not up to date: {'; '.join(behind)}."
+        Reason.NOT_UP_TO_DATE, f"{len(behind)} of {len(standings)} consumers are not up to date: {'; '.join(behind)}."
     )
