@@ -36,6 +36,14 @@ GROUP = "multicart_consumers"
 VARIABLE = "MULTICART_API_KEY"
 # The variables of a host that nobody can reach.
 UNREACHABLE: dict[str, Any] = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+# The record of a file of which nothing is known.
+_NO_RECORD: dict[str, Any] = {
+    "format": 1,
+    "open": False,
+    "readers": {},
+    "retired": [],
+    **dict.fromkeys(("account", "rotation", "held", "since", "digest", "updated_at")),
+}
 _PIECE = 8  # characters of a secret that are too many in any output
 _SECONDS = 300  # in which a run ends on a very busy machine
 
@@ -81,23 +89,56 @@ class Run:
         return [task for task in self.tasks if task.status in ("failed", "unreachable")]
 
     @property
+    def whole(self) -> Task | None:
+        """What the last task for all hosts reported; it does not fail for what a host did, see :attr:`own`."""
+        return next((task for task in reversed(self.of("multicart_fleet")) if "reason" in task.result), None)
+
+    @property
+    def own(self) -> dict[str, Task]:
+        """What the last task of each host reported of it alone."""
+        return {task.host: task for task in self.of("multicart_host") if "state" in task.result}
+
+    @property
     def reason(self) -> str | None:
-        """Why the run failed, in one word."""
-        return next((task.get("reason") for task in reversed(self.failures) if task.get("reason")), None)
+        """Why the run failed as a whole, in one word; where nothing tells of the whole, why a host of it failed."""
+        told = [*([self.whole] if self.whole else []), *reversed(self.failures)]
+        return next((task.get("reason") for task in told if task.get("reason")), None)
 
     @property
     def message(self) -> str:
-        """Why the run failed, in a sentence."""
-        return " ".join(str(task.get("msg", "")) for task in self.failures)
+        """Why the run failed, in sentences: as a whole, and then each host."""
+        whole = self.whole.get("msg") if self.whole and self.whole.get("reason") else []
+        lines = whole if isinstance(whole, list) else [whole]
+        return " ".join(map(str, [*lines, *(task.get("msg", "") for task in self.failures)]))
 
     @property
     def changed(self) -> dict[str, bool]:
         """Which hosts reported a change, the key itself left out."""
         found: dict[str, bool] = {}
         for task in self.tasks:
-            ours = task.action.endswith((".multicart_key_rotate", ".multicart_fleet"))
-            found[task.host] = found.get(task.host, False) or (bool(task.get("changed")) and not ours)
+            is_key = task.action.endswith(".multicart_key_rotate")
+            found[task.host] = found.get(task.host, False) or (bool(task.get("changed")) and not is_key)
         return found
+
+    @property
+    def step(self) -> str | None:
+        """What the rotation decided to do."""
+        return next((task["step"] for task in reversed(self.of("multicart_fleet")) if task.get("step")), None)
+
+    @property
+    def outcome(self) -> str | None:
+        """What became of the key."""
+        return next((task["outcome"] for task in reversed(self.of("multicart_fleet")) if task.get("outcome")), None)
+
+    @property
+    def consumers(self) -> dict[str, str]:
+        """How each consumer stands, in words."""
+        return next((task["consumers"] for task in reversed(self.of("multicart_fleet")) if task.get("consumers")), {})
+
+    @property
+    def states(self) -> dict[str, str]:
+        """How each consumer stands, without why."""
+        return {name: words.partition(":")[0] for name, words in self.consumers.items()}
 
     def of(self, action: str) -> list[Task]:
         """Return what the tasks of one module reported, in order; skipped ones have nothing to report."""
@@ -130,10 +171,19 @@ class Host:
         found: dict[str, Any] = json.loads(self.record_path().read_text())
         return found
 
-    def edit_record(self, **fields: Any) -> None:
-        """Make the record say something else, or make one."""
-        known = self.record if self.record_path().exists() else dict.fromkeys(("retire", "held", "since", "digest"))
-        self.record_path().write_text(json.dumps({"open": False, **known, **fields}))
+    def edit_record(self, retire: str | None = None, concluded: bool = False, **fields: Any) -> None:
+        """Make the record say something else, or make one, such as a run leaves there.
+
+        :param retire: the key that a rotation retires.
+        :param fields: of a record. The readers use the key that is held, unless it is open.
+        """
+        known = self.record if self.record_path().exists() else _NO_RECORD
+        if retire is not None:
+            fields["rotation"] = {"retire": retire, "concluded": concluded}
+        kept = {**known, **fields}
+        if "readers" not in fields and kept["held"] and not kept["open"]:
+            kept["readers"] = {"any": kept["held"]}
+        self.record_path().write_text(json.dumps(kept))
 
     @property
     def log(self) -> list[str]:

@@ -318,7 +318,7 @@ def test_a_repository_without_the_playbooks_is_told(fleet: Fleet, awx: Awx) -> N
 def test_a_second_account_has_objects_of_its_own(fleet: Fleet, awx: Awx) -> None:
     assert keep(fleet, awx).green
     awx.store.add("groups", name="shops", inventory=awx.store.one("inventories")["id"])
-    given = {"extra_vars": {"multicart_deploy_account": "shop"}, "deploy_slices": 3, "forks": 50, "become": True}
+    given = {"extra_vars": {"multicart_account": "shop"}, "deploy_slices": 3, "forks": 50, "become": True}
     second = keep(fleet, awx, name="Shop", group="shops", **given)
     assert second.green, second
     assert len(awx.store.select("job_templates")) == 10
@@ -326,4 +326,4 @@ def test_a_second_account_has_objects_of_its_own(fleet: Fleet, awx: Awx) -> None
     assert (deploy["job_slice_count"], rotate["job_slice_count"]) == (3, 1)
     for one in (deploy, rotate):
         assert (one["forks"], one["become_enabled"]) == (50, True)
-        assert json.loads(one["extra_vars"]) == {"multicart_deploy_account": "shop", "multicart_hosts": "shops"}
+        assert json.loads(one["extra_vars"]) == {"multicart_account": "shop", "multicart_hosts": "shops"}

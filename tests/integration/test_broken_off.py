@@ -50,7 +50,7 @@ def test_hosts_that_fail_in_the_outage_are_named_and_finished_by_deploy(fleet: F
     cut_off = fleet.folder / "cut-off"
     fleet.add_unreachable("gone", once=cut_off)
     failing = fleet.add("failing", multicart_deploy_commands=[note("restarted"), "test -e {{ home }}/allowed"])
-    ailing = fleet.add("ailing", multicart_deploy_health=["test -e {{ home }}/allowed"])
+    ailing = fleet.add("ailing", multicart_deploy_health_checks=["test -e {{ home }}/allowed"])
     extra = fleet.folder / "hosts" / "another-name"
     old = fleet.live_fingerprint
 
@@ -94,7 +94,7 @@ def test_what_hangs_on_one_host_is_stopped_and_holds_up_nobody(fleet: Fleet) -> 
     fleet.add("fine", multicart_deploy_commands=[note("restarted")])
     hanging = fleet.add("hanging", multicart_deploy_commands=["sleep 600"], multicart_deploy_timeout=1)
     deaf = "sh -c 'trap : TERM; while :; do sleep 1; done'"
-    silent = fleet.add("silent", multicart_deploy_health=[deaf], multicart_deploy_timeout=1)
+    silent = fleet.add("silent", multicart_deploy_health_checks=[deaf], multicart_deploy_timeout=1)
     run = fleet.rotate()
     assert (run.green, run.reason) == (False, "not_current"), run
     assert all(f"{name} is stale: the" in run.message for name in ("hanging", "silent"))
@@ -102,7 +102,7 @@ def test_what_hangs_on_one_host_is_stopped_and_holds_up_nobody(fleet: Fleet) -> 
     assert (fleet.rotations, fleet.stale) == (1, [])
     assert (fleet.hosts["fine"].log, fleet.hosts["fine"].record["open"]) == (["restarted"], False)
     for host in (hanging, silent):
-        host.variables.update(multicart_deploy_commands=[note("restarted")], multicart_deploy_health=[])
+        host.variables.update(multicart_deploy_commands=[note("restarted")], multicart_deploy_health_checks=[])
     deploy = fleet.deploy()
     assert deploy.green, deploy
     assert (hanging.log, silent.log, fleet.rotations) == (["restarted"], ["restarted"], 1)

@@ -63,7 +63,7 @@ def test_deploy_and_audit(fleet: Fleet) -> None:
     fleet.add("behind").variables.update(restart)
     fleet.sandbox.rotate_behind(fleet.email)
     fleet.add("current").variables.update(restart)
-    fleet.add("due", multicart_deploy_health=["true"]).edit_record(open=True, retire=old, held=fleet.live_fingerprint)
+    fleet.add("due", multicart_deploy_health_checks=["true"]).edit_record(open=True, retire=old, held=fleet.live_fingerprint)
     fleet.add("new", None, multicart_deploy_files=[{"path": "{{ home }}/key", "template": "key.j2"}])
     before = fleet.snapshot()
     check = fleet.deploy("--check", "--diff")

@@ -45,7 +45,7 @@ def test_what_awx_leaves_empty_is_unset(fleet: Fleet) -> None:
         "MULTICART_VALIDATE_CERTS": "True",
     }
     survey = "multicart_rotate_retire='' multicart_rotate_max_age='' multicart_rotate_budget='' multicart_api_url=''"
-    more = "multicart_rotate_expect_hosts='' multicart_rotate_force='' multicart_deploy_account='' multicart_hosts=''"
+    more = "multicart_rotate_min_hosts='' multicart_rotate_force='' multicart_account='' multicart_hosts=''"
     run = fleet.rotate("-e", survey, "-e", more, env=credential)
     assert run.green, run
     assert (fleet.rotations, fleet.stale) == (1, [])
@@ -88,7 +88,7 @@ def test_a_redirect_is_not_followed(fleet: Fleet, other_sandbox: Sandbox) -> Non
 def test_nothing_that_a_run_starts_on_its_own_machine_inherits_a_credential(fleet: Fleet) -> None:
     """Least of all the key that has just died: Compose, python-dotenv and Node.js prefer it to the one in the file."""
     fleet.add("web1", multicart_deploy_commands=["sh -c 'env > {{ home }}/restart'"])
-    fleet.variables["multicart_deploy_health"] = ["sh -c 'env > {{ home }}/health'"]
+    fleet.variables["multicart_deploy_health_checks"] = ["sh -c 'env > {{ home }}/health'"]
     credentials = {"MULTICART_API_KEY": fleet.live, "MULTICART_EMAIL": fleet.email}
     run = fleet.rotate(env={**credentials, "MULTICART_PASSWORD": fleet.account["password"]})
     assert run.green, run

@@ -33,7 +33,7 @@ def remote(fleet: Fleet) -> Iterator[Fleet]:
 
 @pytest.mark.parametrize("strategy", ["mitogen_linear", "mitogen_free", "mitogen_host_pinned"])
 def test_a_rotation_and_a_fleet_that_is_brought_up_to_date(remote: Fleet, strategy: str) -> None:
-    hosts = remote.add_many(3, multicart_deploy_commands=[note("restarted")], multicart_deploy_health=[note("healthy")])
+    hosts = remote.add_many(3, multicart_deploy_commands=[note("restarted")], multicart_deploy_health_checks=[note("healthy")])
     (remote.folder / "shop.json.j2").write_text('{"key": "{{ multicart_key }}"}')
     hosts[0].variables["multicart_deploy_files__shop"] = [{"path": "{{ home }}/shop.json", "template": "shop.json.j2"}]
     old = remote.live

@@ -27,7 +27,7 @@ def remote(fleet: Fleet) -> Iterator[Fleet]:
 
 
 def test_a_host_costs_one_exchange_a_phase_and_no_file_with_the_key_is_put_on_it(remote: Fleet) -> None:
-    remote.add_many(3, multicart_deploy_commands=[note("restarted")], multicart_deploy_health=[note("healthy")])
+    remote.add_many(3, multicart_deploy_commands=[note("restarted")], multicart_deploy_health_checks=[note("healthy")])
     run = remote.rotate("-vvvvv", "--diff")
     assert run.green, run
     assert (remote.rotations, remote.stale) == (1, [])

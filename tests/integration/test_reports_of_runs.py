@@ -45,7 +45,7 @@ def moment(text: str) -> datetime:
 
 @pytest.mark.full
 def test_a_rotation_is_told_as_it_happened(fleet: Fleet) -> None:
-    fleet.add("slow", multicart_deploy_commands=["sleep 0.5"], multicart_deploy_health=[note("healthy")])
+    fleet.add("slow", multicart_deploy_commands=["sleep 0.5"], multicart_deploy_health_checks=[note("healthy")])
     fleet.add("plain")
     old = fleet.live
     run = fleet.rotate()
@@ -85,11 +85,11 @@ def test_a_run_that_changes_nothing_writes_nothing(fleet: Fleet) -> None:
 
 def test_what_failed_or_went_away_is_in_it_with_the_command_that_finishes_it(fleet: Fleet) -> None:
     fleet.add("web1")
-    fleet.add("sick", multicart_deploy_health=["test -e {{ home }}/cured"])
+    fleet.add("sick", multicart_deploy_health_checks=["test -e {{ home }}/cured"])
     gone = fleet.folder / "hosts" / "down"
     fleet.add_unreachable("lost", once=gone)
     with fleet.once_rotated(gone.touch):
-        run = fleet.rotate("-e", "harmless=canary-Zq8vTn3kWx", "-e", "multicart_deploy_account=default")
+        run = fleet.rotate("-e", "harmless=canary-Zq8vTn3kWx", "-e", "multicart_account=default")
     assert (run.green, run.reason) == (False, "not_current"), run
     found = report_of(fleet, run)
     states = {host["name"]: (host["state"], host["why"]) for host in found["hosts"]}
@@ -117,7 +117,7 @@ def test_what_failed_or_went_away_is_in_it_with_the_command_that_finishes_it(fle
 def test_a_rotation_that_was_refused_is_told_with_the_same_command(fleet: Fleet) -> None:
     fleet.add("web1")
     fleet.fault("rotate", "refused")
-    run = fleet.rotate("-e", '{"multicart_rotate_expect_hosts": 1}')
+    run = fleet.rotate("-e", '{"multicart_rotate_min_hosts": 1}')
     assert (run.green, run.reason) == (False, "refused"), run
     found = report_of(fleet, run)
     assert (found["outcome"], found["reason"], found["window_seconds"]) == ("unchanged", "refused", None)

@@ -29,7 +29,7 @@ def steps(run: Run) -> list[str]:
 
 
 def test_one_rotation_reaches_every_shape_of_file_and_every_consumer(fleet: Fleet) -> None:
-    commands = {"multicart_deploy_commands": [note("restarted")], "multicart_deploy_health": [note("healthy")]}
+    commands = {"multicart_deploy_commands": [note("restarted")], "multicart_deploy_health_checks": [note("healthy")]}
     (fleet.folder / "shop.json.j2").write_text('{"key": "{{ multicart_key }}", "host": "{{ inventory_hostname }}"}')
     files = [{"path": "{{ home }}/" + name} for name in SHAPES]
     web = fleet.add("web", None, multicart_deploy_files=files, **commands)
@@ -181,7 +181,7 @@ def test_the_files_of_another_account_are_left_alone(
     email = fleet.email if account == "default" else other["email"]
     before = {path: then for path, then in fleet.snapshot().items() if others in path}
     run = fleet.rotate(
-        "-e", f"multicart_deploy_account={account}", env={"MULTICART_SESSION_TOKEN": fleet.sandbox.token(email)}
+        "-e", f"multicart_account={account}", env={"MULTICART_SESSION_TOKEN": fleet.sandbox.token(email)}
     )
     assert run.green, run
     assert {path: now for path, now in fleet.snapshot().items() if others in path} == before

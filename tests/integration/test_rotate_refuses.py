@@ -41,13 +41,13 @@ REFUSED: dict[str, tuple[Callable[[Fleet], object] | None, list[str], str, str]]
         "web2",
     ),
     "not_confirmed": (None, ["-e", "multicart_rotate_confirm=false"], "not_confirmed", "confirm"),
-    "too_few_hosts": (None, ["-e", "multicart_rotate_expect_hosts=3"], "too_few_hosts", "3"),
+    "too_few_hosts": (None, ["-e", "multicart_rotate_min_hosts=3"], "too_few_hosts", "3"),
     "over_budget": (None, ["-e", "multicart_rotate_budget=0.001"], "over_budget", "multicart_rotate_budget"),
     "unreachable_host": (lambda fleet: fleet.add_unreachable("gone"), [], "not_ready", "gone: it is unreachable"),
     "unwritable_file": (hard_linked, [], "not_ready", "web2: "),
     "absent_service_and_command": (
         lambda fleet: fleet.hosts["web2"].variables.update(
-            multicart_deploy_services=["no-such-service"], multicart_deploy_health=["no-such-command --all"]
+            multicart_deploy_services=["no-such-service"], multicart_deploy_health_checks=["no-such-command --all"]
         ),
         [],
         "not_ready",

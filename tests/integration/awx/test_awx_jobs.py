@@ -58,7 +58,7 @@ def test_a_check_changes_nothing(fleet: Fleet, awx: Awx) -> None:
 @pytest.mark.parametrize("verbosity", range(6))
 def test_a_failed_job_tells_no_secret_at_any_verbosity(fleet: Fleet, awx: Awx, verbosity: int) -> None:
     """The second host cannot be written although it was ready, so that the job fails after the rotation."""
-    fleet.hosts["web2"].variables["multicart_deploy_health"] = ["false"]
+    fleet.hosts["web2"].variables["multicart_deploy_health_checks"] = ["false"]
     job = awx.launch("rotate.yml", confirmed(fleet), verbosity=verbosity, diff=True, fact_cache=True)
     assert (job.green, job.reason, fleet.rotations) == (False, "not_current", 1), job
     assert "web2" in job.message

@@ -127,7 +127,7 @@ def test_an_answer_is_no_template(fleet: Fleet, awx: Awx) -> None:
 def test_answers_that_are_left_empty_are_unset(fleet: Fleet, awx: Awx) -> None:
     names = ("retire", "max_age", "budget", "expect_hosts", "force")
     answers = {f"multicart_rotate_{name}": "" for name in names}
-    more = {"multicart_hosts": "", "multicart_api_url": "", "multicart_deploy_account": ""}
+    more = {"multicart_hosts": "", "multicart_api_url": "", "multicart_account": ""}
     job = awx.launch("rotate.yml", {**answers, **more, "multicart_rotate_confirm": "yes"})
     assert job.green, job
     assert (fleet.rotations, fleet.stale) == (1, [])

@@ -93,7 +93,7 @@ def test_slices_of_a_rotation_are_refused_when_the_number_of_consumers_is_known(
     fleet: Fleet, awx: Awx, at_once: bool
 ) -> None:
     before = fleet.snapshot()
-    template = {"multicart_rotate_expect_hosts": len(fleet.hosts)}
+    template = {"multicart_rotate_min_hosts": len(fleet.hosts)}
     jobs = awx.sliced("rotate.yml", SLICES, confirmed(fleet), at_once=at_once, template_vars=template)
     assert [(job.green, job.reason) for job in jobs] == [(False, "too_few_hosts")] * SLICES
     assert (fleet.rotations, fleet.snapshot()) == (0, before)
