@@ -30,7 +30,8 @@ def new_login() -> tuple[str, str]:
 
 @pytest.fixture
 def new_account(sandbox: Sandbox) -> Callable[[], Account]:
-    return lambda: sandbox.add_account(*new_login())
+    """Makes accounts that are old enough for a key of any age."""
+    return lambda: sandbox.add_account(*new_login(), created_at="2024-01-01T00:00:00Z")
 
 
 @pytest.fixture

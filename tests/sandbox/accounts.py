@@ -30,15 +30,16 @@ def _now() -> str:
 def make(db: sqlite3.Connection, email: str, password: str, **fields: str) -> int:
     """Make an account and return its id; one that exists keeps its key and gets the password.
 
-    ``fields`` may hold ``name``, ``timezone`` and ``api_key``.
+    ``fields`` may hold ``name``, ``timezone``, ``api_key`` and ``created_at``.
     """
-    unknown = set(fields) - {"name", "timezone", "api_key"}
+    unknown = set(fields) - {"name", "timezone", "api_key", "created_at"}
     if unknown:
         raise ValueError(f"unknown fields for an account: {', '.join(sorted(unknown))}")
     row = db.execute("SELECT id FROM accounts WHERE email = ?", (email,)).fetchone()
     if row:
         db.execute("UPDATE accounts SET password = ? WHERE id = ?", (password, row["id"]))
         return int(row["id"])
+    created_at = fields.get("created_at") or _now()
     cursor = db.execute(
         "INSERT INTO accounts (email, password, name, timezone, api_key, created_at, updated_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -48,8 +49,8 @@ def make(db: sqlite3.Connection, email: str, password: str, **fields: str) -> in
             fields.get("name", email.partition("@")[0].title()),
             fields.get("timezone", "Australia/Brisbane"),
             fields.get("api_key") or new_key(),
-            _now(),
-            _now(),
+            created_at,
+            created_at,
         ),
     )
     assert cursor.lastrowid is not None

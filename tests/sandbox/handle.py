@@ -202,7 +202,7 @@ class Sandbox:
     # --- what it is told --------------------------------------------------------------------------
 
     def add_account(self, email: str, password: str, **fields: str) -> Account:
-        """Make another account; ``fields`` may hold name, timezone and api_key."""
+        """Make another account; ``fields`` may hold name, timezone, api_key and created_at."""
         body = {"email": email, "password": password, **fields}
         return cast(Account, self._call("POST", "/accounts", body))
 
