@@ -107,7 +107,11 @@ class KeyFile:
 
     def open(self, retire: str) -> None:
         """Note that a rotation is about to retire the key."""
-        self._keep(record.opened(self.record, retire))
+        known = self.record
+        # Its readers use the key that it holds: should nothing come of the rotation, no restart is due.
+        if known is None and len(set(self.holds)) == 1:
+            known = record.adopted(record.NONE, self.holds[0])
+        self._keep(record.opened(known, retire))
 
     def write(self, key: ApiKey, since: str, retires: Optional[Dict[str, Any]] = None) -> None:
         """Make the file hold the key.
