@@ -17,7 +17,7 @@ description:
   - An API key alone is refused before any request, because it cannot read the key that replaces it.
   - Rotates an account at most once in a run, whatever C(serial), C(strategy), loops, C(until) or a missing C(run_once)
     do, unless O(once_per_run=false). Nothing is kept between runs, so another run rotates again unless
-    O(if_fingerprint) names the key to retire.
+    O(retire) names the key to retire.
   - Sends at most five requests when nothing fails, and one more to log in.
   - Runs on the control node, inside Ansible's own process, whatever host the task targets.
 extends_documentation_fragment:
@@ -37,9 +37,9 @@ attributes:
   idempotent:
     support: partial
     details:
-      - Idempotent with O(if_fingerprint), and within one run.
+      - Idempotent with O(retire), and within one run.
 options:
-  if_fingerprint:
+  retire:
     description:
       - Fingerprint of the key to retire. Rotates only while that is the live key; otherwise
         RV(outcome=already_rotated).
@@ -86,7 +86,7 @@ seealso:
 EXAMPLES = r"""
 - name: Retire one known key; repeating this never rotates a newer one
   multicart.keys.multicart_key_rotate:
-    if_fingerprint: 77aa0c9be2d43f1c
+    retire: 77aa0c9be2d43f1c
   register: rotation
 
 - name: Write the new key
