@@ -11,11 +11,11 @@ from typing import Any
 
 from ansible.module_utils.basic import FILE_COMMON_ARGUMENTS
 from ansible.plugins.action import ActionBase
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import failure
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.internals import (
     prefer_pipelining,
     take_arguments,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import failure
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 
 _OPTIONS = {"path", "variable", "value", "state", "create", "attr", *FILE_COMMON_ARGUMENTS}

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
@@ -15,25 +16,21 @@ from ansible.utils.display import Display
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import VERSION
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import AccountOfRun, try_credentials
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import FleetAction
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consumers import shown_diff, take_members
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import FleetAction, failure
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consumers import shown, take_hosts
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import (
     REPORT,
     RESULT,
     RunStore,
     this_run,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import (
-    Worker,
-    end_children,
-    most_held,
-)
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import Worker, end_children
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult, HostResult
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.conversation import Member
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import Host
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Step, Wanted
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Wanted
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, Options
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Versions, report_of
@@ -78,17 +75,13 @@ class ActionModule(FleetAction):
         worker = Worker()
         worker.leave_group()
         left_out = sorted(set(self.consumers()) - set(self.play_hosts))
-        members, skipped = self._members(self.play_hosts)
-        members += [Member(name, failure=Problem("left_out", "it was left out of this run")) for name in left_out]
-        check_mode = bool(self._task.check_mode)
-        try:
-            refusals = Refusals(left_out, skipped)
-            result = Act(members, self._api, self._wanted, refusals, self._say, worker, check_mode).run()
-        finally:
-            end_children()
+        hosts, skipped = take_hosts(self, self._store, self.play_hosts, self.variables)
+        hosts += [Host(name, failure=Problem("left_out", "it was left out of this run")) for name in left_out]
+        with self._act(hosts, worker) as act:
+            result = act.rotate(self._wanted, Refusals(left_out, skipped))
         if worker.overran:
             result.lines.append(
-                "timed_out: it took longer than Ansible's time limit for tasks, and was finished all the same."
+                "timed_out: it took longer than Ansible's limit for tasks, and was finished all the same."
             )
         return self._kept(result)
 
@@ -107,20 +100,15 @@ class ActionModule(FleetAction):
 
     def _audit(self) -> dict[str, Any]:
         self._refuse_parts()
-        members, _skipped = self._members(self.play_hosts)
-        try:
-            result = Act(members, self._api, Wanted(), say=self._say).audit()
-        finally:
-            end_children()
-        return self._kept(result)
+        hosts, _skipped = take_hosts(self, self._store, self.play_hosts, self.variables)
+        with self._act(hosts) as act:
+            return self._kept(act.audit())
 
     def _diagnose(self) -> dict[str, Any]:
-        members, _skipped = self._members(self.consumers())
+        hosts, _skipped = take_hosts(self, self._store, self.consumers(), self.variables)
         trials = try_credentials(self._options.connection, this_run())
-        try:
-            fleet = Act(members, self._api, Wanted()).look()
-        finally:
-            end_children()
+        with self._act(hosts) as act:
+            fleet = act.inspect()
         found = diagnose(trials, fleet)
         return {
             "msg": [*found.lines, found.advice],
@@ -132,18 +120,13 @@ class ActionModule(FleetAction):
 
     # --- what they have in common -----------------------------------------------------------------
 
-    @property
-    def _api(self) -> AccountOfRun:
-        return AccountOfRun(self._options.connection, this_run())
-
-    def _say(self, line: str) -> None:
-        _display.display(f"  {line}")
-
-    def _members(self, names: list[str]) -> tuple[list[Member], list[str]]:
-        """Return the hosts that take part, and the names of those among them that were skipped, or failed before."""
-        members, skipped = take_members(self, self._store, names, self.variables, most_held())
-        why = "it was skipped, or failed, before this task"
-        return [*members, *(Member(name, failure=Problem("skipped", why)) for name in skipped)], skipped
+    @contextmanager
+    def _act(self, hosts: list[Host], guard: Worker | None = None) -> Iterator[Act]:
+        api = AccountOfRun(self._options.connection, this_run())
+        try:
+            yield Act(hosts, api, lambda line: _display.display(f"  {line}"), guard, bool(self._task.check_mode))
+        finally:
+            end_children()
 
     def _refuse_parts(self) -> None:
         """Refuse what would make this task less than one task for the whole play.
@@ -180,16 +163,16 @@ class ActionModule(FleetAction):
                 )
 
     def _kept(self, result: ActResult) -> dict[str, Any]:
-        """Leave each host its own result, and return that of the whole; it never fails, so that each host shows its own."""
+        """Leave each host its own result, and return that of the whole: it does not fail, so that each host shows its."""
         error = result.error
         will_show = {str(host) for host in self.variables.get("ansible_play_batch") or ()}
         own_failures = [host for host in result.hosts if not host.up_to_date and host.name in will_show]
         by_hosts = error is not None and error.reason is Reason.NOT_UP_TO_DATE and own_failures
         for host in result.hosts:
-            self._store.put(RESULT, host.name, self._shown(result, host, None if by_hosts else error))
+            self._store.put(RESULT, host.name, shown(result, host, None if by_hosts else error))
         members = {host.name for host in result.hosts}
         for name in sorted(will_show - members):
-            overall = {} if error is None or by_hosts else _failed(error)
+            overall = {} if error is None or by_hosts else failure(error)
             self._store.put(RESULT, name, {"msg": "No files of this account.", **overall})
         versions = Versions(VERSION, core_version)
         report = report_of(result, self._account, versions, datetime.now(timezone.utc))
@@ -204,23 +187,3 @@ class ActionModule(FleetAction):
             "retired": result.plan.retire if result.plan else None,
             "consumers": {host.name: host.standing.words for host in result.hosts},
         }
-
-    def _shown(self, result: ActResult, host: HostResult, error: MulticartError | None) -> dict[str, Any]:
-        rotated = result.check_mode and result.plan is not None and result.plan.step is Step.ROTATE
-        shown: dict[str, Any] = {"changed": host.changed, "state": host.standing.state.value}
-        if result.live is not None and host.changed:
-            shown["diff"] = shown_diff(host.files, None if rotated else result.live.key)
-        if not host.up_to_date and (host.reason or error is None):
-            return {
-                **shown,
-                "failed": True,
-                "msg": f"It is {host.standing.words}.",
-                "reason": host.reason or "not_up_to_date",
-            }
-        if error is not None:
-            return {**shown, **_failed(error)}
-        return {**shown, "msg": f"It is {host.standing.words}."}
-
-
-def _failed(error: MulticartError) -> dict[str, Any]:
-    return {"failed": True, "msg": str(error), "reason": error.reason.value}

@@ -15,14 +15,15 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller import 
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import ControllerAction, refuse_facts
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consumers import (
     join,
-    member_of,
+    own_host,
     read_spec,
-    shown_diff,
+    shown,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import RESULT, RunStore, this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.deployment import Deployment
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import State
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import HOST, Options
 
 
@@ -58,24 +59,16 @@ class ActionModule(ControllerAction):
         if not spec.files:
             # Nothing to do there, so that it need not even be reachable.
             return {"msg": "No files of this account.", "state": None}
-        settings = internals.settings_of(self, self.variables, self._templar.template)
-        member = member_of(self, self._name, spec, settings, self.variables, own_connection=True)
         account = AccountOfRun(options.connection, this_run())
-        result = Deployment(member, account, bool(self._task.check_mode)).run()
-        if result.unreachable:
-            raise AnsibleConnectionFailure(result.standing.why or "it is unreachable")
-        shown: dict[str, Any] = {"changed": result.changed, "state": result.standing.state.value}
-        if self._task.diff:
-            shown["diff"] = shown_diff(result.files, result.live)
-        if result.problem is not None:
-            return {**shown, "failed": True, "msg": result.problem.text, "reason": result.problem.reason}
-        return {**shown, "msg": result.message}
+        act = Act([own_host(self, self._name, spec, self.variables)], account, check_mode=bool(self._task.check_mode))
+        result = act.deploy()
+        host = result.hosts[0]
+        if host.standing.state is State.UNREACHABLE:
+            raise AnsibleConnectionFailure(host.message)
+        return shown(result, host, result.error, self._task.diff)
 
     def _result(self, _options: Options) -> dict[str, Any]:
         result = self._store.take(RESULT, self._name)
         if result is None:
             raise MulticartError(Reason.NOT_RUN, "This run has done nothing for this host.")
-        shown: dict[str, Any] = dict(result)
-        if not self._task.diff:
-            shown.pop("diff", None)
-        return shown
+        return {name: value for name, value in result.items() if name != "diff" or self._task.diff}

@@ -10,8 +10,7 @@ from typing import Any
 
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import rotate_key
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Request, Result
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import ControllerAction
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import failure
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import ControllerAction, failure
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import ROTATE, Options

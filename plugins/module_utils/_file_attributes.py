@@ -192,9 +192,10 @@ def _label_new_file(path: str, target: str) -> None:
     """Give a new file the SELinux label that the policy has for its place, where there is a policy."""
     program = shutil.which("matchpathcon") if os.path.isdir("/sys/fs/selinux") else None
     if program:
-        with suppress(OSError, ValueError):
-            answer = subprocess.run(  # pylint: disable=ansible-bad-function  # no AnsibleModule in a host session
-                [program, "-n", os.path.realpath(target)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10
+        with suppress(OSError, subprocess.SubprocessError):
+            asked = [program, "-n", os.path.realpath(target)]
+            # There is no AnsibleModule in a host session.
+            label = subprocess.check_output(  # pylint: disable=ansible-bad-function
+                asked, stderr=subprocess.DEVNULL, timeout=10
             )
-            if answer.returncode == 0:
-                os.setxattr(path, "security.selinux", answer.stdout.strip() + b"\0")
+            os.setxattr(path, "security.selinux", label.strip() + b"\0")

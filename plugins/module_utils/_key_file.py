@@ -30,22 +30,12 @@ class KeyFile:
 
     :param entry: ``path``; ``variable``, or ``digest`` and ``content`` of a template; ``owner``, ``group``, ``mode``,
         ``unsafe_writes``; ``inspected``, the keys that it must still hold when it is written, where that matters.
-    :param state_dir: where records are kept instead of beside the files.
-    :param readers: the set of services and commands that is restarted after a write, by `record.readers_of`.
-    :param live: fingerprint of the live key, where it is known.
-    :param check_mode: change nothing, and tell what would be.
-    :param account: the account whose key is to be held, where it is known.
+    :param request: ``state_dir``, where records are kept instead of beside the files; ``services`` and ``commands``,
+        which read the file; ``live``, fingerprint of the live key, and ``account``, whose key is to be held, where they
+        are known; ``check_mode``: change nothing, and tell what would be.
     """
 
-    def __init__(
-        self,
-        entry: Dict[str, Any],
-        state_dir: Optional[str],
-        readers: str,
-        live: Optional[str],
-        check_mode: bool = False,
-        account: Optional[str] = None,
-    ) -> None:
+    def __init__(self, entry: Dict[str, Any], request: Dict[str, Any]) -> None:
         self.path = entry["path"]
         self.variable = entry["variable"]
         self.held = []  # type: List[str]
@@ -56,12 +46,12 @@ class KeyFile:
         self.changed = False
         self.inspected = entry.get("inspected")  # type: Optional[List[str]]
         self._entry = entry
-        self._readers = readers
-        self._live = live
-        self._check_mode = check_mode
+        self._readers = record.readers_of(request["services"], request["commands"])
+        self._live = request["live"]
+        self._check_mode = request["check_mode"]
         self._content = None  # type: Any
-        self._account = account
-        self._record_path = record.path_of(self.path, self.variable, state_dir)
+        self._account = request["account"]
+        self._record_path = record.path_of(self.path, self.variable, request["state_dir"])
         try:
             self._inspect()
         except Problem as error:

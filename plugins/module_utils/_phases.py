@@ -7,9 +7,9 @@
 
 """The host's side of a host session: requests come in as lines of JSON, answers go out likewise, until the input ends.
 
-The control node starts this program, without a key, and speaks to it over its standard input: ``inspect``, ``prepare``,
-``ping``, ``deploy`` (which alone brings the key), ``close``, ``conclude``. Each request holds all that it needs, so that
-a program which was started for one of them does the same as one that has served the others before.
+The control node starts this program, without a key, and speaks to it over its standard input: `inspect`, `prepare`,
+`ping`, `deploy` (which alone brings the key), `close`, `conclude`. Each request holds all that it needs, so a program
+that was started for one of them does the same as one that has served the others before.
 
 The program leaves the host unchanged when its input ends, or when a request does not come in time or was meant for an
 earlier time: so a key that was sent to a host which hung, and comes back after the run has ended, is never written.
@@ -29,7 +29,6 @@ from ansible_collections.multicart.keys.plugins.module_utils import _services as
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.module_utils._host_file import HostFileError
 from ansible_collections.multicart.keys.plugins.module_utils._key_file import KeyFile, Problem
-from ansible_collections.multicart.keys.plugins.module_utils._record import readers_of
 
 Request = Dict[str, Any]
 """``phase``, ``tag``, ``wait`` (seconds in which the next request must be here), and the fields of `FIELDS`."""
@@ -104,7 +103,7 @@ def _line_in_time(source: Any, seconds: float) -> bytes:
     line = source.readline()
     signal.setitimer(signal.ITIMER_REAL, 0)
     # A machine that was suspended meanwhile has not counted that time.
-    return line if _now() - began <= seconds else b""  # type: ignore[no-any-return]
+    return line if _now() - began <= seconds else b""
 
 
 def _now() -> float:
@@ -166,10 +165,10 @@ def _deploy(request: Request, tell: Tell) -> Answer:
     _forget_environment(request)
     run = services.runner(request["timeout"])
     try:
-        if any(file["restart_due"] for file in answer["files"]):
-            if services.restart(request["services"], request["commands"], run):
-                answer.update(restarted=True, changed=True)
-                tell("restarted")
+        due = any(file["restart_due"] for file in answer["files"])
+        if due and services.restart(request["services"], request["commands"], run):
+            answer.update(restarted=True, changed=True)
+            tell("restarted")
         if request["health"]:
             services.prove_health(request["health"], request["retries"], request["delay"], run)
             tell("healthy")
@@ -212,16 +211,14 @@ def _one_file(
     request: Request, act: Callable[[KeyFile], None], entry: Dict[str, Any], attempts: int = ATTEMPTS
 ) -> Tuple[KeyFile, List[Dict[str, str]]]:
     """Do something with one file; return how it is then, and what was wrong."""
-    readers = readers_of(request["services"], request["commands"])
-    entry = dict(entry, path=_expanded(entry["path"]))
     state_dir = request["state_dir"] and _expanded(request["state_dir"])
-    file = KeyFile(entry, state_dir, readers, request["live"], request["check_mode"], request["account"])
+    file = KeyFile(dict(entry, path=_expanded(entry["path"])), dict(request, state_dir=state_dir))
     try:
         act(file)
     except NotAKey as error:
         return file, [{"reason": "malformed_key", "text": file.explain(error)}]
     except Problem as error:
-        reason = error.reason  # type: ignore[attr-defined]
+        reason = error.reason
         # One that was inspected stays as it is then: the control node decides anew.
         again = reason == "changed_meanwhile" and file.inspected is None and attempts > 1
         if isinstance(error, HostFileError) and again:

@@ -61,7 +61,8 @@ step:
   type: str
   sample: rotate
 outcome:
-  description: What became of the key, as RV(multicart.keys.multicart_key_rotate#module:outcome) says; null without a request.
+  description:
+    - What became of the key, as RV(multicart.keys.multicart_key_rotate#module:outcome) says; null without a request.
   returned: with O(phase=rotate)
   type: str
   sample: rotated

@@ -25,8 +25,8 @@ attributes:
 options:
   phase:
     description:
-      - V(join) leaves what this host is to hold, and how it is reached, for the task that rotates the key for all hosts.
-        It does not connect to the host.
+      - V(join) leaves what this host is to hold, and how it is reached, for the task that rotates the key for all
+        hosts. It does not connect to the host.
       - V(deploy) brings the live key to this host, restarts what uses it, and checks its health.
       - V(result) shows how this host has ended, and fails if it failed, or if there was no rotation of this run for it.
     type: str

@@ -106,11 +106,11 @@ ADVICE: dict[Reason, str] = {
     ),
     Reason.TOO_FEW_HOSTS: "Nothing was changed. Check the inventory, or lower multicart_rotate_min_hosts.",
     Reason.NOT_CONFIRMED: (
-        "The old key is revoked at once, and every consumer fails until it has the new one. Nothing was changed; confirm "
-        "with -e multicart_rotate_confirm=true, or look first with --check."
+        "The old key is revoked at once, and every consumer fails until it has the new one. Nothing was changed; "
+        "confirm with -e multicart_rotate_confirm=true, or see first what would happen, with --check."
     ),
     Reason.NOT_READY: (
-        "Nothing was rotated. Make them ready; or leave out a dead one with "
+        "Nothing was rotated. Make them ready; or leave out one that is gone for good with "
         "-e 'multicart_hosts=multicart_consumers:!HOST'."
     ),
     Reason.RETIRE_UNKNOWN: (
@@ -127,8 +127,8 @@ ADVICE: dict[Reason, str] = {
         "the role, and run it as a whole."
     ),
     Reason.FACTS_REFUSED: (
-        "Facts of a host must not set variables of this collection. Find out what returned them on that host; clear the "
-        "fact cache, or exclude the host with -e 'multicart_hosts=multicart_consumers:!HOST'."
+        "Facts of a host must not set variables of this collection. Find out what returned them on that host, and clear "
+        "the fact cache; or exclude the host with -e 'multicart_hosts=multicart_consumers:!HOST'."
     ),
     Reason.BUSY: "Nothing was changed by this run. Wait until the other one has ended, then run again.",
     Reason.BROKEN_OFF: "Nothing was rotated. Run again.",

@@ -73,9 +73,10 @@ def live(connection: Connection, cache: RunCache, newer_than: float = 0.0, ask_a
     with cache.held_for(connection) as ledger:
         key = ledger.live(newer_than) or _read_once(connection, ledger, asked)
         intent = ledger.intent()
-        done = intent if intent is not None and intent.done else None
-        retired = done.retire.fingerprint if done is not None else None
-        return Live(key, ledger.account(), done and done.rotated_at, retired, *ledger.dates())
+        rotated_at, retired = None, None
+        if intent is not None and intent.done:
+            rotated_at, retired = intent.rotated_at, intent.retire.fingerprint
+        return Live(key, ledger.account(), rotated_at, retired, *ledger.dates())
 
 
 def _read_once(connection: Connection, ledger: AccountLedger, asked: float) -> ApiKey:

@@ -138,7 +138,7 @@ class FleetAction(ControllerAction):
         return [str(host) for host in self.variables.get("ansible_play_hosts_all") or ()]
 
     def consumers(self) -> list[str]:
-        """Return all consumers, whatever ``--limit`` says: the hosts that multicart_hosts names, or those of the play."""
+        """Return all consumers, whatever ``--limit`` says: those that multicart_hosts names, or the play's hosts."""
         own = internals.without_facts(self.variables)
         pattern = self.template_with(own)(own.get("multicart_hosts"))
         if pattern is None:

@@ -4,7 +4,7 @@
 
 # Private to this collection: it may change without notice.
 
-"""The hosts of a play as members of an act: what each leaves for it beforehand, and the sessions that are made of that.
+"""The hosts of a play as those of an act: what each leaves for it beforehand, and the sessions that are made of that.
 
 A task of each host leaves an entry in the run's own store, since Ansible resolves connections and variables there; a
 host without an entry was skipped.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -23,12 +23,15 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import refuse_facts
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import failure, refuse_facts
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.links import link_to
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import HOST, RunStore
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import most_held
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, unexpected
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Member
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult, HostResult
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import Host
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import HostSpec, spec_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Step
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Session
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import File, Problem
 
@@ -73,71 +76,59 @@ def join(action: ActionBase, store: RunStore, name: str, variables: Mapping[str,
     store.put(HOST, name, entry)
 
 
-def take_members(
-    action: ActionBase, store: RunStore, names: Iterable[str], variables: Mapping[str, Any], most_held: int
-) -> tuple[list[Member], list[str]]:
-    """Return the members of an act, and the names of the hosts that were skipped.
+def take_hosts(
+    action: ActionBase, store: RunStore, names: Sequence[str], variables: Mapping[str, Any]
+) -> tuple[list[Host], list[str]]:
+    """Return the hosts of an act, and the names of those among them that were skipped, or failed before.
 
-    Hosts that have files of other accounts alone are no members.
-
-    :param most_held: how many hosts may be armed; the others are served at the release.
+    Those that have files of other accounts alone are left out.
     """
-    members: list[Member] = []
+    hosts: list[Host] = []
     skipped: list[str] = []
-    gate = threading.Semaphore(internals.forks())
+    gate, most = threading.Semaphore(internals.forks()), most_held()
     for name in names:
         entry = store.take(HOST, name)
         if entry is None:
             skipped.append(name)
+            hosts.append(Host(name, failure=Problem("skipped", "it was skipped, or failed, before this task")))
             continue
-        member = _member(action, name, entry, variables, gate, len(members) < most_held)
-        if member is not None:
-            members.append(member)
-    return members, skipped
+        host = _host(action, name, entry, variables)
+        if host is None:
+            continue
+        hosts.append(host)
+        if host.spec is not None and entry["settings"]:
+            _connect(action, host, entry["settings"], gate, may_hold=len(hosts) <= most)
+    return hosts, skipped
 
 
-def _member(
-    action: ActionBase,
-    name: str,
-    entry: Mapping[str, Any],
-    variables: Mapping[str, Any],
-    gate: threading.Semaphore,
-    may_hold: bool,
-) -> Member | None:
+def _host(action: ActionBase, name: str, entry: Mapping[str, Any], variables: Mapping[str, Any]) -> Host | None:
     if entry["problem"]:
-        return Member(name, failure=Problem(*entry["problem"]))
+        return Host(name, failure=Problem(*entry["problem"]))
     spec = HostSpec.from_json(entry["spec"])
     if not spec.files:
         no_files = Problem("no_files", "it has no files of this account: set multicart_deploy_files")
-        return None if spec.others else Member(name, failure=no_files)
+        return None if spec.others else Host(name, failure=no_files)
     own = internals.variables_of(action, variables, name) if any(file.template for file in spec.files) else {}
-    return member_of(action, name, spec, entry["settings"], own, gate=gate, may_hold=may_hold)
+    return Host(name, spec, render=_renderer(action, spec, own))
 
 
-def member_of(
-    action: ActionBase,
-    name: str,
-    spec: HostSpec,
-    settings: Mapping[str, Any],
-    variables: Mapping[str, Any],
-    own_connection: bool = False,
-    gate: threading.Semaphore | None = None,
-    may_hold: bool = True,
-) -> Member:
-    """Return a host as a member of an act, with a session that has not begun yet.
-
-    :param own_connection: the action's own connection is that to the host.
-    """
+def _connect(
+    action: ActionBase, host: Host, settings: Mapping[str, Any], gate: threading.Semaphore, may_hold: bool
+) -> None:
     try:
-        there = action if own_connection else internals.connected(action, settings)
+        there = internals.connected(action, settings)
     except AnsibleError as error:
         reason, text, _reached = internals.explain(error)
-        return Member(name, spec, failure=Problem(reason, text))
-    link = link_to(there, settings)
-    if not may_hold and link.holds and link.with_terminal is not None:
-        link = link.with_terminal
-    session = Session(name, link, gate or threading.Semaphore(1))
-    return Member(name, spec, session, render=_renderer(action, spec, variables))
+        host.failure = Problem(reason, text)
+    else:
+        host.session = Session(host.name, link_to(there, settings, may_hold), gate)
+
+
+def own_host(action: ActionBase, name: str, spec: HostSpec, variables: Mapping[str, Any]) -> Host:
+    """Return the host to which the action itself is connected, as that of an act."""
+    settings = internals.settings_of(action, variables, action._templar.template)
+    session = Session(name, link_to(action, settings), threading.Semaphore(1))
+    return Host(name, spec, session, render=_renderer(action, spec, variables))
 
 
 def _renderer(
@@ -172,7 +163,23 @@ def _render(action: ActionBase, source: str, key: ApiKey, variables: Mapping[str
         ) from None
 
 
-def shown_diff(files: Iterable[File], live: ApiKey | None) -> list[dict[str, str]]:
+def shown(result: ActResult, host: HostResult, error: MulticartError | None, diff: bool = True) -> dict[str, Any]:
+    """Return the result of a host's own task.
+
+    :param error: why the whole failed, where this host is to tell.
+    """
+    told: dict[str, Any] = {"changed": host.changed, "state": host.standing.state.value, "msg": host.message}
+    if diff and host.changed and result.live is not None:
+        new_key = result.check_mode and result.plan is not None and result.plan.step is Step.ROTATE
+        told["diff"] = _diff(host.files, None if new_key else result.live.key)
+    if host.reason or (not host.up_to_date and error is None):
+        told.update(failed=True, reason=host.reason or Reason.NOT_UP_TO_DATE.value)
+    elif error is not None:
+        told.update(failure(error))
+    return told
+
+
+def _diff(files: Iterable[File], live: ApiKey | None) -> list[dict[str, str]]:
     """Return which key replaces which in each file, in the form that Ansible shows; no key is in it.
 
     :param live: the key that the files are to hold; None: one that nobody knows yet.

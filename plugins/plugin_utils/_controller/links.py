@@ -18,15 +18,16 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import progr
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Ended, Link, LinkError, Pipes
 
 
-def link_to(action: ActionBase, settings: Mapping[str, Any]) -> Link:
+def link_to(action: ActionBase, settings: Mapping[str, Any], may_hold: bool = True) -> Link:
     """Return the best way to the host that an action is connected to.
 
     :param settings: of that connection, by `internals.settings_of`.
+    :param may_hold: whether the program's input may be kept open.
     """
     copied = _Copied(action, settings)
     if not internals.can_send_input(action):
         return copied
-    if internals.is_ssh_of_core(action._connection):
+    if may_hold and internals.is_ssh_of_core(action._connection):
         return _Held(action, settings, copied)
     return _Sent(action, settings, copied)
 
@@ -83,6 +84,4 @@ class _Copied(_Way):
     """The program is copied to the host as a file: without pipelining, or where sudo insists on a terminal."""
 
     def run(self, requests: bytes) -> Ended:
-        return self._ended(
-            lambda: internals.execute_file(self._action, program.script(requests), lambda path: self._command(path))
-        )
+        return self._ended(lambda: internals.execute_file(self._action, program.script(requests), self._command))

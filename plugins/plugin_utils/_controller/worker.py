@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ansible import constants
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Guard
 
 WAITING = 60.0
 """Seconds to wait for another run of the same account on this control node."""
@@ -27,7 +28,7 @@ FILES_A_HOST = 8
 """Descriptors that an armed host needs: three pipes, the plugin's own selector, and what ssh opens for a moment."""
 
 
-class Worker:
+class Worker(Guard):
     """Keeps the act of this process from being broken off.
 
     Signals reach the whole process group of a run, ssh clients included, and would end an act that the API has accepted

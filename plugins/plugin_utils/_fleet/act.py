@@ -4,18 +4,20 @@
 
 # Private to this collection: it may change without notice.
 
-"""The act: one rotation over the whole fleet, from the decision to the verdict, in ordinary control flow.
+"""The act: one rotation over a fleet, from the decision to the verdict, in ordinary control flow. No HTTP, no Ansible.
 
 inspect all -> plan -> prepare all -> roll call -> rotate -> release -> collect -> verify -> close -> conclude. Every
 host's program waits for the key before the old one is revoked; whatever goes wrong before ends all programs without a
-change, and whatever goes wrong after with one host is that host's alone. No HTTP, no Ansible.
+change, and whatever goes wrong with one host afterwards is that host's alone.
+
+A deployment is the same without the rotation: an older key never replaces another one that may be newer.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -26,16 +28,9 @@ from ansible_collections.multicart.keys.plugins.module_utils._record import REJE
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result, iso_time
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.conversation import (
-    INSPECTING,
-    WRITING,
-    Member,
-    fields_for,
-    given_by,
-    rendered,
-)
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import ROLL_CALL, WRITING, Host
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import (
-    AccountDates,
+    AccountState,
     Plan,
     Refusals,
     Retirement,
@@ -46,61 +41,52 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import 
     retirement,
     verdict,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError, Reply, Session, wait_for
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError, Reply, wait_for
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import (
-    Answer,
     Consumer,
     File,
-    Inspection,
     Problem,
     Standing,
     State,
     parse_time,
 )
 
-ROLL_CALL = 5.0
-"""Seconds in which an armed host must answer immediately before the rotation."""
+ATTEMPTS = 5
+"""How often a deployment begins anew, because the account's key or a file was changed meanwhile."""
 
 
 class AccountApi(Protocol):
-    """What the act needs of the API; each of it raises `MulticartError`, but for ``rotate`` and ``verify``."""
+    """What an act needs of the API. `rotate` and `verify` return what failed, all else raises `MulticartError`."""
 
     def read(self, newest: bool = True) -> Live:
         """Return the live key, which the API accepts; not ``newest``: as it was a few seconds ago is enough."""
 
-    def rotate(self, live: ApiKey, former: frozenset[str]) -> Result:
+    def confirm(self, live: Live, held: frozenset[str], inspected_at: float) -> Live:
+        """Return the live key by a read that is newer than any of the keys that hosts held at a moment."""
+
+    def rotate(self, key: ApiKey, former: frozenset[str]) -> Result:
         """Retire the live key and return the one that replaced it; a key out of ``former`` is never that one."""
 
     def verify(self, retired: str) -> Result:
         """Prove that the new key is accepted and the retired one rejected."""
 
 
-class Guard(Protocol):
-    """What keeps the act from being broken off between the request to rotate and the end of the release."""
+class Guard:
+    """Keeps an act from being broken off when the key is replaced; this one does not."""
 
     def is_orphaned(self) -> bool:
         """Tell whether the run that the act belongs to has ended."""
+        return False
 
     def critical(self) -> AbstractContextManager[Any]:
         """Return a context that no signal and no time limit of Ansible's interrupts."""
+        return nullcontext()
 
     def alone(self, account: str | None) -> AbstractContextManager[bool]:
         """Return a context with no other act of this account on this control node; its value: it had to be waited for.
 
         :raises MulticartError: ``busy``.
         """
-
-
-class NoGuard:
-    """No guard at all."""
-
-    def is_orphaned(self) -> bool:
-        return False
-
-    def critical(self) -> AbstractContextManager[Any]:
-        return nullcontext()
-
-    def alone(self, account: str | None) -> AbstractContextManager[bool]:
         return nullcontext(False)
 
 
@@ -108,9 +94,10 @@ class NoGuard:
 class HostResult:
     """How one consumer ended.
 
-    :ivar moments: when each event happened: ``inspected``, ``armed``, ``released``, ``written``, ``restarted``,
-        ``healthy``; UTC.
-    :ivar checked: whether it has a health check, and passed it.
+    :ivar reason: why it failed; None: it did not.
+    :ivar message: the same, or how it stands, in a sentence.
+    :ivar checked: it has health checks, and passed them.
+    :ivar moments: when each event happened: ``armed``, ``released``, ``written``, ``restarted``, ``healthy``; UTC.
     """
 
     name: str
@@ -125,10 +112,15 @@ class HostResult:
     def up_to_date(self) -> bool:
         return self.standing.state is State.UP_TO_DATE
 
+    @property
+    def message(self) -> str:
+        checks = "; its health checks passed" if self.checked else ""
+        return f"It is {self.standing.words}{checks}."
+
 
 @dataclass
 class ActResult:
-    """What came of the act.
+    """What came of an act.
 
     :ivar rotation: what came of the request to rotate; None: none was made.
     :ivar error: why the whole of it failed; None: it did not.
@@ -144,326 +136,296 @@ class ActResult:
     check_mode: bool = False
 
 
-@dataclass
-class _Host:
-    """A member on its way through the act."""
-
-    member: Member
-    consumer: Consumer
-    deployed: Answer | None = None
-    failure: Problem | None = None
-    closed: bool = False
-    changed: bool = False
-    moments: dict[str, datetime] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return self.member.name
-
-    def take(self, answer: Answer | None) -> None:
-        """Take over what the files hold by now; what they held before this run is known from the first answer."""
-        if answer is not None and answer.files:
-            known = {(file.path, file.variable): file.held for file in self.consumer.files} if self.deployed else {}
-            files = tuple(replace(file, held=known.get((file.path, file.variable), file.held)) for file in answer.files)
-            self.consumer = Consumer(self.name, Inspection(files))
-
-
 class Act:
-    """One act over these members.
+    """One act over these hosts. Its methods do it all; a failure is in the result, never raised.
 
-    :param refusals: what speaks against a new rotation beforehand.
     :param say: shows a line of progress.
     """
 
     def __init__(
         self,
-        members: Sequence[Member],
+        hosts: Sequence[Host],
         api: AccountApi,
-        wanted: Wanted,
-        refusals: Refusals = Refusals(),
         say: Callable[[str], None] = lambda line: None,
-        guard: Guard = NoGuard(),
+        guard: Guard | None = None,
         check_mode: bool = False,
     ) -> None:
-        self._members = members
+        self._hosts = sorted(hosts, key=lambda host: host.name)
         self._api = api
-        self._wanted = wanted
-        self._refusals = refusals
         self._say = say
-        self._guard = guard
+        self._guard = guard or Guard()
         self._result = ActResult(check_mode=check_mode)
-        self._hosts: list[_Host] = []
         self._began = (time.monotonic(), datetime.now(timezone.utc))
 
-    def run(self) -> ActResult:
-        """Do it all. A failure is in the result, never raised."""
-        return self._ended(self._run, self._judge)
+    def rotate(self, wanted: Wanted, refusals: Refusals | None = None) -> ActResult:
+        """Rotate, or do what comes first.
+
+        :param refusals: what speaks against a new rotation beforehand.
+        """
+        result = self._ended(lambda: self._rotate_or_deploy(wanted, refusals or Refusals()))
+        if result.error is None:
+            self._judge(wanted)
+        return result
+
+    def deploy(self) -> ActResult:
+        """Bring the live key to the hosts, without a rotation."""
+        result = self._ended(self._deploy_live)
+        result.error = result.error or verdict(self._standings())
+        return result
 
     def audit(self) -> ActResult:
-        """Inspect all consumers, and change nothing. A failure is in the result, never raised."""
+        """Inspect the hosts, and change nothing."""
+        result = self._ended(lambda: self._inspect(self._read()))
+        if result.error is None and result.live is not None:
+            result.error = verdict(self._standings())
+            result.lines.append(f"Live key: {_shown(result.live.key)}")
+        return result
 
-        def judge() -> None:
-            if self._result.error is None:
-                self._result.error = verdict({host.name: host.standing for host in self._result.hosts})
-                key = self._result.live.key if self._result.live else None
-                shown = f"{key.masked} {key.fingerprint}" if key else ""
-                self._result.lines.append(f"Live key: {shown}")
-
-        return self._ended(self._inspect_live, judge)
-
-    def look(self) -> list[Consumer]:
-        """Inspect all consumers without knowing which key is live, and change nothing."""
-        try:
-            self._inspect_all(None)
-        finally:
-            self._dismiss()
+    def inspect(self) -> list[Consumer]:
+        """Inspect the hosts without knowing which key is live, and change nothing."""
+        self._ended(lambda: self._inspect(None))
         return [host.consumer for host in self._hosts]
 
-    def _ended(self, act: Callable[[], object], judge: Callable[[], None]) -> ActResult:
+    def _ended(self, act: Callable[[], object]) -> ActResult:
         try:
             act()
         except MulticartError as error:
             self._result.error = error
         finally:
-            self._dismiss()
+            self._end_sessions()
         self._result.hosts = [self._host_result(host) for host in self._hosts]
-        judge()
         return self._result
 
-    def _inspect_live(self) -> None:
-        self._result.live = self._api.read()
-        self._inspect_all(self._result.live)
+    def _read(self, newest: bool = True) -> Live:
+        self._result.live = self._api.read(newest)
+        return self._result.live
 
-    def _run(self) -> None:
-        live = self._result.live = self._api.read()
+    # --- before a rotation --------------------------------------------------------------------------
+
+    def _rotate_or_deploy(self, wanted: Wanted, refusals: Refusals) -> None:
+        live = self._read()
         if self._result.check_mode:
-            self._inspect_all(live)
-            self._result.plan = self._plan(live)
+            self._inspect(live)
+            self._result.plan = self._plan(live, wanted, refusals)
             return
         with self._guard.alone(live.account) as waited:
-            if waited:
-                live = self._result.live = self._api.read()
-            self._inspect_all(live)
-            plan = self._result.plan = self._plan(live)
-            if plan.step is Step.ROTATE:
-                self._say(f"Rotating {live.key.masked} ({live.key.fingerprint}): {plan.why}.")
-                self._rotate(live)
-            else:
+            for attempt in range(ATTEMPTS):
+                live = self._read() if waited or attempt else live
+                self._inspect(live)
+                plan = self._result.plan = self._plan(live, wanted, refusals)
+                if plan.step is Step.ROTATE:
+                    self._say(f"Rotating {_shown(live.key)}: {plan.why}.")
+                    self._rotate(live)
+                    return
                 self._say(f"Not rotating: {plan.why}.")
-                self._deploy_all(live, plan)
+                if self._bring(live, plan, last=attempt == ATTEMPTS - 1):
+                    self._conclude_earlier(live, plan, wanted)
+                    return
+        raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again and again while it was deployed.")
 
-    def _plan(self, live: Live) -> Plan:
-        if live.retired is not None:
-            return Plan(Step.DONE, "this run has rotated the key already", live.retired)
-        fleet = [host.consumer for host in self._hosts]
-        dates = AccountDates(parse_time(live.created_at), parse_time(live.updated_at))
-        now = datetime.now(timezone.utc)
-        return make_plan(fleet, live.key.fingerprint, self._wanted, now, dates, self._refusals)
-
-    # --- before the rotation ------------------------------------------------------------------------
-
-    def _inspect_all(self, live: Live | None) -> None:
+    def _inspect(self, live: Live | None) -> None:
         began = time.monotonic()
-        asked: dict[str, Reply] = {}
-        for member in self._members:
-            if member.session is not None:
-                contents = rendered(member, live.key) if live is not None else []
-                fields = fields_for(member, live, contents)
-                asked[member.name] = member.session.ask("inspect", INSPECTING, **fields)
-        wait_for(asked.values(), INSPECTING * 2)
-        self._hosts = [self._inspected(member, asked.get(member.name)) for member in self._members]
-        self._hosts.sort(key=lambda host: host.name)
+        for host in self._hosts:
+            host.closed = False
+            if host.session is not None:
+                over = host.session.over
+                host.failure = over.problem if over is not None else None
+        asked = [host for host in self._hosts if host.can_be_asked]
+        contents = {host.name: host.contents(live.key) for host in asked} if live is not None else {}
+        unrendered = {host.name: host.failure for host in asked if host.failure}
+        self._ask_all("inspect", asked, live, contents=contents)
+        for host in asked:
+            host.failure = host.failure or unrendered.get(host.name)
         self._say(f"Inspected {self._count()} in {time.monotonic() - began:.1f} s.")
         for host in self._hosts:
             for problem in host.consumer.problems:
-                self._say(f"{host.name}: {problem.text}.")
+                self._say(f"{host.name}: {problem.text.rstrip('.')}.")
 
-    def _inspected(self, member: Member, reply: Reply | None) -> _Host:
-        if reply is None:
-            return _Host(member, Consumer(member.name, failure=member.failure))
-        given = given_by(member, reply)
-        if given.answer is None:
-            return _Host(member, Consumer(member.name, failure=given.failure, reached=given.reached))
-        answer = given.answer
-        lacking = (*answer.lacking, *answer.problems, *([member.failure] if member.failure else []))
-        host = _Host(member, Consumer(member.name, Inspection(answer.files, lacking)))
-        host.moments["inspected"] = datetime.now(timezone.utc)
-        return host
+    def _plan(self, live: Live, wanted: Wanted, refusals: Refusals) -> Plan:
+        if live.retired is not None:
+            return Plan(Step.DONE, "this run has rotated the key already", live.retired)
+        account = AccountState(live.key.fingerprint, parse_time(live.created_at), parse_time(live.updated_at))
+        return make_plan(self._fleet(), account, wanted, _now(), refusals)
 
     def _rotate(self, live: Live) -> None:
-        self._prepare_all(live)
-        armed = [host for host in self._hosts if host.member.session and host.member.session.holds]
-        self._say(f"{len(armed)} of {len(self._hosts)} armed; the others are served at the release.")
-        former = frozenset(
-            entry.key for host in self._hosts for record in host.consumer.records for entry in record.retired
-        )
+        began = time.monotonic()
+        self._ask_all("prepare", self._hosts, live, retire=live.key.fingerprint)
+        self._refuse_unready()
+        armed = [host for host in self._hosts if host.is_armed]
+        others = "" if len(armed) == len(self._hosts) else "; the others are served at the release"
+        seconds = time.monotonic() - began
+        self._say(f"{len(armed)} of {len(self._hosts)} armed in {seconds:.1f} s{others}.")
+        for host in armed:
+            host.moments["armed"] = _now()
+        former = {entry.key for host in self._hosts for record in host.consumer.records for entry in record.retired}
         with self._guard.critical():
-            self._call_the_roll(armed)
-            rotation = self._result.rotation = self._api.rotate(live.key, former)
+            # So that none of them has hung or died while the others were armed.
+            self._ask_all("ping", armed, None, limit=ROLL_CALL)
+            self._refuse_unready()
+            rotation = self._result.rotation = self._api.rotate(live.key, frozenset(former))
             if rotation.live is None or rotation.live == live.key:
                 raise rotation.error or MulticartError(Reason.KEY_DID_NOT_CHANGE, "The key was not replaced.")
             new = replace(live, key=rotation.live, rotated_at=rotation.rotated_at, updated_at=rotation.updated_at)
-            retires = {"key": live.key.fingerprint, "accepted": rotation.error is None}
+            self._result.live = new
             released = time.monotonic()
-            asked = self._release(new, retires)
+            asked = self._release(new, {"key": live.key.fingerprint, "accepted": rotation.error is None})
             for _host, reply in asked:
                 reply.wait_for_first(released + WRITING - time.monotonic())
         verifying = _InThread(lambda: self._api.verify(live.key.fingerprint))
         self._collect(asked)
         self._say_outage(rotation)
-        self._result.live = new
-        self._say("Verifying that the new key is accepted and the old one rejected.")
-        verified = verifying.result()
-        self._finish(live, new, verified)
+        self._verify(live, new, rotation, verifying.result())
 
-    def _prepare_all(self, live: Live) -> None:
-        began = time.monotonic()
-        asked = {
-            host.name: host.member.session.ask(
-                "prepare", INSPECTING, retire=live.key.fingerprint, **fields_for(host.member, live)
-            )
-            for host in self._hosts
-            if host.member.session is not None
-        }
-        wait_for(asked.values(), INSPECTING * 2)
-        for host in self._hosts:
-            self._note_prepared(host, asked[host.name])
-        refuse_unready([host.consumer for host in self._hosts])
-        if self._guard.is_orphaned():
-            raise MulticartError(Reason.BROKEN_OFF, "The run that this rotation belongs to has ended.")
-        self._say(f"Prepared {self._count()} in {time.monotonic() - began:.1f} s.")
-
-    def _note_prepared(self, host: _Host, reply: Reply) -> None:
-        given = given_by(host.member, reply)
-        problems = given.answer.problems if given.answer is not None else tuple(filter(None, [given.failure]))
-        if problems:
-            host.consumer = Consumer(host.name, None, Problem(problems[0].reason, _texts(problems)), given.reached)
-        else:
-            host.moments["armed"] = datetime.now(timezone.utc)
-
-    def _call_the_roll(self, armed: Sequence[_Host]) -> None:
-        """Make sure that all armed hosts answer now, so that none of them has hung or died while the others armed."""
-        asked = {host.name: host.member.session.ask("ping", ROLL_CALL) for host in armed if host.member.session}
-        wait_for(asked.values(), ROLL_CALL + 1)
-        for host in armed:
-            given = given_by(host.member, asked[host.name])
-            if given.answer is None:
-                host.consumer = Consumer(host.name, None, given.failure, given.reached)
-        refuse_unready([host.consumer for host in self._hosts])
+    def _refuse_unready(self) -> None:
+        refuse_unready(self._fleet())
         if self._guard.is_orphaned():
             raise MulticartError(Reason.BROKEN_OFF, "The run that this rotation belongs to has ended.")
 
     # --- the release, and what follows --------------------------------------------------------------
 
-    def _release(self, live: Live, retires: Mapping[str, Any] | None) -> list[tuple[_Host, Reply]]:
-        """Hand the key to every host: first to those that wait for it, then to those for which there is more to do."""
-        since = live.rotated_at or iso_time(datetime.now(timezone.utc))
-        ready = [
-            host for host in self._hosts if host.member.session is not None and host.consumer.inspection is not None
-        ]
-        ready.sort(key=lambda host: (host.member.render is not None, not host.member.session.holds))  # type: ignore[union-attr]
+    def _release(
+        self, live: Live, retires: dict[str, Any] | None, as_inspected: bool = False
+    ) -> list[tuple[Host, Reply]]:
+        """Hand the key to every host: first to those that wait for it, then to those for which there is more to do.
+
+        :param as_inspected: only to files that still hold what was inspected, and where there is anything to do.
+        """
+        since = live.rotated_at or iso_time(_now())
+        hosts = [host for host in self._hosts if host.can_be_asked and host.inspection is not None]
+        if as_inspected:
+            hosts = [host for host in hosts if not host.is_settled(live.key.fingerprint)]
+        hosts.sort(key=lambda host: (host.render is not None, not host.is_armed))
         asked = []
-        for host in ready:
-            member = host.member
-            contents = rendered(member, live.key)
-            if member.failure is not None:
-                host.failure = member.failure
+        for host in hosts:
+            host.failure = None
+            contents = host.contents(live.key)
+            if host.failure is not None:
                 continue
-            fields = fields_for(member, live, contents)
-            for entry, content in zip(fields["files"], contents, strict=False):
-                entry["content"] = content
-            fields.update(key=live.key.reveal(), since=since, retires=retires)
-            assert member.session is not None and member.spec is not None
-            host.moments["released"] = datetime.now(timezone.utc)
-            limit = WRITING + member.spec.longest_deploy
-            asked.append((host, member.session.ask("deploy", limit, WRITING, **fields)))
+            assert host.inspection is not None
+            host.moments["released"] = _now()
+            inspected = [list(file.holds) for file in host.inspection.files] if as_inspected else None
+            reply = host.ask(
+                "deploy",
+                live,
+                host.longest_deploy,
+                contents=contents,
+                key=live.key.reveal(),
+                since=since,
+                retires=retires,
+                inspected=inspected,
+                check_mode=self._result.check_mode,
+            )
+            asked.append((host, reply))
         return asked
 
-    def _collect(self, asked: Sequence[tuple[_Host, Reply]]) -> None:
+    def _collect(self, asked: Sequence[tuple[Host, Reply]]) -> None:
         began = time.monotonic()
         for host, reply in asked:
             reply.wait(began + reply.limit + 1 - time.monotonic())
-            given = given_by(host.member, reply)
-            answer = host.deployed = given.answer
-            if given.failure is not None:
-                unknown = f"{given.failure.text}; whether the key was written there is not known"
-                host.failure = Problem(given.failure.reason, unknown)
-            elif answer is not None and answer.problems:
-                host.failure = Problem(answer.problems[0].reason, _texts(answer.problems))
+            answer = host.take(reply)
+            if answer is None and host.failure is not None:
+                unknown = f"{host.failure.text}; whether the key was written there is not known"
+                host.failure = Problem(host.failure.reason, unknown)
             if answer is not None:
-                host.changed = answer.changed
-                host.take(answer)
+                host.changed = host.changed or answer.changed
                 host.moments.update({event: self._utc(at) for event, at in answer.moments.items()})
             if host.failure is not None:
                 self._say(f"{host.name}: {host.failure.text}.")
 
-    def _deploy_all(self, live: Live, plan: Plan) -> None:
-        retires = {"key": plan.retire, "accepted": True} if plan.step is Step.FINISH else None
-        asked = self._release(live, retires)
-        self._collect(asked)
-        newest = self._api.read(newest=False)
-        if newest.key != live.key:
-            raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced while it was deployed.")
-        self._close_all(live)
-        seen = None
-        if plan.retire is not None:
-            assumed = plan.retire == self._wanted.assume_rejected
-            seen = _seen(plan.retire, REJECTED if assumed else UNSEEN)
-        if plan.step is not Step.NOT_DUE:
-            self._conclude_all(live, seen)
+    def _deploy_live(self) -> None:
+        for attempt in range(ATTEMPTS):
+            live = self._read(newest=False)
+            self._inspect(live)
+            if self._bring(live, None, last=attempt == ATTEMPTS - 1):
+                return
+        raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again and again while it was deployed.")
 
-    def _finish(self, before: Live, live: Live, verified: Result) -> None:
-        """Close and conclude what the API has confirmed; whatever could not be verified stays open for the next run."""
+    def _bring(self, live: Live, plan: Plan | None, last: bool) -> bool:
+        """Bring the live key to every host that can be served; False: it, or a file, was changed meanwhile.
+
+        :param last: a file that is changed again and again is its host's failure.
+        """
+        inspected_at = time.monotonic()
+        held = {key for host in self._hosts for file in host.consumer.files for key in file.holds}
+        if not self._is_still_live(live, frozenset(held) - {live.key.fingerprint}, inspected_at):
+            return False
+        finishing = plan is not None and plan.step is Step.FINISH
+        retires = {"key": plan.retire, "accepted": True} if plan is not None and finishing else None
+        self._collect(self._release(live, retires, as_inspected=True))
+        changed = [host for host in self._hosts if host.failure and host.failure.reason == "changed_meanwhile"]
+        if changed and not last:
+            return False
+        if self._result.check_mode:
+            return True
+        if self._api.read(newest=False).key != live.key:
+            return False
+        self._close(live)
+        return True
+
+    def _is_still_live(self, live: Live, held: frozenset[str], inspected_at: float) -> bool:
+        return not held or self._api.confirm(live, held, inspected_at).key == live.key
+
+    def _verify(self, before: Live, live: Live, rotation: Result, verified: Result) -> None:
+        """Close and conclude what the API has confirmed; what could not be verified stays open for the next run."""
+        self._result.rotation = replace(
+            rotation,
+            verified=verified.verified,
+            old_key_rejected=verified.old_key_rejected,
+            error=rotation.error or verified.error,
+        )
         if verified.live is not None and verified.live != live.key:
             raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again while it was deployed.")
         still_valid = verified.error is not None and verified.error.reason is Reason.OLD_KEY_STILL_VALID
-        self._result.rotation = replace(
-            self._result.rotation or verified,
-            verified=verified.verified,
-            old_key_rejected=verified.old_key_rejected,
-            error=(self._result.rotation and self._result.rotation.error) or verified.error,
-        )
         if verified.error is not None and not still_valid:
             raise verified.error
-        self._close_all(live)
+        self._close(live)
         seen = REJECTED if verified.old_key_rejected else STILL_VALID if still_valid else UNSEEN
-        moved = [before.updated_at, live.updated_at]
-        self._conclude_all(live, _seen(before.key.fingerprint, seen, moved))
+        self._conclude(live, _seen(before.key.fingerprint, seen, [before.updated_at, live.updated_at]))
         if verified.error is not None:
             raise verified.error
 
-    def _close_all(self, live: Live) -> None:
-        asked = {
-            host.name: host.member.session.ask("close", INSPECTING, **fields_for(host.member, live))
-            for host in self._hosts
-            if host.member.session is not None and host.deployed is not None and host.failure is None
-        }
-        wait_for(asked.values(), INSPECTING * 2)
-        for host in self._hosts:
-            if host.name in asked:
-                given = given_by(host.member, asked[host.name])
-                problems = given.answer.problems if given.answer is not None else tuple(filter(None, [given.failure]))
-                host.failure = problems[0] if problems else None
-                host.closed = not problems
-                host.take(given.answer)
+    def _close(self, live: Live) -> None:
+        hosts = [host for host in self._hosts if host.can_be_asked and "released" in host.moments and not host.failure]
+        self._ask_all("close", hosts, live)
+        for host in hosts:
+            host.closed = host.failure is None
 
-    def _conclude_all(self, live: Live, seen: Mapping[str, Any] | None) -> None:
+    def _conclude(self, live: Live, seen: dict[str, Any] | None) -> None:
         """Note beside every file that the verdict was given, also where the record stays open."""
-        asked = {
-            host.name: host.member.session.ask("conclude", INSPECTING, seen=seen, **fields_for(host.member, live))
-            for host in self._hosts
-            if host.member.session is not None and host.member.session.over is None
-        }
-        wait_for(asked.values(), INSPECTING * 2)
+        failed = {host.name: host.failure for host in self._hosts}
+        self._ask_all("conclude", [host for host in self._hosts if host.can_be_asked], live, seen=seen)
         for host in self._hosts:
-            if host.name in asked:
-                given = given_by(host.member, asked[host.name])
-                host.take(given.answer)
-                host.failure = host.failure or given.failure
+            host.failure = failed[host.name] or host.failure
 
-    def _dismiss(self) -> None:
+    def _conclude_earlier(self, live: Live, plan: Plan, wanted: Wanted) -> None:
+        if plan.step in (Step.NOT_DUE, Step.DONE):
+            return
+        seen = None
+        if plan.retire is not None:
+            assumed = plan.retire == wanted.assume_rejected
+            seen = _seen(plan.retire, REJECTED if assumed else UNSEEN)
+        self._conclude(live, seen)
+
+    def _ask_all(self, phase: str, hosts: Iterable[Host], live: Live | None, **fields: Any) -> None:
+        """Ask hosts for the same, all at once, and take over what they answer.
+
+        :param fields: of the request, and its ``limit``; ``contents`` by host.
+        """
+        contents = fields.pop("contents", {})
+        asked = [
+            (host, host.ask(phase, live, contents=contents.get(host.name), **fields))
+            for host in hosts
+            if host.session is not None
+        ]
+        longest = max((reply.limit for _host, reply in asked), default=0.0)
+        # Twice, as many hosts wait for their turn to be connected to.
+        wait_for((reply for _host, reply in asked), 2 * longest)
+        for host, reply in asked:
+            host.take(reply)
+
+    def _end_sessions(self) -> None:
         """End every session; nothing of the act outlives it."""
-        sessions = [member.session for member in self._members if member.session is not None]
+        sessions = [host.session for host in self._hosts if host.session is not None]
         for session in sessions:
             session.end()
         deadline = time.monotonic() + ROLL_CALL
@@ -473,137 +435,109 @@ class Act:
 
     # --- what came of it ----------------------------------------------------------------------------
 
-    def _host_result(self, host: _Host) -> HostResult:
+    def _host_result(self, host: Host) -> HostResult:
         live = self._result.live.key.fingerprint if self._result.live else ""
-        stands, reason = host.consumer.standing(live), None
-        problem = host.failure or (host.consumer.problems[0] if host.consumer.problems else None)
-        if self._result.check_mode:
-            return self._predicted(host, stands)
-        if problem is not None:
-            reason = problem.reason
-            state = stands.state if stands.state is not State.UP_TO_DATE else State.RESTART_DUE
-            text = host.failure.text if host.failure else _texts(host.consumer.problems)
-            stands = Standing(state, text)
-        elif stands.state is State.UP_TO_DATE and host.deployed is not None and not host.closed:
-            stands = Standing(State.RESTART_DUE, "its record is still open")
-        has_checks = bool(host.member.spec and host.member.spec.steps.health)
-        checked = has_checks and "healthy" in host.moments
-        return HostResult(host.name, stands, host.changed, host.consumer.files, reason, checked, host.moments)
-
-    def _predicted(self, host: _Host, stands: Standing) -> HostResult:
+        problems = host.consumer.problems
+        stands, changed = host.consumer.standing(live), host.changed
         plan = self._result.plan
-        rotates = plan is not None and plan.step is Step.ROTATE
-        behind = stands.state in (State.OUT_OF_DATE, State.MISSING, State.RESTART_DUE)
-        changes = rotates or behind or any(file.changed for file in host.consumer.files)
-        problem = host.consumer.problems[0] if host.consumer.problems else None
-        if problem is None and plan is not None:
+        if self._result.check_mode and not problems and stands.state is not State.UNREADABLE:
+            rotates = plan is not None and plan.step is Step.ROTATE
+            differs = any(file.changed for file in host.consumer.files)
+            changed = changed or rotates or differs or stands.state is not State.UP_TO_DATE
             stands = Standing(State.UP_TO_DATE)
-        return HostResult(
-            host.name, stands, changes and problem is None, host.consumer.files, problem and problem.reason
-        )
+        reason = problems[0].reason if problems else None
+        return HostResult(host.name, stands, changed, host.consumer.files, reason, host.is_checked, host.moments)
 
-    def _judge(self) -> None:
+    def _standings(self) -> dict[str, Standing]:
+        return {host.name: host.standing for host in self._result.hosts}
+
+    def _judge(self, wanted: Wanted) -> None:
         """Find out whether the whole of it failed, and put into words what came of it."""
-        result = self._result
-        if result.error is not None or result.plan is None or result.live is None:
+        result, plan, live = self._result, self._result.plan, self._result.live
+        assert plan is not None and live is not None
+        if result.check_mode and plan.step is Step.ROTATE:
+            result.rotation = Result(Outcome.WOULD_ROTATE, previous=live.key)
+            deploying = f"deploy the new key to {len(result.hosts)} consumers. Nothing was changed."
+            result.lines.append(f"Would retire {_shown(live.key)} and {deploying}")
+            return
+        result.error = verdict(self._standings())
+        if result.error is None and plan.step is Step.CATCH_UP:
+            result.error = MulticartError(Reason.CAUGHT_UP, f"Nothing was rotated: {plan.why}.")
+        if result.error is None and plan.step is Step.RETIRED and plan.retire is not None:
+            result.error = self._judge_retirement(plan.retire, wanted.assume_rejected)
+        if result.error is not None:
             return
         if result.check_mode:
-            self._predict()
-            return
-        key = result.live.key
-        standings = {host.name: host.standing for host in result.hosts}
-        wrong = verdict(standings)
-        step = result.plan.step
-        if wrong is None and step is Step.CATCH_UP:
-            wrong = MulticartError(Reason.CAUGHT_UP, f"Nothing was rotated: {result.plan.why}.")
-        if wrong is None and step is Step.RETIRED and result.plan.retire is not None:
-            wrong = self._judge_retirement(result.plan.retire)
-        if wrong is None and step is Step.FINISH:
+            result.lines.append(f"Would not rotate: {plan.why}. Nothing was changed.")
+        elif plan.step is Step.FINISH:
             result.lines.append(
-                f"The earlier run's rotation was finished: {result.plan.retire} was retired; that the API rejects it "
-                "was not seen by this run."
+                f"The rotation of an earlier run was finished: {plan.retire} was retired; that the API rejects it was "
+                "not seen by this run."
             )
-        if wrong is None and step is Step.NOT_DUE:
-            result.lines.append(f"Not rotated: {result.plan.why}.")
-        if result.rotation is not None and result.rotation.outcome is Outcome.ROTATED:
+        elif plan.step in (Step.NOT_DUE, Step.DONE):
+            result.lines.append(f"Not rotated: {plan.why}.")
+        elif result.rotation is not None:
             result.lines.append(_rotated(result.rotation))
-        elif result.rotation is not None and result.rotation.outcome is Outcome.ALREADY_ROTATED:
-            result.lines.append("The key had been rotated before this run asked for it.")
-        result.error = wrong
-        if wrong is None:
-            result.lines.append(f"{_checked(result.hosts)} ({key.masked} {key.fingerprint})")
+        result.lines.append(_checked(result.hosts, live.key))
 
-    def _judge_retirement(self, key: str) -> MulticartError | None:
-        known = retirement([host.consumer for host in self._hosts], key, self._wanted.assume_rejected)
-        if known is Retirement.REJECTED:
-            self._result.lines.append(f"The key {key} is retired; the API rejected it.")
-        elif known is Retirement.NOT_SEEN:
-            self._result.lines.append(f"The key {key} is retired; that the API rejects it was not seen.")
-        elif known is Retirement.STILL_VALID:
+    def _judge_retirement(self, key: str, assume_rejected: str | None) -> MulticartError | None:
+        known = retirement(self._fleet(), key, assume_rejected)
+        if known is Retirement.STILL_VALID:
             return MulticartError(Reason.OLD_KEY_STILL_VALID, f"The API still accepted the retired key {key}.")
-        else:
+        if known is Retirement.UNKNOWN:
             return MulticartError(Reason.REJECTION_UNSEEN, f"Nobody has seen that the API rejects {key}.")
+        seen = "the API rejected it" if known is Retirement.REJECTED else "that the API rejects it was not seen"
+        self._result.lines.append(f"The key {key} is retired; {seen}.")
         return None
-
-    def _predict(self) -> None:
-        result, plan = self._result, self._result.plan
-        assert plan is not None and result.live is not None
-        count = len(result.hosts)
-        if plan.step is Step.ROTATE:
-            key = result.live.key
-            result.lines.append(
-                f"Would retire {key.masked} {key.fingerprint} and deploy the new key to {count} consumers. "
-                "Nothing was changed."
-            )
-            result.rotation = Result(Outcome.WOULD_ROTATE, previous=key)
-            return
-        result.lines.append(f"Would not rotate: {plan.why}. Nothing was changed.")
-        result.error = verdict({host.name: host.standing for host in result.hosts})
-        if result.error is None and plan.step is Step.CATCH_UP:
-            result.error = MulticartError(Reason.CAUGHT_UP, f"Nothing would be rotated: {plan.why}.")
 
     def _say_outage(self, rotation: Result) -> None:
         written = [host.moments["written"] for host in self._hosts if "written" in host.moments]
-        sent = parse_time(rotation.rotated_at)
-        if written and sent is not None:
-            seconds = (max(written) - sent).total_seconds()
-            self._say(
-                f"Released: {len(written)} of {len(self._hosts)} have the new key, the last after {seconds:.2f} s."
-            )
+        rotated_at = parse_time(rotation.rotated_at)
+        if written and rotated_at is not None:
+            seconds = (max(written) - rotated_at).total_seconds()
+            done = f"{len(written)} of {len(self._hosts)} have the new key, the last after {seconds:.2f} s"
+            self._say(f"Released: {done}.")
 
-    def _utc(self, moment: float) -> datetime:
-        monotonic, utc = self._began
-        return utc + timedelta(seconds=moment - monotonic)
+    def _fleet(self) -> list[Consumer]:
+        return [host.consumer for host in self._hosts]
 
     def _count(self) -> str:
         ready = sum(not host.consumer.problems for host in self._hosts)
         return f"{ready} of {len(self._hosts)} {'host' if len(self._hosts) == 1 else 'hosts'}"
 
+    def _utc(self, moment: float) -> datetime:
+        monotonic, utc = self._began
+        return utc + timedelta(seconds=moment - monotonic)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _shown(key: ApiKey) -> str:
+    return f"{key.masked} {key.fingerprint}"
+
 
 def _seen(key: str, seen: str, updated_at: list[str | None] | None = None) -> dict[str, Any]:
     """Return what the records are to say of a retired key."""
-    at = None if seen == UNSEEN else iso_time(datetime.now(timezone.utc))
+    at = None if seen == UNSEEN else iso_time(_now())
     return {"key": key, "seen": seen, "at": at, "accepted": True, "updated_at": updated_at}
 
 
-def _texts(problems: Iterable[Problem]) -> str:
-    return ", ".join(problem.text.rstrip(".") for problem in problems)
-
-
 def _rotated(rotation: Result) -> str:
-    old = rotation.previous
-    shown = f"{old.masked} ({old.fingerprint})" if old is not None else "The key"
+    if rotation.outcome is Outcome.ALREADY_ROTATED or rotation.previous is None:
+        return "The key had been rotated before this run asked for it."
     rejected = "; the API rejects it" if rotation.old_key_rejected else ""
-    return f"Rotated at {rotation.rotated_at}: {shown} was revoked{rejected}."
+    return f"Rotated at {rotation.rotated_at}: {_shown(rotation.previous)} was revoked{rejected}."
 
 
-def _checked(hosts: Sequence[HostResult]) -> str:
+def _checked(hosts: Sequence[HostResult], live: ApiKey) -> str:
     """Say what was checked, and what was not."""
     passed = sum(host.checked for host in hosts)
     none = len(hosts) - passed
     said = [f"{passed} passed {'its' if passed == 1 else 'their'} health checks"] if passed else []
     said += [f"{none} {'has' if none == 1 else 'have'} none"] if none else []
-    return f"{len(hosts)} of {len(hosts)} consumers hold the live key; {', '.join(said)}."
+    return f"{len(hosts)} of {len(hosts)} consumers hold the live key {_shown(live)}; {', '.join(said)}."
 
 
 class _InThread:

@@ -97,7 +97,7 @@ def _advice_without_key(trials: Sequence[Trial]) -> str:
         return "Give what you have: MULTICART_SESSION_TOKEN, MULTICART_EMAIL and MULTICART_PASSWORD, MULTICART_API_KEY."
     if Reason.CREDENTIALS_REJECTED in reasons or Reason.REFUSED in reasons:
         return (
-            "No credential that was given works. The dashboard shows the live key (Profile, About you, the eye icon). With "
-            f"your email and password in MULTICART_EMAIL and MULTICART_PASSWORD, this brings it to all: {deploy()}"
+            "No credential that was given works. The dashboard shows the live key (Profile, About you, the eye icon). "
+            f"With your email and password in MULTICART_EMAIL and MULTICART_PASSWORD, this brings it to all: {deploy()}"
         )
     return "The API gave no usable answer, so nothing can be said of the credentials: fix that first."

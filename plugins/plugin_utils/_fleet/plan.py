@@ -59,9 +59,14 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class AccountDates:
-    """The account's own dates, as the API tells them; None: it does not."""
+class AccountState:
+    """The account, as the API tells of it.
 
+    :ivar live: fingerprint of its live key.
+    :ivar created_at: None: the API does not tell; likewise ``updated_at``.
+    """
+
+    live: str
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -80,7 +85,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Refusals:
-    """What speaks against a new rotation before any consumer is looked at, by name; none of it keeps a run from more."""
+    """What speaks against a new rotation before any consumer is inspected, by name."""
 
     left_out: Sequence[str] = ()
     skipped: Sequence[str] = ()
@@ -88,27 +93,26 @@ class Refusals:
 
 def make_plan(
     fleet: Sequence[Consumer],
-    live: str,
+    account: AccountState,
     wanted: Wanted,
     now: datetime,
-    dates: AccountDates = AccountDates(),
     refusals: Refusals = Refusals(),
 ) -> Plan:
     """Decide what to do; the first that applies decides.
 
     :param fleet: the consumers, inspected as far as they could be.
-    :param live: fingerprint of the account's live key.
     :raises MulticartError: ``no_consumers``, ``retire_unknown``; or why a new rotation is refused.
     """
     if not fleet:
         raise MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
-    plan = _choose(fleet, live, wanted, now, dates)
+    plan = _choose(fleet, account, wanted, now)
     if plan.step is Step.ROTATE:
         _refuse_new_rotation(fleet, wanted, refusals)
     return plan
 
 
-def _choose(fleet: Sequence[Consumer], live: str, wanted: Wanted, now: datetime, dates: AccountDates) -> Plan:
+def _choose(fleet: Sequence[Consumer], account: AccountState, wanted: Wanted, now: datetime) -> Plan:
+    live = account.live
     if wanted.retire is not None:
         return _retire(fleet, live, wanted.retire)
     pending = pending_rotation(fleet, live)
@@ -127,7 +131,7 @@ def _choose(fleet: Sequence[Consumer], live: str, wanted: Wanted, now: datetime,
     if not any(consumer.holds_key for consumer in fleet):
         return Plan(Step.CATCH_UP, "no consumer holds a key")
     if wanted.max_age is not None:
-        age = age_of_key(fleet, live, now, dates)
+        age = age_of_key(fleet, account, now)
         if age is None and not wanted.rotate_unknown_age:
             return Plan(
                 Step.NOT_DUE, "the age of the key is not known; multicart_rotate_unknown_age says what to do then"
@@ -197,18 +201,22 @@ def _unconfirmed_rotation(fleet: Sequence[Consumer], live: str) -> str | None:
     )
 
 
-def age_of_key(fleet: Sequence[Consumer], live: str, now: datetime, dates: AccountDates) -> timedelta | None:
+def age_of_key(fleet: Sequence[Consumer], account: AccountState, now: datetime) -> timedelta | None:
     """Return how old the live key is, as far as it is known; None: it is not.
 
-    It is the greatest age that two consumers confirm. The account's ``updated_at`` counts too, once two records say that
-    a rotation moves it: the key cannot be younger than the account's last change.
+    It is the greatest age that two consumers confirm. The account's ``updated_at`` counts too, once two consumers record
+    that a rotation moves it: the key cannot be younger than the account's last change.
     """
-    possible = [moment for moment in (_since(consumer, live) for consumer in fleet) if _is_possible(moment, now, dates)]
+    possible = [
+        moment
+        for moment in (_since(consumer, account.live) for consumer in fleet)
+        if _is_possible(moment, now, account)
+    ]
     moments = sorted(moment for moment in possible if moment is not None)
     ages = [now - moments[1 if len(moments) > CONFIRMING else 0]] if moments else []
     moving = [consumer for consumer in fleet if any(record.moved_account for record in consumer.records)]
-    if dates.updated_at is not None and dates.updated_at <= now and len(moving) >= min(CONFIRMING, len(fleet)):
-        ages.append(now - dates.updated_at)
+    if account.updated_at is not None and account.updated_at <= now and len(moving) >= min(CONFIRMING, len(fleet)):
+        ages.append(now - account.updated_at)
     return max(ages, default=None)
 
 
@@ -216,8 +224,8 @@ def _since(consumer: Consumer, live: str) -> datetime | None:
     return min((record.since for record in consumer.records if record.held == live and record.since), default=None)
 
 
-def _is_possible(moment: datetime | None, now: datetime, dates: AccountDates) -> bool:
-    return moment is not None and moment <= now and (dates.created_at is None or moment >= dates.created_at)
+def _is_possible(moment: datetime | None, now: datetime, account: AccountState) -> bool:
+    return moment is not None and moment <= now and (account.created_at is None or moment >= account.created_at)
 
 
 def _days(age: timedelta) -> str:

@@ -328,6 +328,11 @@ class _Reader:
             if line.startswith(self._tag) and not self.done:
                 self._take(line[len(self._tag) :], time.monotonic())
 
+    def note(self, complaints: bytes) -> None:
+        """Take more of what the host complained about, on its way and in its program."""
+        self.printed += len(complaints)
+        self.complaints = (self.complaints + complaints)[-4096:]
+
     def _take(self, text: bytes, now: float) -> None:
         try:
             said = json.loads(text)
@@ -348,7 +353,7 @@ class _Reader:
 
 
 def _exchange(pipes: Pipes, data: bytes, reader: _Reader) -> str | None:
-    """Send a request and read until its answer; return who ended that before its time: the ``host``, or its ``limit``."""
+    """Send a request and read until its answer; return what ended that before its time: ``host`` or ``limit``."""
     to_program, from_program, complaints = (
         pipe.fileno() for pipe in (pipes.to_program, pipes.from_program, pipes.complaints)
     )
@@ -362,28 +367,30 @@ def _exchange(pipes: Pipes, data: bytes, reader: _Reader) -> str | None:
             return "limit"
         for descriptor, _event in poll.poll(left * 1000):
             if descriptor == to_program:
-                try:
-                    waiting = waiting[os.write(to_program, waiting) :]
-                except BlockingIOError:
-                    continue
-                except OSError:  # what it printed before it went may still say why
-                    waiting = waiting[:0]
+                waiting = waiting[_written(to_program, waiting) :]
                 if not waiting:
                     poll.unregister(to_program)
+            elif (output := _read(descriptor)) is None:
                 continue
-            output = _read(descriptor)
-            if output is None:
-                continue
-            if descriptor == from_program:
+            elif descriptor == complaints:
+                reader.note(output)
+                if not output:
+                    poll.unregister(complaints)
+            else:
                 reader.feed(output)
                 if not output and not reader.done:
                     return "host"
-            else:
-                reader.printed += len(output)
-                reader.complaints = (reader.complaints + output)[-4096:]
-                if not output:
-                    poll.unregister(complaints)
     return None
+
+
+def _written(descriptor: int, data: memoryview) -> int:
+    """Write as much as goes at once, and return how much; all, if nobody reads it any more."""
+    try:
+        return os.write(descriptor, data)
+    except BlockingIOError:
+        return 0
+    except OSError:  # what was printed before the end may still say why
+        return len(data)
 
 
 def _read(descriptor: int) -> bytes | None:

@@ -103,6 +103,7 @@ class Inspection:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
+        """Why it is not ready to be written, all of it."""
         return (*(file.problem for file in self.files if file.problem), *self.lacking)
 
 
@@ -135,9 +136,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class Consumer:
-    """A host that uses the key, as an inspection found it.
+    """A host that uses the key, as it was found last.
 
     :ivar inspection: None: it could not be inspected, see ``failure``.
+    :ivar failure: what has failed there; None: nothing has.
     :ivar reached: whether there was a connection at all.
     """
 
@@ -160,26 +162,28 @@ class Consumer:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Why it is not ready to be written, all of it."""
-        if self.inspection is None:
-            return (self.failure or Problem("not_inspected", "it was not inspected"),)
-        return self.inspection.problems
+        """All that is wrong with it: why it is not ready, or not done."""
+        failed = (self.failure,) if self.failure else ()
+        return (*failed, *(self.inspection.problems if self.inspection else ()))
 
     def standing(self, live: str) -> Standing:
         """Return how the consumer stands against the live key."""
-        why = ", ".join(problem.text for problem in self.problems) or None
+        why = ", ".join(problem.text.rstrip(".") for problem in self.problems) or None
+        return Standing(self._state(live), why)
+
+    def _state(self, live: str) -> State:
         if not self.reached:
-            return Standing(State.UNREACHABLE, why)
-        unreadable = any(file.problem and not file.holds for file in self.files)
-        if self.inspection is None or unreadable:
-            return Standing(State.UNREADABLE, why)
+            return State.UNREACHABLE
+        if self.inspection is None or any(file.problem and not file.holds for file in self.files):
+            return State.UNREADABLE
         if any(file.unknown or set(file.holds) - {live} for file in self.files):
-            return Standing(State.OUT_OF_DATE, why)
+            return State.OUT_OF_DATE
         if not self.files or any(not file.holds for file in self.files):
-            return Standing(State.MISSING, why)
-        if any(file.restart_due for file in self.files):
-            return Standing(State.RESTART_DUE, why)
-        return Standing(State.UP_TO_DATE)
+            return State.MISSING
+        # It holds the key; what has failed keeps its readers from it.
+        if self.failure is not None or any(file.restart_due for file in self.files):
+            return State.RESTART_DUE
+        return State.UP_TO_DATE
 
 
 # --- answers of hosts -----------------------------------------------------------------------------

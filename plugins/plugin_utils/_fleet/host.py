@@ -1,0 +1,155 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change without notice.
+
+"""One host on its way through an act: what it is to hold, its session, and what is known of it by now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.module_utils._record import digest_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import HostSpec
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError, Reply, Session
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import (
+    Answer,
+    Consumer,
+    Inspection,
+    MalformedAnswer,
+    Problem,
+    Standing,
+    State,
+    answer_from,
+)
+
+INSPECTING = 60.0
+"""Seconds in which a host must have been connected to and inspected, and likewise for each other request."""
+
+ROLL_CALL = 5.0
+"""Seconds in which an armed host must answer immediately before the rotation."""
+
+WRITING = 30.0
+"""Seconds in which a host must have written its files."""
+
+
+@dataclass
+class Host:
+    """A host of an act.
+
+    :ivar spec: what it is to hold; None: that is not known.
+    :ivar session: None: it cannot be connected to, see ``failure``.
+    :ivar render: returns the content of each file for a key; None where a file is no template.
+    :ivar failure: what has failed there; None: nothing has.
+    :ivar closed: all was done there, and its records say so.
+    :ivar moments: when each event happened there, UTC.
+    """
+
+    name: str
+    spec: HostSpec | None = None
+    session: Session | None = None
+    failure: Problem | None = None
+    render: Callable[[ApiKey], list[str | None]] | None = None
+    inspection: Inspection | None = None
+    reached: bool = True
+    changed: bool = False
+    closed: bool = False
+    moments: dict[str, datetime] = field(default_factory=dict)
+
+    @property
+    def consumer(self) -> Consumer:
+        return Consumer(self.name, self.inspection, self.failure, self.reached)
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether its program waits for the key."""
+        return self.session is not None and self.session.holds
+
+    @property
+    def can_be_asked(self) -> bool:
+        return self.session is not None and self.session.over is None
+
+    @property
+    def longest_deploy(self) -> float:
+        """Seconds in which it must have written its files, restarted what reads them, and shown its health."""
+        return WRITING + (self.spec.longest_deploy if self.spec is not None else 0.0)
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether it has health checks, and passed them in this run."""
+        return self.spec is not None and bool(self.spec.steps.health) and "healthy" in self.moments
+
+    def is_settled(self, live: str) -> bool:
+        """Whether there is nothing to do there, not even to check."""
+        settled = all(
+            file.record is not None and not file.record.open and file.record.held == live and not file.changed
+            for file in self.consumer.files
+        )
+        checks = self.spec is not None and self.spec.steps.health
+        return settled and not checks and self.consumer.standing(live) == Standing(State.UP_TO_DATE)
+
+    def ask(self, phase: str, live: Live | None, limit: float = INSPECTING, **fields: Any) -> Reply:
+        """Send a request about its files.
+
+        :param live: the live key, told by its fingerprint alone; None: it is not known.
+        :param fields: of the request; and for each file, ``contents`` where it is a template, and the keys that must still
+            be in it, ``inspected``.
+        """
+        assert self.session is not None and self.spec is not None
+        nothing = [None] * len(self.spec.files)
+        contents, inspected = (fields.pop(name, None) or nothing for name in ("contents", "inspected"))
+        request = {**self.spec.request(), **fields}
+        for entry, content, held in zip(request["files"], contents, inspected, strict=True):
+            entry["digest"] = None if content is None else digest_of(content.encode())
+            entry["content"] = content if phase == "deploy" else None
+            entry["inspected"] = held
+        if live is not None:
+            request.update(live=live.key.fingerprint, account=live.account)
+        first = WRITING if phase == "deploy" else None
+        return self.session.ask(phase, limit, first, **request)
+
+    def contents(self, key: ApiKey) -> list[str | None]:
+        """Return the content of each file for a key, where it is a template; what fails is the host's failure."""
+        try:
+            return self.render(key) if self.render is not None else []
+        except MulticartError as error:
+            self.failure = Problem(error.reason.value, f"{error.what} {error.advice}".strip())
+            return []
+
+    def take(self, reply: Reply) -> Answer | None:
+        """Take over what it has answered; None: it has not, and ``failure`` says why."""
+        assert self.session is not None and self.spec is not None
+        if not reply.wait(0):
+            self.session.give_up(LinkError("timed_out", f"it did not answer within {reply.limit:g} s"))
+        if reply.error is None:
+            try:
+                return self._taken(answer_from(reply.said, reply.moments, self.spec.names))
+            except MalformedAnswer as error:
+                self.session.give_up(LinkError("malformed_answer", f"its answer is malformed: {error}"))
+        over = reply.error or self.session.over
+        assert over is not None
+        self.failure, self.reached = over.problem, over.reached
+        return None
+
+    def _taken(self, answer: Answer) -> Answer:
+        if answer.problems:
+            self.failure = Problem(answer.problems[0].reason, texts(answer.problems))
+        if answer.files:
+            # What a file held before this run is known from the first answer.
+            before = [file.held for file in self.inspection.files] if self.inspection is not None else []
+            held = before if len(before) == len(answer.files) else [file.held for file in answer.files]
+            files = tuple(replace(file, held=kept) for file, kept in zip(answer.files, held, strict=True))
+            self.inspection = Inspection(files, answer.lacking)
+        return answer
+
+
+def texts(problems: Iterable[Problem]) -> str:
+    """Return what is wrong in one sentence, without its full stop."""
+    return ", ".join(problem.text.rstrip(".") for problem in problems)
