@@ -76,7 +76,7 @@ def variables_of(action: ActionBase, variables: Mapping[str, Any], host: str) ->
     """
     hostvars = variables["hostvars"]
     found: dict[str, Any] = hostvars._variable_manager.get_vars(
-        play=action._task.get_play(), host=hostvars._find_host(host), task=action._task
+        play=action._task.get_play(), host=hostvars._inventory.get_host(host), task=action._task
     )
     return found
 
@@ -174,7 +174,7 @@ def _set_by_the_user(action: ActionBase, variables: Mapping[str, Any]) -> Mappin
     Those cores forget where an option came from, so that it has to be worked out again.
     """
     task, hostvars = action._task, variables["hostvars"]
-    host = hostvars._find_host(task.delegate_to or variables["inventory_hostname"])
+    host = hostvars._inventory.get_host(task.delegate_to or variables["inventory_hostname"])
     found: Mapping[str, Any] = hostvars._variable_manager.get_vars(
         play=task.get_play(), host=host, task=task, include_hostvars=False
     )
