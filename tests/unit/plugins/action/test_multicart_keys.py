@@ -28,6 +28,9 @@ SECRETS = ("oldoldold", "newnewnew", "canary")
 COMMON = {"changed", "failed", "msg", "diff"}
 """What every module may return, and Ansible documents."""
 
+OF_THE_CALLER = {"only_key", "check_mode", "live", "former"}
+"""What no option of the module says."""
+
 ERROR = MulticartError(Reason.NEW_KEY_UNREADABLE, "It cannot be read.")
 ROTATIONS = [
     Result(Outcome.ROTATED, NEW, OLD, verified=True, old_key_rejected=True, rotated_at="2026-06-20T03:00:00.000Z"),
@@ -47,7 +50,7 @@ def action(name: str, args: dict[str, Any] | None = None, check_mode: bool = Fal
     module = importlib.import_module(f"{PLUGINS}.action.{name}")
     keywords = {"async_val": 0, "diff": True, "loop": None, "loop_with": None, "no_log": False}
     task = SimpleNamespace(args=args or {}, check_mode=check_mode, action=name, **keywords)
-    templar = SimpleNamespace(template=lambda value: value)
+    templar = SimpleNamespace(copy_with_new_env=lambda **dummy: SimpleNamespace(template=lambda value: value))
     plugin = module.ActionModule(
         task=task,
         connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir=None)),
@@ -156,9 +159,9 @@ def test_rotate_returns_what_is_documented_for_every_way_it_can_end(
     assert not any(secret in json.dumps(result) for secret in SECRETS)
 
 
-@pytest.mark.parametrize("name", [name for name in vars(Request()) if name not in ("only_key", "check_mode")])
+@pytest.mark.parametrize("name", [name for name in vars(Request()) if name not in OF_THE_CALLER])
 def test_every_option_of_rotate_reaches_the_rotation(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    values: dict[str, Any] = {"if_fingerprint": OLD.fingerprint, "settle_timeout": 7.5}
+    values: dict[str, Any] = {"retire": OLD.fingerprint, "settle_timeout": 7.5}
     value: Any = values.get(name, not getattr(Request(), name))
     plugin, module = action("multicart_key_rotate", {"session_token": "canary-token", name: value})
     asked: list[Request] = []

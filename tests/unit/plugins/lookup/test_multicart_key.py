@@ -26,7 +26,8 @@ FIELDS = yaml.safe_load(multicart_key.DOCUMENTATION)["options"]["_terms"]["choic
 def lookup(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
     monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
     monkeypatch.delenv("MULTICART_SESSION_TOKEN", raising=False)
-    return multicart_key.LookupModule(loader=None, templar=SimpleNamespace(template=lambda value: value))
+    templar = SimpleNamespace(copy_with_new_env=lambda **dummy: SimpleNamespace(template=lambda value: value))
+    return multicart_key.LookupModule(loader=None, templar=templar)
 
 
 @pytest.fixture

@@ -330,8 +330,8 @@ def test_a_session_token_that_no_header_can_hold_is_refused(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["3F1C0A9BE2D47788", "3f1c", "3f1c0a9be2d477880", "g" * 16, "3f1c0a9be2d47788\n"])
 def test_a_fingerprint_has_sixteen_lower_case_hexadecimal_digits(value: str) -> None:
-    assert failing({"if_fingerprint": value}).reason is Reason.INVALID_OPTION
-    assert find({"if_fingerprint": "3f1c0a9be2d47788"}).given["if_fingerprint"] == "3f1c0a9be2d47788"
+    assert failing({"retire": value}).reason is Reason.INVALID_OPTION
+    assert find({"retire": "3f1c0a9be2d47788"}).given["retire"] == "3f1c0a9be2d47788"
 
 
 @pytest.mark.parametrize("option", ROTATE, ids=lambda option: option.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import (
     SETTLE_TIMEOUT,
     Intent,
@@ -74,26 +75,39 @@ def test_check_mode_meets_the_same_error_as_the_real_run() -> None:
 # --- which key ------------------------------------------------------------------------------------
 
 
-def test_if_fingerprint_of_the_live_key_rotates() -> None:
+def test_retire_of_the_live_key_rotates() -> None:
     model = Model()
-    assert run(model, if_fingerprint=key(0).fingerprint).outcome is Outcome.ROTATED
+    assert run(model, retire=key(0).fingerprint).outcome is Outcome.ROTATED
     assert model.commits == [key(0)]
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_if_fingerprint_of_another_key_changes_nothing_and_gives_the_live_key(check_mode: bool) -> None:
+def test_retire_of_another_key_changes_nothing_and_gives_the_live_key(check_mode: bool) -> None:
     model = Model()
     model.rotate_behind()
-    result = run(model, if_fingerprint=key(0).fingerprint, check_mode=check_mode)
+    result = run(model, retire=key(0).fingerprint, check_mode=check_mode)
     assert (result.outcome, result.changed, result.live) == (Outcome.ALREADY_ROTATED, False, key(1))
     assert not model.commits and result.verified and result.error is None
 
 
 def test_a_stale_first_read_is_not_taken_for_a_replaced_key() -> None:
     model = Model(keys=[key(0), key(1)]).will(Fault.STALE)
-    result = run(model, if_fingerprint=key(1).fingerprint)
+    result = run(model, retire=key(1).fingerprint)
     assert model.live != key(1) or result.outcome not in (Outcome.ROTATED, Outcome.ALREADY_ROTATED)
     assert len(model.commits) <= 1
+
+
+def test_a_key_that_the_caller_has_just_proven_is_not_read_again() -> None:
+    model = Model()
+    result = run(model, live=key(0), retire=key(0).fingerprint)
+    assert model.calls == ["rotate", "read", "accepts", "accepts"]
+    assert (result.outcome, result.live, result.previous) == (Outcome.ROTATED, key(1), key(0))
+
+
+def test_a_key_that_was_proven_and_is_replaced_by_now_ends_as_already_rotated() -> None:
+    model = Model(keys=[key(0), key(1)])
+    result = run(model, live=key(0), retire=key(0).fingerprint)
+    assert (result.outcome, result.live, model.commits) == (Outcome.ALREADY_ROTATED, key(1), [])
 
 
 def test_two_accounts_behind_one_set_of_credentials_are_refused() -> None:
@@ -194,7 +208,7 @@ def test_two_lost_answers_with_the_old_key_alive_end_unknown_and_name_the_intent
     model = Model().will(Fault.NONE, Fault.LOST_BEFORE, Fault.NONE, Fault.LOST_BEFORE)
     result = run(model)
     assert (result.outcome, result.live, result.previous) == (Outcome.UNKNOWN, None, key(0))
-    assert result.error and f"if_fingerprint={key(0).fingerprint}" in str(result.error)
+    assert result.error and f"retire={key(0).fingerprint}" in str(result.error)
 
 
 def test_a_lost_answer_and_stale_reads_are_settled_by_sending_once_more() -> None:
@@ -341,6 +355,55 @@ def test_a_proof_that_could_not_be_made_is_a_failure_after_the_change() -> None:
     assert (result.outcome, reason(result), result.changed) == (Outcome.ROTATED, Reason.UNREACHABLE, True)
 
 
+class Lagging(Model):
+    """A service whose next reads come from a replica that is two rotations behind."""
+
+    lags = 0
+
+    def read(self) -> Account:
+        if self.calls.count("rotate") and self.lags:
+            self.calls.append("read")
+            self.lags -= 1
+            return Account("7", self.keys[0])
+        return super().read()
+
+
+@pytest.mark.parametrize("lags", [1, 3])
+def test_a_former_key_that_a_replica_gives_back_is_never_taken_for_the_new_one(lags: int) -> None:
+    """T17: the API has accepted the rotation, and the first read that follows is two rotations old."""
+    model = Lagging(keys=[key(0), key(1)])
+    model.lags = lags
+    result = run(model, former=frozenset({key(0).fingerprint}), verify=False)
+    assert (result.outcome, result.live, result.previous) == (Outcome.ROTATED, key(2), key(1))
+
+
+def test_a_former_key_that_is_read_for_ever_is_told_as_unreadable() -> None:
+    model = Lagging(keys=[key(0), key(1)])
+    model.lags = 10**6
+    result = run(model, former=frozenset({key(0).fingerprint}), verify=False)
+    assert (result.outcome, result.live, reason(result)) == (Outcome.ROTATED, None, Reason.NEW_KEY_UNREADABLE)
+
+
+def test_what_was_proven_of_another_key_proves_nothing() -> None:
+    """X6: what the run knows of one key that it has retired is not taken for another's."""
+    model, ledger = Model(), MemoryLedger()
+    assert run(model, ledger).verified
+    model.calls.clear()
+    result = run(model, ledger, retire=key(7).fingerprint, once_per_run=False)
+    assert (result.outcome, result.previous, result.verified) == (Outcome.ALREADY_ROTATED, None, True)
+    assert result.old_key_rejected is None
+    assert "accepts" in model.calls
+
+
+def test_what_was_proven_without_the_old_key_does_not_count_for_it() -> None:
+    model, ledger = Model(), MemoryLedger()
+    run(model, ledger, verify=False)
+    assert run(model, ledger, retire=key(7).fingerprint, once_per_run=False).verified
+    model.calls.clear()
+    result = run(model, ledger)
+    assert (model.calls, result.old_key_rejected) == (["accepts", "accepts"], True)
+
+
 # --- once per run ---------------------------------------------------------------------------------
 
 
@@ -376,12 +439,12 @@ def test_without_once_per_run_a_second_call_rotates_again() -> None:
 def test_a_run_that_has_replaced_a_key_says_so_when_the_next_one_is_named_and_does_not_call_it_rotated() -> None:
     model, ledger = Model(), MemoryLedger()
     run(model, ledger)
-    result = run(model, ledger, if_fingerprint=key(1).fingerprint)
+    result = run(model, ledger, retire=key(1).fingerprint)
     assert result.error and result.error.reason is Reason.INVALID_OPTION
-    assert "if_fingerprint" in result.error.what and "once_per_run" in result.error.advice
+    assert "retire" in result.error.what and "once_per_run" in result.error.advice
     assert result.outcome is Outcome.UNCHANGED
     for other in (key(0), key(7)):
-        assert run(model, ledger, if_fingerprint=other.fingerprint).outcome is Outcome.ALREADY_ROTATED
+        assert run(model, ledger, retire=other.fingerprint).outcome is Outcome.ALREADY_ROTATED
     assert model.commits == [key(0)]
 
 
@@ -407,7 +470,7 @@ def test_a_next_call_that_cannot_read_does_not_call_an_unknown_intent_unchanged(
     run(model, ledger)
     result = run(model, ledger)
     assert (result.outcome, reason(result)) == (Outcome.UNKNOWN, Reason.UNREACHABLE)
-    assert result.error and f"if_fingerprint={key(0).fingerprint}" in str(result.error)
+    assert result.error and f"retire={key(0).fingerprint}" in str(result.error)
 
 
 def test_a_next_call_that_cannot_send_does_not_call_an_unknown_intent_unchanged() -> None:
@@ -441,7 +504,7 @@ def test_another_run_with_the_fingerprint_takes_up_the_intent_of_a_dead_one() ->
     model = Model().will(Fault.NONE, Fault.LOST_AFTER, for_ever=Fault.LOST_BEFORE)
     run(model)
     model.will()
-    result = run(model, if_fingerprint=key(0).fingerprint)
+    result = run(model, retire=key(0).fingerprint)
     assert (result.outcome, result.live, result.error) == (Outcome.ALREADY_ROTATED, key(1), None)
     assert model.commits == [key(0)]
 
@@ -493,9 +556,9 @@ def test_only_revoking_in_check_mode_sends_nothing() -> None:
     assert model.calls == []
 
 
-def test_only_revoking_refuses_a_key_that_if_fingerprint_does_not_name() -> None:
+def test_only_revoking_refuses_a_key_that_retire_does_not_name() -> None:
     model = Model()
-    result = run(model, read_back=False, only_key=key(0), if_fingerprint=key(5).fingerprint)
+    result = run(model, read_back=False, only_key=key(0), retire=key(5).fingerprint)
     assert (result.outcome, reason(result)) == (Outcome.UNCHANGED, Reason.INVALID_OPTION)
     assert model.calls == []
 
@@ -547,6 +610,7 @@ def _calls(draw: st.DrawFn) -> list[tuple[list[Step], Fault, dict[str, Any]]]:
         options = {
             "same_run": draw(st.booleans()),
             "verify": draw(st.booleans()),
+            "proven": draw(st.booleans()),
             "settle_timeout": draw(st.sampled_from([0.2, 5.0])),
             "locks_after": draw(st.one_of(st.none(), st.none(), st.none(), st.integers(0, 8))),
         }
@@ -583,7 +647,12 @@ def test_whatever_fails_the_result_is_true_and_the_key_is_replaced_at_most_once(
         result = rotate(
             model,
             ledger if same_run else MemoryLedger(),
-            Request(retire.fingerprint, options["settle_timeout"], options["verify"]),
+            Request(
+                retire.fingerprint,
+                live=retire if options["proven"] and model.live == retire else None,
+                settle_timeout=options["settle_timeout"],
+                verify=options["verify"],
+            ),
             model.time.clock,
         )
         model.finish()
@@ -611,7 +680,7 @@ def test_whatever_fails_the_result_is_true_and_the_key_is_replaced_at_most_once(
                     assert result.live == model.live
     # Faults end: running it again is all that is ever needed.
     model.for_ever = Step()
-    result = run(model, ledger, if_fingerprint=retire.fingerprint)
+    result = run(model, ledger, retire=retire.fingerprint)
     assert result.error is None
     assert result.verified
     assert model.commits in ([], [retire])
@@ -627,7 +696,9 @@ def test_whatever_fails_revoking_says_done_only_of_a_key_that_is_dead(
     assume(not any(step.fault is Fault.CLAIMED for script, *dummy in calls for step in script))
     for script, after, options in calls:
         _meets(model, script, after, options)
-        request = Request(None, options["settle_timeout"], options["verify"], read_back=False, only_key=key(0))
+        request = Request(
+            settle_timeout=options["settle_timeout"], verify=options["verify"], read_back=False, only_key=key(0)
+        )
         result = rotate(model, ledger if options["same_run"] else MemoryLedger(), request, model.time.clock)
         model.finish()
         assert model.commits in ([], [key(0)])
@@ -646,7 +717,7 @@ def test_whatever_fails_a_run_that_names_no_key_retires_one(
     assume(not _lies_twice(model, calls))
     for (script, after, options), reads in zip(calls, read_back, strict=False):
         _meets(model, script, after, options)
-        request = Request(None, options["settle_timeout"], options["verify"], read_back=reads)
+        request = Request(settle_timeout=options["settle_timeout"], verify=options["verify"], read_back=reads)
         result = rotate(model, ledger, request, model.time.clock)
         model.finish()
         assert len(model.commits) <= 1
@@ -661,7 +732,7 @@ def test_whatever_fails_a_run_that_names_no_key_retires_one(
 @pytest.mark.parametrize("verify", [True, False])
 def test_a_lagging_read_does_not_hide_the_key_that_is_to_be_revoked(verify: bool) -> None:
     model = Model(keys=[key(0), key(1)]).will(Fault.STALE)
-    result = run(model, if_fingerprint=key(1).fingerprint, read_back=False, verify=verify)
+    result = run(model, retire=key(1).fingerprint, read_back=False, verify=verify)
     assert (result.outcome, model.commits, result.error) == (Outcome.ROTATED, [key(1)], None)
 
 

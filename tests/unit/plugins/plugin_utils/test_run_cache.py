@@ -495,7 +495,7 @@ def test_twenty_rotations_at_once_are_one(cache: RunCache, rehearsal: Rehearsal)
 
 
 def test_twenty_runs_at_once_that_name_the_key_are_one_rotation(tmp_path: Path, rehearsal: Rehearsal) -> None:
-    request = Request(if_fingerprint=rehearsal.key.fingerprint)
+    request = Request(retire=rehearsal.key.fingerprint)
     connection = rehearsal.connection(timeout=20.0)
 
     def work() -> tuple[str, str | None, bool]:
