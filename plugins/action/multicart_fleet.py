@@ -163,7 +163,7 @@ class ActionModule(FleetAction):
                 )
 
     def _kept(self, result: ActResult) -> dict[str, Any]:
-        """Leave each host its own result, and return that of the whole: it does not fail, so that each host shows its."""
+        """Leave each host its own result, and return that of the whole, which never fails: each host shows its own."""
         error = result.error
         will_show = {str(host) for host in self.variables.get("ansible_play_batch") or ()}
         own_failures = [host for host in result.hosts if not host.up_to_date and host.name in will_show]

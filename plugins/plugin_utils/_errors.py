@@ -127,8 +127,8 @@ ADVICE: dict[Reason, str] = {
         "the role, and run it as a whole."
     ),
     Reason.FACTS_REFUSED: (
-        "Facts of a host must not set variables of this collection. Find out what returned them on that host, and clear "
-        "the fact cache; or exclude the host with -e 'multicart_hosts=multicart_consumers:!HOST'."
+        "Facts of a host must not set variables of this collection. Find out what returned them there, and clear the "
+        "fact cache; or exclude the host with -e 'multicart_hosts=multicart_consumers:!HOST'."
     ),
     Reason.BUSY: "Nothing was changed by this run. Wait until the other one has ended, then run again.",
     Reason.BROKEN_OFF: "Nothing was rotated. Run again.",

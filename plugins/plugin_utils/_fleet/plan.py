@@ -204,8 +204,8 @@ def _unconfirmed_rotation(fleet: Sequence[Consumer], live: str) -> str | None:
 def age_of_key(fleet: Sequence[Consumer], account: AccountState, now: datetime) -> timedelta | None:
     """Return how old the live key is, as far as it is known; None: it is not.
 
-    It is the greatest age that two consumers confirm. The account's ``updated_at`` counts too, once two consumers record
-    that a rotation moves it: the key cannot be younger than the account's last change.
+    It is the greatest age that two consumers confirm. The account's ``updated_at`` counts too, once two consumers have
+    recorded that a rotation moves it: the key cannot be younger than the account's last change.
     """
     possible = [
         moment
