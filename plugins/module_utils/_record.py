@@ -37,13 +37,16 @@ REJECTED, STILL_VALID, UNSEEN = "rejected", "still_valid", "unseen"
 Record = Dict[str, Any]
 """The fields of a record:
 
-``account``: a digest that tells the account of the key from any other; ``open``: something is under way;
+``account``: a digest that tells the account of the key from any other.
+``open``: something is under way.
 ``rotation``: ``retire``, the fingerprint of the key that a rotation retires, and ``concluded``, whether that rotation's
-verdict was given; None: no rotation has been here; ``held``, ``since``: the key that the file was given, by its
-fingerprint, and since when it is known (UTC, ISO 8601); ``digest`` of the content with that key; ``readers``: which key
-each set of services and commands was last restarted with; ``retired``: the last keys that were retired here, each ``key``, ``seen``
-(see `REJECTED`), ``at`` (when that was seen) and ``accepted`` (whether the API accepted its replacement and it was read
-back); ``updated_at``: the account's ``updated_at`` before and after the last rotation.
+verdict was given; None: no rotation has been here.
+``held``, ``since``: the key that the file was given, by its fingerprint, and since when it is known (UTC, ISO 8601).
+``digest``: of the content with that key.
+``readers``: which key each set of services and commands was last restarted with.
+``retired``: the last keys that were retired here: ``key``; ``seen``, see `REJECTED`, and ``at``, when that was;
+``accepted``, whether the API accepted its replacement and it was read back.
+``updated_at``: that of the account before and after the last rotation.
 """
 
 NONE = {

@@ -99,8 +99,8 @@ class Host:
         """Send a request about its files.
 
         :param live: the live key, told by its fingerprint alone; None: it is not known.
-        :param fields: of the request; and for each file, its ``contents`` where it is a template, and ``inspected``, the
-            keys that must still be in it.
+        :param fields: of the request; and for each file, its ``contents`` where it is a template, and the keys that
+            must still be in it, ``inspected``.
         """
         assert self.session is not None and self.spec is not None
         nothing = [None] * len(self.spec.files)
