@@ -65,9 +65,9 @@ class ActionModule(FleetAction):
         self._refuse_other_hosts()
         here = [name for name in consumers if name in self.play_hosts]
         if not consumers:
-            raise MulticartError(Reason.NO_CONSUMERS, "There are no consumers.")
+            raise MulticartError(Reason.NO_CONSUMERS, f"No host matches {self.hosts_pattern}.")
         if not here:
-            raise MulticartError(Reason.LEFT_OUT, f"All {len(consumers)} consumers are left out of this run.")
+            raise MulticartError(Reason.LEFT_OUT, f"All consumers are left out of this run: {', '.join(consumers)}.")
         return {"msg": [f"{len(here)} of {len(consumers)} consumers take part."]}
 
     def _rotate(self) -> dict[str, Any]:

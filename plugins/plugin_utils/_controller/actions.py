@@ -137,14 +137,18 @@ class FleetAction(ControllerAction):
         """The hosts of the play, those included that have failed."""
         return [str(host) for host in self.variables.get("ansible_play_hosts_all") or ()]
 
-    def consumers(self) -> list[str]:
-        """Return all consumers, whatever ``--limit`` says: those that multicart_hosts names, or the play's hosts."""
+    @property
+    def hosts_pattern(self) -> Any:
+        """The pattern of the consumers, a text or a list: that of multicart_hosts, or the play's own."""
         own = internals.without_facts(self.variables)
         pattern = self.template_with(own)(own.get("multicart_hosts"))
         if pattern is None:
-            pattern = internals.play_pattern(self)
-        elif not pattern:  # a survey's empty field is unset
-            pattern = DEFAULT_HOSTS
+            return internals.play_pattern(self)
+        return pattern or DEFAULT_HOSTS  # a survey's empty field is unset
+
+    def consumers(self) -> list[str]:
+        """Return all consumers, whatever ``--limit`` says."""
+        pattern = self.hosts_pattern
         names = internals.hosts_matching(self.variables, pattern)
         # The implicit localhost is in a play, but in no inventory.
         return names or [host for host in self.play_hosts if pattern in (host, [host])]
