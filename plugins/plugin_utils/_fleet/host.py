@@ -129,8 +129,9 @@ class Host:
         if not reply.wait(0):
             self.session.give_up(LinkError("timed_out", f"it did not answer within {reply.limit:g} s"))
         if reply.error is None:
+            asked_about = [] if reply.request["phase"] == "ping" else self.spec.names
             try:
-                return self._taken(answer_from(reply.said, reply.moments, self.spec.names))
+                return self._taken(answer_from(reply.said, reply.moments, asked_about))
             except MalformedAnswer as error:
                 self.session.give_up(LinkError("malformed_answer", f"its answer is malformed: {error}"))
         over = reply.error or self.session.over
