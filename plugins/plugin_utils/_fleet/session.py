@@ -339,7 +339,7 @@ class _Reader:
         except (ValueError, RecursionError):
             said = None
         at = said.pop("at", None) if isinstance(said, dict) else None
-        there = float(at) if isinstance(at, (int, float)) and math.isfinite(at) else now
+        there = at if isinstance(at, float) and math.isfinite(at) else now
         event = said.get("event") if isinstance(said, dict) else None
         if isinstance(event, str):
             self._events.append((event, there, now))
