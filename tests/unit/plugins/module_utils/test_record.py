@@ -4,6 +4,7 @@
 
 """The record beside a file: where it is, what is believed of it, and what it says at each step."""
 
+import copy
 import json
 from typing import Any, Optional
 
@@ -12,18 +13,27 @@ from ansible_collections.multicart.keys.plugins.module_utils import _record as r
 from hypothesis import given
 from hypothesis import strategies as st
 
-OLD, NEW = "0" * 16, "1" * 16
+OLD, NEW, NEWER = "0" * 16, "1" * 16, "2" * 16
+ACCOUNT = "a" * 16
 FIRST, LATER = "2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z"
+READERS, OTHERS = "b" * 16, "c" * 16
 
-TEXTS = st.none() | st.text(max_size=64)
+DIGESTS = st.text("0123456789abcdef", min_size=16, max_size=16)
+TIMES = st.datetimes().map(lambda moment: moment.isoformat() + "Z")
+SEEN = st.sampled_from([record.REJECTED, record.STILL_VALID, record.UNSEEN])
+RETIRED = st.fixed_dictionaries({"key": DIGESTS, "seen": SEEN, "at": st.none() | TIMES, "accepted": st.booleans()})
 RECORDS = st.fixed_dictionaries(
     {
-        **dict.fromkeys(("open", "begun", "restart"), st.booleans()),
-        "retire": TEXTS,
-        "held": TEXTS,
-        "since": TEXTS,
-        "digest": TEXTS,
-        "account": TEXTS,
+        "format": st.just(1),
+        "account": st.none() | DIGESTS,
+        "open": st.booleans(),
+        "rotation": st.none() | st.fixed_dictionaries({"retire": DIGESTS, "concluded": st.booleans()}),
+        "held": st.none() | DIGESTS,
+        "since": st.none() | TIMES,
+        "digest": st.none() | DIGESTS,
+        "readers": st.dictionaries(DIGESTS | st.just(record.ANY), DIGESTS, max_size=4),
+        "retired": st.lists(RETIRED, max_size=8),
+        "updated_at": st.none() | st.lists(st.none() | TIMES, min_size=2, max_size=2),
     }
 )
 
@@ -74,7 +84,25 @@ def test_a_name_that_is_no_utf_8_has_a_record_too() -> None:
     assert record.path_of(name, None, "/state").startswith("/state/" + record.digest_of(b"/etc/caf\xe9"))
 
 
-# --- what is believed -----------------------------------------------------------------------------
+# --- what is believed ---------------------------------------------------------------------------
+
+FULL = {
+    "format": 1,
+    "account": ACCOUNT,
+    "open": True,
+    "rotation": {"retire": OLD, "concluded": False},
+    "held": NEW,
+    "since": FIRST,
+    "digest": OLD,
+    "readers": {READERS: NEW, record.ANY: OLD},
+    "retired": [{"key": OLD, "seen": "rejected", "at": LATER, "accepted": True}],
+    "updated_at": [FIRST, None],
+}  # type: dict[str, Any]
+
+
+def parsed(**fields: Any) -> Optional[record.Record]:
+    """Return what is believed of a full record with some fields changed."""
+    return record.parse(json.dumps({**FULL, **fields}).encode())
 
 
 @given(RECORDS)
@@ -88,41 +116,110 @@ def test_a_record_that_is_cut_short_is_none(kept: record.Record, data: st.DataOb
     assert record.parse(content[: data.draw(st.integers(0, len(content) - 1))]) is None
 
 
-JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*record.NONE, "x"]), inner),
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | DIGESTS | TIMES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*record.NONE, "x", "key"]), inner),
     max_leaves=8,
+)  # type: st.SearchStrategy[Any]
+HALF_RIGHT = RECORDS.flatmap(
+    lambda kept: st.dictionaries(st.sampled_from(list(record.NONE)), JSON, max_size=2).map(
+        lambda wrong: {**kept, **wrong}
+    )
 )
 
 
-def is_record(kept: Any) -> bool:
-    texts = [kept[name] for name in ("retire", "held", "since", "digest", "account")]
-    return isinstance(kept["open"], bool) and all(
-        text is None or (isinstance(text, str) and len(text) <= 64) for text in texts
-    )
+def is_time(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 40 and set(value) <= set("0123456789T:.+Z-") and value != ""
 
 
-@given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
+def is_digest(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 16 and set(value) <= set("0123456789abcdef")
+
+
+def assert_record(kept: Any) -> None:
+    """Hold a record against its description, independently of the code that reads it."""
+    assert list(kept) == list(record.NONE)
+    assert kept["format"] == 1 and type(kept["open"]) is bool
+    assert all(kept[name] is None or is_digest(kept[name]) for name in ("account", "held", "digest"))
+    assert kept["since"] is None or is_time(kept["since"])
+    if kept["rotation"] is not None:
+        assert set(kept["rotation"]) == {"retire", "concluded"}
+        assert is_digest(kept["rotation"]["retire"]) and type(kept["rotation"]["concluded"]) is bool
+    assert all(name == "any" or is_digest(name) for name in kept["readers"])
+    assert all(is_digest(key) for key in kept["readers"].values())
+    assert len(kept["retired"]) <= 8
+    for entry in kept["retired"]:
+        assert set(entry) == {"key", "seen", "at", "accepted"}
+        assert is_digest(entry["key"]) and entry["seen"] in ("rejected", "still_valid", "unseen")
+        assert (entry["at"] is None or is_time(entry["at"])) and type(entry["accepted"]) is bool
+    if kept["updated_at"] is not None:
+        assert len(kept["updated_at"]) == 2
+        assert all(moment is None or is_time(moment) for moment in kept["updated_at"])
+
+
+@given(st.binary() | (JSON | HALF_RIGHT).map(lambda value: json.dumps(value).encode()))
 def test_of_anything_else_nothing_is_believed(content: bytes) -> None:
     found = record.parse(content)
-    assert found is None or (set(found) == set(record.NONE) and is_record(found))
+    if found is not None:
+        assert_record(found)
 
 
-GOOD = {"open": True, "begun": True, "restart": True, "retire": OLD, "held": NEW, "since": FIRST, "digest": OLD}
-GOOD["account"] = NEW
+NO_DIGEST = [7, 1.5, True, [], {}, "", "x", "0" * 15, "0" * 17, "0" * 16 + "\n", "G" * 16, "ABCDEF" + "0" * 10, [OLD]]
+NO_TIME = [7, True, [], {}, "", "now", FIRST + "\n", FIRST + " ", "2" * 41, "{{ x }}", "\u0661"]
+NO_FLAG = [None, 0, 1, 1.0, "true", [], {}]
 
 
-@pytest.mark.parametrize("name", ["retire", "held", "since", "digest", "account"])
-@pytest.mark.parametrize("value", [7, True, [], {}, "x" * 65])
-def test_a_field_of_another_type_or_of_any_length_spoils_the_record(name: str, value: Any) -> None:
-    assert record.parse(json.dumps(GOOD).encode()) == GOOD
-    assert record.parse(json.dumps({**GOOD, name: value}).encode()) is None
+def _entry(**fields: Any) -> list[dict[str, Any]]:
+    return [{**FULL["retired"][0], **fields}]
 
 
-@pytest.mark.parametrize("name", ["open", "begun", "restart"])
-@pytest.mark.parametrize("value", [None, 0, 1, "true", []])
-def test_a_flag_is_true_or_false_and_nothing_else(name: str, value: Any) -> None:
-    assert record.parse(json.dumps({**GOOD, name: value}).encode()) is None
+def _without(mapping: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in mapping.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("format", value) for value in (None, 0, 2, 1.0, True, "1", [1])),
+        *((name, value) for name in ("account", "held", "digest") for value in NO_DIGEST),
+        *(("open", value) for value in NO_FLAG),
+        *(("since", value) for value in NO_TIME),
+        *(("rotation", value) for value in (OLD, True, [], [OLD, False], {}, {"retire": OLD}, {"concluded": True})),
+        ("rotation", {"retire": OLD, "concluded": False, "more": 1}),
+        *(("rotation", {"retire": value, "concluded": False}) for value in [None, *NO_DIGEST]),
+        *(("rotation", {"retire": OLD, "concluded": value}) for value in NO_FLAG),
+        *(("readers", value) for value in (None, [], "any", 7, {"": OLD}, {"ANY": OLD}, {"x": OLD})),
+        *(("readers", {READERS: value}) for value in [None, *NO_DIGEST]),
+        ("readers", {"{0:016x}".format(number): OLD for number in range(33)}),
+        *(
+            ("retired", value)
+            for value in (None, {}, "", OLD, [OLD], [None], [[]], [_without(FULL["retired"][0], "at")])
+        ),
+        ("retired", _entry() * 9),
+        ("retired", _entry(more=1)),
+        *(("retired", _entry(key=value)) for value in [None, *NO_DIGEST]),
+        *(("retired", _entry(seen=value)) for value in (None, True, "", "dead", ["rejected"], {"rejected": 1})),
+        *(("retired", _entry(at=value)) for value in NO_TIME),
+        *(("retired", _entry(accepted=value)) for value in NO_FLAG),
+        *(("updated_at", value) for value in (FIRST, True, {}, [], [FIRST], [FIRST] * 3, [FIRST, 7], [[], FIRST])),
+        *(("updated_at", [FIRST, value]) for value in NO_TIME),
+    ],
+)
+def test_a_field_of_another_type_or_form_makes_it_no_record(name: str, value: Any) -> None:
+    assert parsed() == FULL
+    assert parsed(**{name: value}) is None
+    assert record.checked({**FULL, name: value}) is None
+
+
+@pytest.mark.parametrize("name", [*record.NONE])
+def test_a_field_that_is_missing_is_unknown_but_for_the_format(name: str) -> None:
+    found = record.parse(json.dumps(_without(FULL, name)).encode())
+    assert found == (None if name == "format" else {**FULL, name: record.NONE[name]})
+
+
+def test_as_much_as_a_record_may_list_is_believed() -> None:
+    retired, readers = _entry() * 8, {"{0:016x}".format(number): OLD for number in range(32)}
+    assert parsed(retired=retired, readers=readers) == {**FULL, "retired": retired, "readers": readers}
 
 
 @pytest.mark.parametrize(
@@ -131,15 +228,17 @@ def test_a_flag_is_true_or_false_and_nothing_else(name: str, value: Any) -> None
         b"",
         b"null",
         b"[]",
+        b"1",
         b'"open"',
         b"{}",
-        b'{"open": 1}',
-        b'{"open": "true"}',
-        b'{"open": null}',
-        b'\xff\xfe{"open": true}',
-        b'{"open": true}{"open": true}',
-        b'{"open": true, "retire": "' + b"x" * 1000000 + b'"}',
+        b'{"open": true}',
+        b'\xff\xfe{"format": 1}',
+        b'{"format": 1}{"format": 1}',
+        b'{"format": 1, "since": NaN}',
+        b'{"format": 1, "held": "' + b"x" * 1000000 + b'"}',
         b"[" * 100000,
+        b'{"a":' * 100000,
+        b"9" * 5000,
     ],
     ids=lambda content: repr(content[:30]),
 )
@@ -147,50 +246,188 @@ def test_garbage_is_no_record(content: bytes) -> None:
     assert record.parse(content) is None
 
 
-def test_fields_that_are_missing_are_unknown_and_foreign_ones_are_dropped() -> None:
-    assert record.parse(b'{"open": true, "api_key": "p.secret"}') == {**record.NONE, "open": True}
+def test_foreign_fields_are_dropped() -> None:
+    assert parsed(api_key="p.secret") == FULL
+    assert record.parse(b'{"format": 1, "api_key": "p.secret"}') == record.NONE
 
 
 # --- what it says ---------------------------------------------------------------------------------
 
 
-def test_opening_keeps_what_was_known() -> None:
-    assert record.opened(None, OLD) == {**record.NONE, "open": True, "retire": OLD}
-    known = {**GOOD, "open": False, "begun": False, "restart": False, "retire": None}
-    assert record.opened(known, NEW, restart=True, begun=True) == {**GOOD, "retire": NEW}
-    assert known["open"] is False
+@pytest.fixture(name="full", params=["full", "none"])
+def fixture_full(request: Any) -> Any:
+    """Yield a record, and see to it that whatever is made of it leaves it as it is."""
+    kept = copy.deepcopy(FULL if request.param == "full" else record.NONE)
+    before = copy.deepcopy(kept)
+    yield kept
+    assert kept == before
 
 
-def test_another_key_has_a_new_date_and_the_same_one_keeps_its_own() -> None:
-    first = record.wrote(record.opened(None, OLD), NEW, "d1", FIRST)
-    assert first == {**record.NONE, "open": True, "retire": OLD, "held": NEW, "since": FIRST, "digest": "d1"}
-    assert record.wrote(first, NEW, "d2", LATER) == {**first, "digest": "d2"}
-    assert record.wrote(first, OLD, "d3", LATER) == {**first, "held": OLD, "since": LATER, "digest": "d3"}
-    assert record.wrote({**first, "since": None}, NEW, "d1", LATER)["since"] == LATER
+def test_opening_names_the_key_to_retire_and_keeps_what_was_known(full: record.Record) -> None:
+    rotation = {"retire": NEW, "concluded": False}
+    assert record.opened(full, NEW) == {**full, "open": True, "rotation": rotation}
+    assert record.opened(None, NEW) == {**record.NONE, "open": True, "rotation": rotation}
+    assert record.opened({**full, "rotation": {"retire": NEW, "concluded": True}}, NEW)["rotation"] == rotation
 
 
-@given(RECORDS)
-def test_closing_changes_nothing_else(kept: record.Record) -> None:
-    assert record.closed(kept) == {**kept, "open": False, "begun": False, "restart": False}
-    assert record.closed(record.opened(kept, OLD)) == {
-        **kept,
-        "open": False,
-        "begun": False,
-        "restart": False,
-        "retire": OLD,
-    }
+def test_another_key_has_a_new_date_and_the_same_one_keeps_its_own(full: record.Record) -> None:
+    first = record.wrote(full, NEWER, "d1", LATER)
+    assert first == {**full, "held": NEWER, "since": LATER, "digest": "d1"}
+    assert record.wrote(first, NEWER, "d2", FIRST) == {**first, "digest": "d2"}
+    assert record.wrote(first, OLD, "d3", FIRST) == {**first, "held": OLD, "since": FIRST, "digest": "d3"}
+    assert record.wrote({**first, "since": None}, NEWER, "d1", FIRST)["since"] == FIRST
+
+
+def test_the_account_is_learnt_and_not_forgotten(full: record.Record) -> None:
+    assert record.wrote(full, NEW, OLD, FIRST, account=OTHERS)["account"] == OTHERS
+    assert record.wrote(full, NEW, OLD, FIRST)["account"] == full["account"]
+
+
+def test_closing_changes_nothing_else(full: record.Record) -> None:
+    assert record.closed({**full, "open": True}) == {**full, "open": False}
+
+
+def test_the_verdict_concludes_the_rotation_and_nothing_else() -> None:
+    assert record.concluded(FULL) == {**FULL, "rotation": {"retire": OLD, "concluded": True}}
+    assert record.concluded(record.NONE) == record.NONE
+
+
+# --- which restart is due -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("kept", "due"),
     [
-        (None, False),
-        (record.opened(None, OLD), True),  # another key was to be retired: this one is new
-        (record.opened(None, None), True),  # the first key that this file ever held
-        (record.opened(None, NEW), False),  # this very key is to be retired
-        (record.opened(None, NEW, restart=True), True),  # the same, but another restart was due before
-        (record.closed(record.opened(None, OLD)), False),
+        (None, False),  # nothing is known: it was not written by a run
+        ({}, True),  # a file that was written and whose readers were never restarted
+        ({READERS: OLD}, True),
+        ({READERS: NEW}, False),
+        ({OTHERS: NEW}, True),  # another set of services: this one was not restarted
+        ({OTHERS: NEW, READERS: NEW}, False),
+        ({OTHERS: NEW, READERS: OLD}, True),
+        ({record.ANY: NEW}, False),  # adopted: whoever reads it uses that key
+        ({record.ANY: NEW, READERS: OLD}, False),
+        ({record.ANY: OLD, READERS: NEW}, False),
+        ({record.ANY: OLD, OTHERS: NEW}, True),
     ],
 )
-def test_a_restart_is_due_while_the_record_is_open_for_another_key(kept: Optional[record.Record], due: bool) -> None:
-    assert record.restart_due(kept, NEW) is due
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_restart_is_due_until_these_readers_were_restarted_with_the_key(
+    kept: Optional[dict[str, str]], due: bool, is_open: bool
+) -> None:
+    known = None if kept is None else {**FULL, "readers": kept, "open": is_open}
+    assert record.restart_due(known, NEW, READERS) is due
+
+
+def test_a_file_that_held_the_key_before_is_used_by_its_readers_already(full: record.Record) -> None:
+    adopted = record.adopted(full, NEW)
+    assert adopted == {**full, "readers": {record.ANY: NEW}}
+    assert not record.restart_due(adopted, NEW, READERS)
+    assert not record.restart_due(adopted, NEW, OTHERS)
+    assert record.restart_due(adopted, NEWER, READERS)
+
+
+def test_each_set_of_readers_has_its_own_restart(full: record.Record) -> None:
+    """T16: two roles of one host share a file, each with its own services."""
+    kept = record.restarted({**full, "readers": {}}, READERS, NEW)
+    assert kept == {**full, "readers": {READERS: NEW}}
+    assert record.restart_due(kept, NEW, OTHERS)
+    kept = record.restarted(kept, OTHERS, NEW)
+    assert kept["readers"] == {READERS: NEW, OTHERS: NEW}
+    assert record.restarted(kept, READERS, NEWER)["readers"] == {READERS: NEWER, OTHERS: NEW}
+
+
+def test_the_newest_thirty_two_sets_of_readers_are_kept() -> None:
+    kept = dict(record.NONE)
+    names = ["{0:016x}".format(number) for number in range(40)]
+    for name in [names[0], *names]:
+        kept = record.restarted(kept, name, NEW)
+    assert list(kept["readers"]) == names[-32:]
+    assert record.checked(kept) == kept
+    # One that was restarted again is the newest by then.
+    kept = record.restarted(kept, names[8], NEWER)
+    kept = record.restarted(kept, "f" * 16, NEWER)
+    assert list(kept["readers"]) == [*names[10:], names[8], "f" * 16]
+    assert kept["readers"][names[8]] == NEWER
+
+
+def test_a_set_of_readers_has_a_name_of_its_own() -> None:
+    app, proxy = {"name": "app", "state": "restarted"}, {"name": "proxy", "state": "restarted"}
+    sets = [([], []), ([app], []), ([proxy], []), ([app, proxy], []), ([proxy, app], []), ([], [["app"]])]
+    sets += [([{**app, "state": "reloaded"}], []), ([app], [["x"]]), ([], [["a", "b"]]), ([], [["a"], ["b"]])]
+    names = [record.readers_of(*each) for each in sets]
+    assert len(set(names)) == len(sets)
+    assert all(is_digest(name) for name in names)
+    assert record.readers_of([dict(reversed(list(app.items())))], []) == record.readers_of([app], [])
+
+
+# --- retired keys ---------------------------------------------------------------------------------
+
+
+def test_a_retired_key_is_noted_once_and_the_newest_last(full: record.Record) -> None:
+    kept = record.retired(full, NEW, record.UNSEEN, None, False)
+    assert kept == {
+        **full,
+        "retired": [*full["retired"], {"key": NEW, "seen": "unseen", "at": None, "accepted": False}],
+    }
+    kept = record.retired(kept, NEWER, record.REJECTED, LATER, True)
+    again = record.retired(kept, NEW, record.REJECTED, LATER, True)
+    assert [entry["key"] for entry in again["retired"]][-2:] == [NEWER, NEW]
+    assert again["retired"][-1] == {"key": NEW, "seen": "rejected", "at": LATER, "accepted": True}
+    assert len(again["retired"]) == len(kept["retired"])
+
+
+def test_the_last_eight_retired_keys_are_kept() -> None:
+    kept = dict(record.NONE)
+    keys = ["{0:016x}".format(number) for number in range(12)]
+    for key in keys:
+        kept = record.retired(kept, key, record.UNSEEN, None, True)
+    assert [entry["key"] for entry in kept["retired"]] == keys[-8:]
+    assert record.checked(kept) == kept
+
+
+@pytest.mark.parametrize("before", [record.REJECTED, record.STILL_VALID])
+@pytest.mark.parametrize(("was", "is_accepted"), [(True, False), (False, True), (False, False)])
+def test_what_was_seen_is_not_forgotten_by_who_saw_nothing(before: str, was: bool, is_accepted: bool) -> None:
+    kept = record.retired(record.NONE, OLD, before, FIRST, was)
+    kept = record.retired(kept, OLD, record.UNSEEN, None, is_accepted)
+    assert kept["retired"] == [{"key": OLD, "seen": before, "at": FIRST, "accepted": was or is_accepted}]
+
+
+@pytest.mark.parametrize("seen", [record.REJECTED, record.STILL_VALID])
+def test_what_was_seen_last_counts(seen: str) -> None:
+    kept = record.retired(record.NONE, OLD, record.STILL_VALID, FIRST, True)
+    assert record.retired(kept, OLD, seen, LATER, True)["retired"][0] == {
+        "key": OLD,
+        "seen": seen,
+        "at": LATER,
+        "accepted": True,
+    }
+
+
+# --- any history ----------------------------------------------------------------------------------
+
+STEPS = st.one_of(
+    st.builds(lambda key: lambda kept: record.opened(kept, key), DIGESTS),
+    st.builds(lambda key, at: lambda kept: record.wrote(kept, key, OLD, at, ACCOUNT), DIGESTS, TIMES),
+    st.builds(lambda key: lambda kept: record.adopted(kept, key), DIGESTS),
+    st.builds(lambda name, key: lambda kept: record.restarted(kept, name, key), DIGESTS, DIGESTS),
+    st.builds(
+        lambda key, seen, at, yes: lambda kept: record.retired(kept, key, seen, at, yes),
+        DIGESTS,
+        SEEN,
+        TIMES,
+        st.booleans(),
+    ),
+    st.just(record.closed),
+    st.just(record.concluded),
+)
+
+
+@given(st.lists(STEPS, max_size=60))
+def test_whatever_happens_a_record_can_be_read_again(steps: Any) -> None:
+    kept = dict(record.NONE)
+    for step in steps:
+        kept = step(kept)
+    assert record.parse(record.serialize(kept)) == kept
+    assert_record(kept)

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.multicart.keys.plugins.module_utils import _services as steps
+from ansible_collections.multicart.keys.plugins.module_utils import _services as services
 
 APP = [{"name": "app", "state": "restarted"}]
 PROXY = [{"name": "proxy", "state": "reloaded"}]
 Programs = Callable[..., list[str]]
 
 
-run = steps.runner(30)
+run = services.runner(30)
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
     path.mkdir()
     (path / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
     monkeypatch.setenv("PATH", str(path))
-    monkeypatch.setattr(steps, "_MORE_PATH", ())
-    monkeypatch.setattr(steps, "SYSTEMD", str(tmp_path / "systemd"))
+    monkeypatch.setattr(services, "_MORE_PATH", ())
+    monkeypatch.setattr(services, "SYSTEMD", str(tmp_path / "systemd"))
     calls = tmp_path / "calls"
     calls.touch()
 
@@ -57,42 +57,42 @@ def test_services_are_restarted_by_the_manager_of_the_host(
     programs: Programs, systemd: bool, program: str, called: list[str]
 ) -> None:
     programs(systemd=systemd, **{"service": "", program: ""})
-    assert steps.restart([*APP, *PROXY], [], run)
+    assert services.restart([*APP, *PROXY], [], run)
     assert programs() == called
 
 
 def test_systemctl_without_systemd_is_not_the_manager(programs: Programs) -> None:
     """As in a container, where it is installed and nobody listens to it."""
     programs(systemctl="exit 1", service="")
-    assert steps.restart(APP, [], run)
+    assert services.restart(APP, [], run)
     assert programs() == ["service app restart"]
 
 
 def test_services_come_before_commands_and_nothing_after_the_first_that_failed(programs: Programs) -> None:
     programs(service="exit 3", notify="")
-    with pytest.raises(steps.StepFailed, match=r"service app could not be restarted \(exit code 3;") as failed:
-        steps.restart(APP, [["notify", "all"]], run)
+    with pytest.raises(services.StepFailed, match=r"service app could not be restarted \(exit code 3;") as failed:
+        services.restart(APP, [["notify", "all"]], run)
     assert failed.value.reason == "restart_failed"
     assert programs() == ["service app restart"]
 
 
 def test_a_command_that_failed_is_told_without_what_it_said_or_was_given(programs: Programs) -> None:
     programs(notify="echo SECRET; echo SECRET >&2; exit 7")
-    with pytest.raises(steps.StepFailed) as failed:
-        steps.restart([], [["notify", "--token=SECRET"]], run)
+    with pytest.raises(services.StepFailed) as failed:
+        services.restart([], [["notify", "--token=SECRET"]], run)
     assert str(failed.value) == "the command notify failed (exit code 7; run it on the host to see why)"
 
 
 def test_a_command_that_cannot_be_started_is_told_as_such(programs: Programs) -> None:
     programs()
-    with pytest.raises(steps.StepFailed, match=r"command absent failed \(No such file or directory\)"):
-        steps.restart([], [["absent"]], run)
+    with pytest.raises(services.StepFailed, match=r"command absent failed \(No such file or directory\)"):
+        services.restart([], [["absent"]], run)
 
 
 def test_nothing_to_do_is_told_from_something_done(programs: Programs) -> None:
     programs(true="")
-    assert not steps.restart([], [], run)
-    assert steps.restart([], [["true"]], run)
+    assert not services.restart([], [], run)
+    assert services.restart([], [["true"]], run)
 
 
 # --- before the rotation --------------------------------------------------------------------------
@@ -109,20 +109,20 @@ def test_a_service_that_the_host_does_not_have_is_found_out(
     programs: Programs, systemd: bool, scripts: dict[str, str]
 ) -> None:
     programs(systemd=systemd, **scripts)
-    assert steps.lacking([*APP, *PROXY], [], run) == ["it has no service proxy"]
+    assert services.lacking([*APP, *PROXY], [], run) == ["it has no service proxy"]
     assert not any("restart" in call for call in programs())
 
 
 def test_a_masked_service_counts_as_none(programs: Programs) -> None:
     programs(systemd=True, systemctl="echo LoadState=masked")
-    assert steps.lacking(APP, [], run) == ["it has no service app"]
+    assert services.lacking(APP, [], run) == ["it has no service app"]
 
 
 def test_a_host_without_any_manager_is_told_what_to_use_instead(programs: Programs) -> None:
     programs()
-    assert steps.lacking(APP, [], run) == ["it has no systemctl, rc-service or service: use multicart_deploy_commands"]
-    with pytest.raises(steps.StepFailed, match="multicart_deploy_commands"):
-        steps.restart(APP, [], run)
+    assert services.lacking(APP, [], run) == ["it has no systemctl, rc-service or service: use multicart_deploy_commands"]
+    with pytest.raises(services.StepFailed, match="multicart_deploy_commands"):
+        services.restart(APP, [], run)
 
 
 def test_every_command_that_the_host_does_not_have_is_named_once(
@@ -134,7 +134,7 @@ def test_every_command_that_the_host_does_not_have_is_named_once(
     plain.touch()
     present = [["notify"], [str(tmp_path / "bin" / "notify")], ["~/bin/notify"], ["$HOME/bin/notify", "x"]]
     absent = [["absent"], ["absent", "again"], [str(plain)]]
-    assert steps.lacking([], [*present, *absent], run) == [f"it has no command {plain}", "it has no command absent"]
+    assert services.lacking([], [*present, *absent], run) == [f"it has no command {plain}", "it has no command absent"]
     assert programs() == []
 
 
@@ -144,43 +144,43 @@ def test_every_command_that_the_host_does_not_have_is_named_once(
 def test_a_consumer_has_some_time_to_get_well(programs: Programs, tmp_path: Path) -> None:
     third = f"set --; while read -r line; do set -- 1 $*; done < {tmp_path / 'calls'}; [ $# -ge 3 ]"
     programs(check=third)
-    steps.prove_health([["check", "a"]], retries=2, delay=0, run=run)
+    services.prove_health([["check", "a"]], retries=2, delay=0, run=run)
     assert programs() == ["check a"] * 3
 
 
 def test_a_consumer_that_stays_ill_is_unhealthy(programs: Programs) -> None:
     programs(check="exit 1", other="")
-    with pytest.raises(steps.StepFailed, match="health command check failed") as failed:
-        steps.prove_health([["check"], ["other"]], retries=1, delay=0, run=run)
+    with pytest.raises(services.StepFailed, match="health command check failed") as failed:
+        services.prove_health([["check"], ["other"]], retries=1, delay=0, run=run)
     assert failed.value.reason == "unhealthy"
     assert programs() == ["check"] * 2
 
 
 def never_ends(command: list[str], listen: bool = False) -> tuple[int, str]:
     run(command, listen)
-    raise steps.TookTooLong(2.5)
+    raise services.TookTooLong(2.5)
 
 
 def test_what_hangs_is_told_as_such_and_not_tried_again(programs: Programs) -> None:
     programs(check="")
     with pytest.raises(
-        steps.StepFailed, match=r"check failed \(stopped after 2.5 s; multicart_deploy_timeout"
+        services.StepFailed, match=r"check failed \(stopped after 2.5 s; multicart_deploy_timeout"
     ) as failed:
-        steps.prove_health([["check"]], retries=9, delay=0, run=never_ends)
+        services.prove_health([["check"]], retries=9, delay=0, run=never_ends)
     assert failed.value.reason == "unhealthy"
     assert programs() == ["check"]
 
 
 def test_a_manager_that_hangs_is_found_out_before_the_rotation(programs: Programs) -> None:
     programs(systemd=True, systemctl="")
-    assert steps.lacking(APP, [], never_ends) == ["its systemctl does not answer"]
+    assert services.lacking(APP, [], never_ends) == ["its systemctl does not answer"]
 
 
 def test_a_command_that_does_not_end_is_stopped_with_all_that_it_started(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     deaf = f"trap : TERM; (trap : TERM; while :; do echo x >> {marks}; sleep 0.1; done) & while :; do sleep 0.1; done"
-    with pytest.raises(steps.TookTooLong):
-        steps.runner(0.5)(["sh", "-c", deaf])
+    with pytest.raises(services.TookTooLong):
+        services.runner(0.5)(["sh", "-c", deaf])
     written = marks.stat().st_size
     time.sleep(0.5)
     assert marks.stat().st_size == written
@@ -194,17 +194,17 @@ def test_one_that_may_not_be_stopped_is_told_as_hanging_all_the_same(monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "killpg", refuse)
-        patch.setattr(steps, "_POLITE_SECONDS", 0.1)
-        with pytest.raises(steps.StepFailed, match="stopped after 0.1 s") as failed:
-            steps.prove_health([["sleep", "3"]], retries=9, delay=0, run=steps.runner(0.1))
+        patch.setattr(services, "_POLITE_SECONDS", 0.1)
+        with pytest.raises(services.StepFailed, match="stopped after 0.1 s") as failed:
+            services.prove_health([["sleep", "3"]], retries=9, delay=0, run=services.runner(0.1))
     assert failed.value.hung
 
 
 @pytest.mark.parametrize("command", ["sleep 30 & exit 3", "head -c 1000000 /dev/zero; exit 3"])
 def test_what_a_command_leaves_running_or_prints_does_not_hold_it_up(command: str) -> None:
-    assert steps.runner(10)(["sh", "-c", command]) == (3, "")
+    assert services.runner(10)(["sh", "-c", command]) == (3, "")
 
 
 def test_the_real_manager_of_this_machine_is_one_of_those_known() -> None:
-    assert steps.manager() in ("systemctl", "rc-service", "service", "")
-    assert (steps.manager() == "systemctl") == os.path.isdir("/run/systemd/system")
+    assert services.manager() in ("systemctl", "rc-service", "service", "")
+    assert (services.manager() == "systemctl") == os.path.isdir("/run/systemd/system")
