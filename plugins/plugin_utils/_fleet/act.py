@@ -175,6 +175,7 @@ class Act:
 
     def audit(self) -> ActResult:
         """Inspect the hosts, and change nothing."""
+        self._result.check_mode = False  # it tells what is, not what would be
         result = self._ended(lambda: self._inspect(self._read()))
         if result.error is None and result.live is not None:
             result.error = verdict(self._standings())
@@ -206,7 +207,9 @@ class Act:
         live = self._read()
         if self._result.check_mode:
             self._inspect(live)
-            self._result.plan = self._plan(live, wanted, refusals)
+            plan = self._result.plan = self._plan(live, wanted, refusals)
+            if plan.step is not Step.ROTATE:
+                self._bring(live, plan, last=True)
             return
         with self._guard.alone(live.account) as waited:
             for attempt in range(ATTEMPTS):
@@ -319,9 +322,8 @@ class Act:
         return asked
 
     def _collect(self, asked: Sequence[tuple[Host, Reply]]) -> None:
-        began = time.monotonic()
+        wait_for([reply for _host, reply in asked])
         for host, reply in asked:
-            reply.wait(began + reply.limit + 1 - time.monotonic())
             answer = host.take(reply)
             if answer is None and host.failure is not None:
                 unknown = f"{host.failure.text}; whether the key was written there is not known"
@@ -386,9 +388,11 @@ class Act:
 
     def _close(self, live: Live) -> None:
         hosts = [host for host in self._hosts if host.can_be_asked and "released" in host.moments and not host.failure]
+        was_open = {host.name for host in hosts if any(record.open for record in host.consumer.records)}
         self._ask_all("close", hosts, live)
         for host in hosts:
             host.closed = host.failure is None
+            host.changed = host.changed or (host.closed and host.name in was_open)
 
     def _conclude(self, live: Live, seen: dict[str, Any] | None) -> None:
         """Note beside every file that the verdict was given, also where the record stays open."""
@@ -417,9 +421,7 @@ class Act:
             for host in hosts
             if host.session is not None
         ]
-        longest = max((reply.limit for _host, reply in asked), default=0.0)
-        # Twice, as many hosts wait for their turn to be connected to.
-        wait_for((reply for _host, reply in asked), 2 * longest)
+        wait_for([reply for _host, reply in asked])
         for host, reply in asked:
             host.take(reply)
 

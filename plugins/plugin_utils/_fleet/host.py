@@ -126,8 +126,6 @@ class Host:
     def take(self, reply: Reply) -> Answer | None:
         """Take over what it has answered; None: it has not, and ``failure`` says why."""
         assert self.session is not None and self.spec is not None
-        if not reply.wait(0):
-            self.session.give_up(LinkError("timed_out", f"it did not answer within {reply.limit:g} s"))
         if reply.error is None:
             asked_about = [] if reply.request["phase"] == "ping" else self.spec.names
             try:

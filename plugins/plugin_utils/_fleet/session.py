@@ -22,7 +22,7 @@ import select
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import IO, Any, Protocol
@@ -32,6 +32,9 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import
 
 LONGEST_OUTPUT = 4 * 1024 * 1024
 """Bytes that a host may print for one request; one that prints more is given up."""
+
+GRACE = 1.0
+"""Seconds after the limit of a request in which its own session may end it."""
 
 LEAVING = 5.0
 """Seconds in which a host's program ends after its input has ended."""
@@ -95,13 +98,16 @@ class Reply:
 
     :ivar said: the host's answer, any JSON.
     :ivar error: why there is none.
-    :ivar moments: when each event happened on the way to the answer, by ``time.monotonic()`` of this machine.
+    :ivar began: when its session turned to it, by ``time.monotonic()`` of this machine; None: not yet.
+    :ivar moments: when each event happened on the way to the answer, likewise.
     """
 
-    def __init__(self, request: Mapping[str, Any], limit: float, first: float) -> None:
+    def __init__(self, session: Session, request: Mapping[str, Any], limit: float, first: float) -> None:
         self.request = request
         self.limit = limit
         self.first = first
+        self.began: float | None = None
+        self._session = session
         self.said: Any = None
         self.error: LinkError | None = None
         self.moments: dict[str, float] = {}
@@ -118,6 +124,11 @@ class Reply:
             self.said, self.error = said, error
             self._done.set()
             self._begun.set()
+
+    def end_if_late(self) -> None:
+        """End its session if the answer should have been here by now."""
+        if self.began is not None and not self._done.is_set() and time.monotonic() > self.began + self.limit + GRACE:
+            self._session.give_up(_late(self.limit))
 
     def begin(self) -> None:
         """Note that the first event is here."""
@@ -144,6 +155,7 @@ class Session:
         self._gate = gate
         self._inbox: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         self._pending: list[Reply] = []
+        self._let_next = _Once(lambda: None)
         self._clock: tuple[float, float] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._complaints = b""
@@ -168,7 +180,7 @@ class Session:
         :param fields: what it holds besides, see :mod:`_phases`.
         """
         request = {"phase": phase, "tag": secrets.token_hex(8), "wait": ARMED, **fields}
-        reply = Reply(request, limit, limit if first is None else first)
+        reply = Reply(self, request, limit, limit if first is None else first)
         self._pending.append(reply)
         if self._over is not None:
             reply.resolve(error=self._over)
@@ -189,6 +201,7 @@ class Session:
         for reply in self._pending:
             reply.resolve(error=self._over)
         self._inbox.put(None)
+        self._let_next()
         if self._process is not None:
             with suppress(OSError):
                 self._process.kill()
@@ -225,44 +238,57 @@ class Session:
 
     def _serve_one_by_one(self, link: Link) -> None:
         while (reply := self._inbox.get()) is not None:
-            with self._gate:
+            self._take_turn(reply)
+            try:
                 reader = self._reader(reply)
                 ended = link.run(_line(reader.request))
                 reader.feed(ended.output)
+            finally:
+                self._let_next()
             if not reader.done:
                 raise _failure_of(ended)
             self._answer(reply, reader)
 
+    def _take_turn(self, reply: Reply) -> None:
+        """Wait until few enough hosts are being connected to."""
+        self._gate.acquire()
+        self._let_next = _Once(self._gate.release)
+        reply.began = time.monotonic()
+
     def _serve_at_once(self, link: Link) -> None:
         """Start the program once; the gate is passed when it has answered for the first time, or has failed."""
-        passed = _Once(self._gate.release)
-        self._gate.acquire()
+        first = self._inbox.get()
+        if first is None:
+            return
+        self._take_turn(first)
         try:
-            ended = link.converse(lambda pipes: self._talk(pipes, passed))
+            ended = link.converse(lambda pipes: self._talk(pipes, first))
         finally:
-            passed()
+            self._let_next()
         if self._over is None and any(not reply.answered for reply in self._pending):
             raise _failure_of(replace(ended, complaints=ended.complaints + self._complaints))
 
-    def _talk(self, pipes: Pipes, passed: Callable[[], None]) -> None:
+    def _talk(self, pipes: Pipes, reply: Reply | None) -> None:
         self._process = pipes.process
         for pipe in (pipes.to_program, pipes.from_program, pipes.complaints):
             os.set_blocking(pipe.fileno(), False)
-        first = HEADER
-        while self._over is None and (reply := self._inbox.get()) is not None:
+        header = HEADER
+        while self._over is None and reply is not None:
             reader = self._reader(reply)
-            ended_by = _exchange(pipes, first + _line(reader.request), reader)
-            self._complaints, first = reader.complaints, b""
-            passed()
+            ended_by = _exchange(pipes, header + _line(reader.request), reader)
+            self._complaints, header = reader.complaints, b""
+            self._let_next()
             if ended_by == "host":
                 break
             if ended_by == "limit":
-                self.give_up(LinkError("timed_out", f"it did not answer within {reader.limit:g} s"))
+                self.give_up(_late(reader.limit))
                 break
             self._answer(reply, reader)
+            reply = self._inbox.get()
         _leave(pipes)
 
     def _reader(self, reply: Reply) -> _Reader:
+        reply.began = reply.began or time.monotonic()
         request = dict(reply.request)
         if self._clock is not None:
             there, here = self._clock
@@ -275,11 +301,16 @@ class Session:
         reply.resolve(reader.said)
 
 
-def wait_for(replies: Iterable[Reply], seconds: float) -> None:
-    """Wait for all replies, so many seconds in all."""
-    deadline = time.monotonic() + seconds
+def wait_for(replies: Sequence[Reply]) -> None:
+    """Wait for all replies, for each until its own limit has passed; that counts from its session's turn."""
     for reply in replies:
-        reply.wait(deadline - time.monotonic())
+        while not reply.wait(0.1):
+            for each in replies:
+                each.end_if_late()
+
+
+def _late(seconds: float) -> LinkError:
+    return LinkError("timed_out", f"it did not answer within {seconds:g} s")
 
 
 def _line(request: Mapping[str, Any]) -> bytes:
@@ -303,7 +334,7 @@ class _Reader:
 
     def __init__(self, request: Mapping[str, Any], reply: Reply) -> None:
         self.request = request
-        self.began = time.monotonic()
+        self.began = reply.began or time.monotonic()
         self.said: Any = None
         self.done = False
         self.clock: tuple[float, float] | None = None
