@@ -89,7 +89,7 @@ class ActionModule(FleetAction):
     def _wanted(self) -> Wanted:
         given = self._options.given
         return Wanted(
-            confirmed=given["confirm"],
+            confirmed=given["confirm"] or bool(self._task.check_mode),
             retire=given["retire"],
             force=given["force"],
             max_age=given["max_age"],
