@@ -15,7 +15,7 @@ from tests.integration.harness import Fleet, Run, note
 
 def differences(run: Run) -> list[tuple[str, str]]:
     """Return what --diff shows of every file that gets another key."""
-    shown = [diff for task in run.of("multicart_consumer") for diff in task.get("diff", [])]
+    shown = [diff for task in run.of("multicart_host") for diff in task.get("diff", [])]
     return sorted((diff["before"], diff["after"]) for diff in shown)
 
 
@@ -26,7 +26,7 @@ def test_rotate(fleet: Fleet) -> None:
     old = f"MULTICART_API_KEY=(fingerprint {fleet.live_fingerprint})\n"
     check = fleet.run("multicart.keys.rotate", "--check", "--diff")  # which needs no confirmation
     assert check.green, check
-    assert [task["outcome"] for task in check.of("multicart_key_rotate")] == ["would_rotate"]
+    assert (check.step, check.outcome) == ("rotate", "would_rotate")
     assert (fleet.rotations, fleet.snapshot()) == (0, before)
     assert differences(check) == [(there, "MULTICART_API_KEY=(the new key)\n") for there in ("", old)]
     real = fleet.rotate("--diff")
@@ -63,14 +63,15 @@ def test_deploy_and_audit(fleet: Fleet) -> None:
     fleet.add("behind").variables.update(restart)
     fleet.sandbox.rotate_behind(fleet.email)
     fleet.add("current").variables.update(restart)
-    fleet.add("due", multicart_deploy_health_checks=["true"]).edit_record(open=True, retire=old, held=fleet.live_fingerprint)
+    due = fleet.add("due", multicart_deploy_health_checks=["true"])
+    due.edit_record(retire=old, open=True, held=fleet.live_fingerprint)
     fleet.add("new", None, multicart_deploy_files=[{"path": "{{ home }}/key", "template": "key.j2"}])
     before = fleet.snapshot()
     check = fleet.deploy("--check", "--diff")
     assert check.green, check
     assert fleet.snapshot() == before
     audit = fleet.audit("--check")
-    assert (audit.reason, audit.failures[-1]["consumers"]["behind"]) == ("not_current", "stale"), audit
+    assert (audit.reason, audit.consumers["behind"]) == ("not_up_to_date", "out of date"), audit
     real = fleet.deploy()
     assert real.green, real
     assert check.changed == real.changed, f"{check}{real}"

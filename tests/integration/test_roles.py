@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.integration.harness import Fleet, Run, note
 
+ROTATE = "roles: [multicart.keys.multicart_rotate]"
 BOTH = "roles: [multicart.keys.multicart_rotate, multicart.keys.multicart_deploy]"
 CONFIRMED = ("-e", "multicart_rotate_confirm=true")
 
@@ -31,12 +34,16 @@ def test_a_host_that_cannot_be_written_fails_provisioning_with_the_reason(fleet:
     assert (run.green, run.reason) == (False, "path_is_directory"), run
 
 
-def test_both_roles_in_one_play_rotate_once_and_roll_out(fleet: Fleet) -> None:
+@pytest.mark.parametrize("roles", [ROTATE, BOTH], ids=["rotate", "both"])
+def test_one_role_rotates_once_and_deploys_and_the_other_finds_nothing_left_to_do(fleet: Fleet, roles: str) -> None:
     hosts = fleet.add_many(2, multicart_deploy_commands=[note("restarted")])
-    run = play(fleet, BOTH, *CONFIRMED)
+    run = play(fleet, roles, *CONFIRMED)
     assert run.green, run
     assert (fleet.rotations, fleet.stale) == (1, []), run
     assert [host.log for host in hosts] == [["restarted"]] * 2
+    assert {task.host: task["changed"] for task in run.of("multicart_host")[-2:]} == dict.fromkeys(
+        fleet.hosts, roles == ROTATE
+    )
 
 
 def test_a_limit_that_leaves_hosts_of_the_play_out_is_refused_before_anything_is_changed(fleet: Fleet) -> None:
@@ -50,7 +57,7 @@ def test_a_limit_that_leaves_hosts_of_the_play_out_is_refused_before_anything_is
 def test_batches_are_refused_before_anything_is_changed(fleet: Fleet) -> None:
     fleet.add_many(2)
     run = play(fleet, "serial: 1\n" + BOTH, *CONFIRMED)
-    assert (run.green, run.reason, fleet.rotations) == (False, "not_ready", 0), run
+    assert (run.green, run.reason, fleet.rotations) == (False, "not_whole", 0), run
 
 
 def test_a_rotation_that_failed_fails_the_play(fleet: Fleet) -> None:
