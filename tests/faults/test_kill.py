@@ -22,23 +22,30 @@ from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account
 
 HELD = 30.0  # seconds for which a request is held; the client gives up after ten
-REQUESTS = ("plan", "prove-live", "read", "rotate", "read-back", "prove-new", "prove-old")
-"""What a run asks of the service, in order; the last two come when every consumer is healthy."""
+REQUESTS = ("plan", "prove-live", "rotate", "read-back", "prove-new", "prove-old")
+"""What a run asks of the API, in order; the last two while the consumers are restarted."""
 _ENDPOINTS = {"rotate": "rotate"}
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SHARDS = 4
 
 
 @dataclass(frozen=True)
 class Point:
-    """Where to kill, how, and whether the service has rotated by then."""
+    """Where to kill, and how.
+
+    :ivar dies: the host ``web1`` dies with the run; otherwise what runs there has to leave by itself.
+    :ivar closed: every record is closed by then.
+    """
 
     prepare: Callable[[Victim], None]
     reached: Callable[[Victim], bool]
     signal: signal.Signals = signal.SIGKILL
+    dies: bool = False
+    closed: bool = False
 
 
 def at_request(name: str, fault: str, by: signal.Signals = signal.SIGKILL, seconds: float = HELD) -> Point:
-    """Kill while the service holds a request: ``timeout_before`` does not carry it out, ``slow`` has done so."""
+    """Kill while the API holds a request: ``timeout_before`` does not carry it out, ``slow`` has done so."""
     number = REQUESTS.index(name)
 
     def prepare(victim: Victim) -> None:
@@ -54,17 +61,18 @@ def at_request(name: str, fault: str, by: signal.Signals = signal.SIGKILL, secon
     return Point(prepare, reached, by)
 
 
-def at_step(step: str, by: signal.Signals = signal.SIGKILL) -> Point:
+def at_step(step: str, by: signal.Signals = signal.SIGKILL, closed: bool = False) -> Point:
     """Kill while the consumer is about to do a step with its files, or has half done a write."""
-    return Point(lambda victim: _write(victim.control("stop"), step.format(record=victim.record_name)), _reached, by)
+
+    def prepare(victim: Victim) -> None:
+        victim.control("stop").write_text(step.format(record=victim.record_name))
+
+    return Point(prepare, _reached, by, dies=True, closed=closed)
 
 
-def during(command: str, by: signal.Signals = signal.SIGKILL) -> Point:
-    return Point(lambda victim: victim.control(f"hold-{command}").touch(), _reached, by)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
+def during(what: str, by: signal.Signals = signal.SIGKILL) -> Point:
+    """Kill while the consumer inspects its file, or runs a command."""
+    return Point(lambda victim: victim.control(f"hold-{what}").touch(), _reached, by, dies=True)
 
 
 def _reached(victim: Victim) -> bool:
@@ -76,26 +84,38 @@ TELLING = {
     "rotation-carried-out": at_request("rotate", "slow"),
     "rotation-carried-out-after-the-kill": at_request("rotate", "late_commit", seconds=2.0),
     "read-back-interrupted": at_request("read-back", "slow", signal.SIGINT),
-    "marker-not-made": at_step("rename {record} #1"),
+    "record-not-opened": at_step("rename {record} #1"),
     "file-half-written": at_step("write .app.env.multicart-tmp #1"),
     "file-not-renamed": at_step("rename app.env #1"),
-    "file-renamed": at_step("rename {record} #3"),
+    "file-renamed": at_step("rename {record} #2"),
     "before-restart": during("before-restart"),
     "health-terminated": during("health", signal.SIGTERM),
     "proof-interrupted": at_request("prove-old", "slow", signal.SIGINT),
-    "record-not-closed": at_step("rename {record} #4"),
+    "record-not-closed": at_step("rename {record} #3"),
 }
+PHASES = {
+    "inspecting": lambda by: during("inspect", by),
+    "preparing": lambda by: at_step("rename {record} #1", by),  # the other host is armed
+    "armed": lambda by: at_request("rotate", "timeout_before", by),
+    "not-read-back": lambda by: at_request("rotate", "slow", by),
+    "released": lambda by: at_step("write .app.env.multicart-tmp #1", by),
+    "collecting": lambda by: during("before-restart", by),
+    "verifying": lambda by: at_request("prove-new", "slow", by),
+    "closing": lambda by: at_step("rename {record} #3", by),
+    "concluding": lambda by: at_step("rename {record} #4", by, closed=True),
+}
+"""One point in each phase of the act."""
 FULL = {
     **{
         f"{name}-{'carried-out' if fault == 'slow' else 'not-carried-out'}-{by.name}": at_request(name, fault, by)
         for name in REQUESTS
         for fault in ("timeout_before", "slow")
-        for by in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+        for by in SIGNALS
     },
     **{
         f"{command}-{by.name}": during(command, by)
         for command in ("before-restart", "after-restart", "health")
-        for by in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+        for by in SIGNALS
     },
     **{
         f"{step.split()[0]}-{by.name}": at_step(step, by)
@@ -104,21 +124,22 @@ FULL = {
     },
 }
 
-_BY_MODULE = Layout({"mode": "0600"}, mode=0o640)
-"""More than the key changes, so that Ansible's own way is taken instead of the short one."""
-_TEMPLATE = Layout({"template": "app.env.j2"})
-_IN_STATE_DIR = Layout(state_dir=True)
-_IN_PLACE = Layout({"unsafe_writes": True}, linked=True)
-_TEMPLATE_IN_PLACE = Layout({**_TEMPLATE.file, **_IN_PLACE.file}, linked=True)
+_ARMED = Layout(armed=True)
+_WITH_MODE = Layout({"mode": "0600"}, mode=0o640, armed=True)
+"""More than the key changes."""
+_TEMPLATE = Layout({"template": "app.env.j2"}, armed=True)
+_IN_STATE_DIR = Layout(state_dir=True, armed=True)
+_IN_PLACE = Layout({"unsafe_writes": True}, linked=True, armed=True)
+_TEMPLATE_IN_PLACE = Layout({**_TEMPLATE.file, **_IN_PLACE.file}, linked=True, armed=True)
 LAID_OUT = {
-    "by-module-half-written": (_BY_MODULE, at_step("write .app.env.multicart-tmp #1")),
-    "by-module-not-renamed": (_BY_MODULE, at_step("rename app.env #1", signal.SIGTERM)),
+    "with-mode-half-written": (_WITH_MODE, at_step("write .app.env.multicart-tmp #1")),
+    "with-mode-not-renamed": (_WITH_MODE, at_step("rename app.env #1", signal.SIGTERM)),
     "template-half-written": (_TEMPLATE, at_step("write .app.env.multicart-tmp #1")),
-    "template-renamed": (_TEMPLATE, at_step("rename {record} #3")),
+    "template-renamed": (_TEMPLATE, at_step("rename {record} #2")),
     "template-carried-out": (_TEMPLATE, at_request("rotate", "slow")),
-    "state-dir-marker-not-made": (_IN_STATE_DIR, at_step("rename {record} #1")),
-    "state-dir-renamed": (_IN_STATE_DIR, at_step("rename {record} #3")),
-    "state-dir-not-closed": (_IN_STATE_DIR, at_step("rename {record} #4")),
+    "state-dir-record-not-opened": (_IN_STATE_DIR, at_step("rename {record} #1")),
+    "state-dir-renamed": (_IN_STATE_DIR, at_step("rename {record} #2")),
+    "state-dir-not-closed": (_IN_STATE_DIR, at_step("rename {record} #3")),
     "in-place-half-written": (_IN_PLACE, at_step("write app.env #1")),
     "in-place-written": (_IN_PLACE, at_step("fsync app.env #1", signal.SIGTERM)),
     "template-in-place-half-written": (_TEMPLATE_IN_PLACE, at_step("write app.env #1")),
@@ -137,10 +158,14 @@ def kill_and_run_again(victim: Victim, point: Point, to_the_end: bool = False) -
             return False
         run.kill(point.signal)
         assert run.process.returncode != 0
+    if point.dies:
+        victim.end_programs("web1")
+    victim.check_left()
     victim.release()
     victim.check_killed(run)
-    assert to_the_end or not plainly_finished(victim), "the records were closed too early"
-    victim.check_finished(victim.rotate(*(victim.retiring if plainly_finished(victim) else ())))
+    finished = plainly_finished(victim)
+    assert to_the_end or finished == point.closed, "the records were closed too early, or too late"
+    victim.check_finished(victim.rotate(*(victim.retiring if finished else ())))
     return True
 
 
@@ -153,7 +178,14 @@ def plainly_finished(victim: Victim) -> bool:
     ("layout", "point"),
     [
         *(pytest.param(Layout(), point, id=name) for name, point in TELLING.items()),
+        *(pytest.param(_ARMED, point, id=f"armed-{name}") for name, point in TELLING.items()),
+        *(
+            pytest.param(_ARMED, point(by), id=f"while-{phase}-{by.name}")
+            for phase, point in PHASES.items()
+            for by in SIGNALS
+        ),
         *(pytest.param(Layout(), point, id=name, marks=pytest.mark.full) for name, point in FULL.items()),
+        *(pytest.param(_ARMED, point, id=f"armed-{name}", marks=pytest.mark.full) for name, point in FULL.items()),
         *(pytest.param(layout, point, id=name) for name, (layout, point) in LAID_OUT.items()),
     ],
 )
@@ -161,14 +193,16 @@ def test_running_again_finishes_what_was_killed(victim: Victim, point: Point) ->
     assert kill_and_run_again(victim, point), "the run ended before it came to this point"
 
 
-def test_a_module_that_outlives_its_controller_does_no_harm_to_the_next_run(victim: Victim) -> None:
-    """As over ssh, where killing Ansible does not kill what it has started on the host."""
+@pytest.mark.parametrize("layout", [Layout(), _ARMED], ids=["served", "armed"])
+def test_a_program_that_outlives_its_controller_does_no_harm_to_the_next_run(victim: Victim) -> None:
+    """Killing Ansible does not kill what it has started on the host."""
     point = at_step("rename app.env #1")
     point.prepare(victim)
     with victim.started() as run:
         assert victim.wait_until(lambda: point.reached(victim), run), run.output.read_text()
         on_host = f"MULTICART_STEPS={victim.control('')}".rstrip("/").encode()
         run.kill(signal.SIGKILL, spare=lambda pid: on_host in _environment(pid))
+        assert victim.programs("web1"), "it has not outlived it"
         victim.release()
         victim.control("go").touch()
         victim.check_finished(victim.rotate())
@@ -183,14 +217,15 @@ def _environment(pid: int) -> list[bytes]:
 
 @pytest.mark.full
 @pytest.mark.parametrize("shard", range(SHARDS))
+@pytest.mark.parametrize("layout", [Layout(), _ARMED], ids=["served", "armed"])
 def test_running_again_finishes_what_was_killed_at_any_step(
-    shard: int, sandbox: Sandbox, tmp_path: Path, new_account: Callable[[], Account]
+    layout: Layout, shard: int, sandbox: Sandbox, tmp_path: Path, new_account: Callable[[], Account]
 ) -> None:
     """All steps that a run does on a consumer, one after another, until the run ends by itself."""
     for number in itertools.count(shard + 1, SHARDS):
         folder = tmp_path / str(number)
         folder.mkdir()
-        victim = Victim(sandbox, folder, new_account())
+        victim = Victim(sandbox, folder, new_account(), layout)
         try:
             if not kill_and_run_again(victim, at_step(str(number)), to_the_end=True):
                 assert number > 20, "so few steps cannot be all"

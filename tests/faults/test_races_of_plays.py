@@ -31,7 +31,7 @@ HEADS = {
 }
 TASKS = {
     "plain": "",
-    "named": "multicart.keys.multicart_key_rotate: {if_fingerprint: FINGERPRINT}",
+    "named": "multicart.keys.multicart_key_rotate: {retire: FINGERPRINT}",
     "run-once": "run_once: true",
     "loop": "loop: [1, 2]",
     "until": (

@@ -25,6 +25,7 @@ from typing import Any
 from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 
 from tests.integration.harness import ANSIBLE_BIN, VARIABLE, Fleet, Host, Run, _files, _found, _pieces, fingerprint
+from tests.integration.sshd import Sshd
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account, JournalEntry
 
@@ -44,22 +45,26 @@ if [ -e "$2/hold-health" ]; then : > "$2/reached"; while [ ! -e "$2/go" ]; do sl
 grep -q MULTICART_API_KEY "$1/app.env"
 """
 _SECONDS = 60.0
+LEAVING = 10.0
+"""Seconds in which a host's program has ended by itself once its channel is gone, on a very busy machine."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a consumer's file is kept, and so which way a write takes.
+    """How a consumer's file is kept and how it is reached, and so which way a write takes.
 
     :ivar file: more of its entry in ``multicart_deploy_files``.
     :ivar mode: of the file before the run; it is 0600 after it.
     :ivar linked: it has another name, so that it can only be written in place, where a kill may leave half of each.
     :ivar state_dir: its record is kept in a directory of its own.
+    :ivar armed: it is reached over ssh, so that it is armed; otherwise it is served at the release.
     """
 
     file: Mapping[str, Any] = field(default_factory=dict)
     mode: int = 0o600
     linked: bool = False
     state_dir: bool = False
+    armed: bool = False
 
 
 @dataclass
@@ -72,14 +77,7 @@ class Started:
 
     def family(self) -> list[int]:
         """Return the processes of this run, on whichever side: Ansible's workers are in sessions of their own."""
-        found = []
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdecimal():
-                with contextlib.suppress(OSError):
-                    # What has ended and was not waited for yet has no environment any more.
-                    if f"RECORDER_FILE={self.mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                        found.append(int(folder.name))
-        return found
+        return processes_with(f"RECORDER_FILE={self.mark}")
 
     def kill(self, number: signal.Signals, spare: Callable[[int], bool] = lambda _pid: False) -> None:
         """Send the signal to the run's process group, wait for its end, and end what is left of the run."""
@@ -99,12 +97,30 @@ class Started:
             time.sleep(0.01)
 
 
+def processes_with(assignment: str) -> list[int]:
+    """Return the processes with this in their environment."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with contextlib.suppress(OSError):
+                # What has ended and was not waited for yet has no environment any more.
+                if assignment.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+    return found
+
+
 class Victim(Fleet):
-    """A fleet of two: ``web1`` can be stopped at any step, ``web2`` goes its way."""
+    """A fleet of two: ``web1`` can be stopped at any step, ``web2`` goes its way.
+
+    Two, so that a pending rotation is confirmed by two records, and a plain re-run finishes it.
+    """
 
     def __init__(self, sandbox: Sandbox, folder: Path, account: Account, layout: Layout = Layout()) -> None:
         super().__init__(sandbox, folder, account)
         self._layout = layout
+        self._way = contextlib.ExitStack()
+        if layout.armed:
+            self.variables.update(self._way.enter_context(Sshd()).variables)
         (folder / "control").mkdir()
         # Short, as Ansible keeps a socket in it, whose path may have a hundred characters.
         self.tmp = Path(tempfile.mkdtemp(prefix="mc-"))
@@ -125,7 +141,7 @@ class Victim(Fleet):
             TEXT,
             multicart_deploy_files=[{"path": "{{ home }}/app.env", **self._layout.file}],
             multicart_deploy_commands=[f"sh {self.folder}/restart {where}"],
-            multicart_deploy_health=[f"sh {self.folder}/health {where}"],
+            multicart_deploy_health_checks=[f"sh {self.folder}/health {where}"],
         )
         host.env.chmod(self._layout.mode)
         if self._layout.linked:
@@ -146,6 +162,25 @@ class Victim(Fleet):
     def control(self, name: str) -> Path:
         """Return a file of the control folder of ``web1``."""
         return self.folder / "control" / "web1" / name
+
+    def programs(self, *names: str) -> list[int]:
+        """Return the processes on these hosts, or on all."""
+        controls = [self.folder / "control" / name for name in names or self.hosts]
+        return [pid for control in controls for pid in processes_with(f"MULTICART_STEPS={control}")]
+
+    def end_programs(self, *names: str) -> None:
+        """Let these hosts lose their power."""
+        for pid in self.programs(*names):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def check_left(self) -> None:
+        """No process waits on any host any more, although nobody has ended it."""
+        deadline = time.monotonic() + LEAVING
+        while left := self.programs():
+            shown = [Path(f"/proc/{pid}/cmdline").read_bytes()[:200] for pid in left if Path(f"/proc/{pid}").exists()]
+            assert time.monotonic() < deadline, f"these are left on the hosts: {shown}"
+            time.sleep(0.02)
 
     @property
     def record_name(self) -> str:
@@ -206,11 +241,12 @@ class Victim(Fleet):
     def release(self) -> None:
         """Let nothing stop or fail any more."""
         self.sandbox.clear()
-        for name in ("stop", "hold-before-restart", "hold-after-restart", "hold-health"):
+        for name in ("stop", "hold-inspect", "hold-before-restart", "hold-after-restart", "hold-health"):
             self.control(name).unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Remove what is not in the folder."""
+        self._way.close()
         shutil.rmtree(self.tmp, ignore_errors=True)
 
     # --- what must hold -----------------------------------------------------------------------------
@@ -242,7 +278,9 @@ class Victim(Fleet):
             assert stat.S_IMODE(host.env.stat().st_mode) == 0o600
             assert not _leftovers(host), host.name
             kept = self.records[host.name]
-            assert (kept["open"], kept["restart"], kept["held"]) == (False, False, self.live_fingerprint), kept
+            assert (kept["open"], kept["held"]) == (False, self.live_fingerprint), kept
+            assert kept["rotation"] == {"retire": fingerprint(self.old), "concluded": True}, kept
+            assert self.live_fingerprint in kept["readers"].values(), kept
             assert host.log, f"{host.name} was not restarted"
             assert host.log[-1] == self.live_fingerprint, f"{host.name} was not restarted with the new key"
 

@@ -7,7 +7,7 @@
 A step is a call that names a path below the consumer's folder, or writes to a file there. Each leaves a line in the
 file ``steps`` of the control folder. If the file ``stop`` holds the number of a step, or its name and how often it came
 (``rename app.env #1``), the process says so in ``reached`` and waits before that step; a write is half done by then.
-It goes on once there is a file ``go``.
+It goes on once there is a file ``go``. If there is a file ``hold-inspect``, it waits before it reads ``app.env``.
 
 Standard library only, as it is imported by every Python process there.
 """
@@ -59,6 +59,18 @@ def _watch_paths(name: str) -> None:
     setattr(os, name, watched)
 
 
+def _watch_reads() -> None:
+    real = os.open
+
+    def watched(path: object, *others: object, **more: object) -> object:
+        held = os.path.join(_CONTROL, "hold-inspect")
+        if isinstance(path, str) and os.path.basename(path) == "app.env" and os.path.exists(held) and _is_ours(path):
+            _wait()
+        return real(path, *others, **more)
+
+    os.open = watched
+
+
 def _watch_descriptors() -> None:
     real_write, real_sync = os.write, os.fsync
 
@@ -89,4 +101,5 @@ def _watch_descriptors() -> None:
 if _CONTROL:
     for _name in ("rename", "replace", "unlink"):
         _watch_paths(_name)
+    _watch_reads()
     _watch_descriptors()
