@@ -281,6 +281,9 @@ class Act:
 
     def _refuse_unready(self) -> None:
         refuse_unready(self._fleet())
+        self._refuse_orphaned()
+
+    def _refuse_orphaned(self) -> None:
         if self._guard.is_orphaned():
             raise MulticartError(Reason.BROKEN_OFF, "The run that this rotation belongs to has ended.")
 
@@ -421,7 +424,9 @@ class Act:
             for host in hosts
             if host.session is not None
         ]
-        wait_for([reply for _host, reply in asked])
+        # What follows an accepted rotation goes on to its end, come what may.
+        before = phase in ("inspect", "prepare", "ping")
+        wait_for([reply for _host, reply in asked], self._refuse_orphaned if before else lambda: None)
         for host, reply in asked:
             host.take(reply)
 

@@ -301,10 +301,14 @@ class Session:
         reply.resolve(reader.said)
 
 
-def wait_for(replies: Sequence[Reply]) -> None:
-    """Wait for all replies, for each until its own limit has passed; that counts from its session's turn."""
+def wait_for(replies: Sequence[Reply], watch: Callable[[], None] = lambda: None) -> None:
+    """Wait for all replies, for each until its own limit has passed; that counts from its session's turn.
+
+    :param watch: called again and again meanwhile; what it raises ends the wait.
+    """
     for reply in replies:
         while not reply.wait(0.1):
+            watch()
             for each in replies:
                 each.end_if_late()
 
