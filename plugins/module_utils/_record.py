@@ -127,6 +127,16 @@ def opened(record: Optional[Record], retire: str) -> Record:
     return dict(record or NONE, open=True, rotation={"retire": retire, "concluded": False})
 
 
+def rewritten(record: Record, readers: str) -> Record:
+    """Return the record of a file that is about to get another content: what its readers run with is no longer known.
+
+    These readers are restarted with it, which is not noted before all went well; should the former content come back
+    meanwhile, they need another restart.
+    """
+    known = {name: key for name, key in record["readers"].items() if name not in (ANY, readers)}
+    return dict(record, open=True, readers=known)
+
+
 def wrote(record: Record, held: str, digest: str, since: str, account: Optional[str] = None) -> Record:
     """Return the record of a file that holds this key now; a key that it held already keeps its date."""
     known = record["since"] if record["held"] == held else None
