@@ -121,6 +121,12 @@ class Ownership:
         status = self._content.status
         return status is not None and self._missing(status) != (KEPT, None)
 
+    def refuse_in_place(self) -> None:
+        """Raise if the file, which cannot be replaced, is to get another mode from somebody who does not own it."""
+        status = self._content.status
+        if self._missing(status)[1] is not None and os.geteuid() not in (0, status.st_uid):
+            raise HostFileError("attributes_refused", self._content.path)
+
     def finish(self) -> bool:
         """Give them to the file itself, and tell whether that changes anything."""
         return self._apply(self._content.target)

@@ -10,6 +10,7 @@
 Imported by what runs on managed hosts: Python 3.6 syntax, standard library only.
 """
 
+import os
 from typing import Any, Dict, List, Optional
 
 from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
@@ -58,7 +59,7 @@ class KeyFile:
             self.problem = error
 
     def _inspect(self) -> None:
-        self._kept = host_file.read(self._record_path)
+        self._kept = self._read_record()
         self.record = record.parse(self._kept.data) if self._kept.data else None
         self._content = host_file.read(self.path)
         self.held = self.holds = self._keys()
@@ -67,7 +68,16 @@ class KeyFile:
         host_file.check(self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint)))
         # Also finds out, before the old key is revoked, what only the change of a line would show.
         trial = self._content.data or b"" if self.variable is None else self._with(LONGEST_KEY)
-        host_file.check(self._content, trial, self._entry["unsafe_writes"], self._ids)
+        if host_file.check(self._content, trial, self._entry["unsafe_writes"], self._ids):
+            Ownership(self._content, self._entry).refuse_in_place()
+
+    def _read_record(self) -> Any:
+        """Return the content of the record; through a link, it would be written in a place of somebody else's choice."""
+        kept = host_file.read(self._record_path)
+        folder, name = os.path.split(self._record_path)
+        if kept.target != os.path.join(os.path.realpath(folder), name):
+            raise host_file.HostFileError("not_regular", self._record_path)
+        return kept
 
     def _refuse_other_account(self) -> None:
         """Refuse to put the key of one account in the place of another's, whose consumer it would lock out."""
@@ -114,7 +124,7 @@ class KeyFile:
         old, new = self._content.data, self._new_content(key)
         if old != new:
             # First, so that a run which is killed after the write still knows of the restart that is due.
-            self._keep(dict(self.record or record.NONE, open=True))
+            self._keep(record.rewritten(self.record or record.NONE, self._readers))
             if self._check_mode:
                 host_file.check(self._content, new, self._entry["unsafe_writes"], self._ids)
             else:
@@ -211,7 +221,7 @@ class KeyFile:
             return
         if not self._check_mode:
             host_file.replace(self._kept, record.serialize(kept))
-            self._kept = host_file.read(self._record_path)
+            self._kept = self._read_record()
         self.changed = self.changed or self.record is None
         self.record = kept
 
