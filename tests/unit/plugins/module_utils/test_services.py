@@ -120,7 +120,9 @@ def test_a_masked_service_counts_as_none(programs: Programs) -> None:
 
 def test_a_host_without_any_manager_is_told_what_to_use_instead(programs: Programs) -> None:
     programs()
-    assert services.lacking(APP, [], run) == ["it has no systemctl, rc-service or service: use multicart_deploy_commands"]
+    assert services.lacking(APP, [], run) == [
+        "it has no systemctl, rc-service or service: use multicart_deploy_commands"
+    ]
     with pytest.raises(services.StepFailed, match="multicart_deploy_commands"):
         services.restart(APP, [], run)
 

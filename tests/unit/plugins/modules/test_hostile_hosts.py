@@ -38,6 +38,14 @@ NAME = "MULTICART_API_KEY"
 OLD, NEW = "173axcs.OLDcanary0old", "173axcs.NEWcanary0new"
 TEXT = f"# first\nA=1\n{NAME}={OLD}\n# last\n"
 WRITTEN = TEXT.replace(OLD, NEW)
+REQUEST = {"state_dir": None, "services": [], "commands": [], "live": None, "account": None, "check_mode": False}
+
+
+def inspected(path: Path, **wanted: Any) -> Optional[dict[str, str]]:
+    """Return what the inspection of the roles finds wrong with a file, when nobody's process inspects it."""
+    entry = {"path": str(path), "variable": NAME, "owner": None, "group": None, "mode": None, "unsafe_writes": False}
+    problem = in_a_child(lambda: KeyFile({**entry, **wanted}, REQUEST).describe()["problem"], NOBODY)
+    return None if problem is None else dict(problem)
 
 
 def in_a_child(work: Callable[[], Any], user: int = 0, limit: Optional[int] = None) -> Any:
@@ -314,14 +322,15 @@ def test_room_that_ends_half_way_changes_nothing(place: Path, limit: int, unsafe
 
 @pytest.mark.parametrize("wanted", [{"owner": "0"}, {"group": "0"}, {"owner": "9" * 30}])
 def test_an_owner_that_cannot_be_given_is_foretold(place: Path, wanted: dict[str, str]) -> None:
-    """By check mode, and by the look of the role, before the old key dies."""
+    """By check mode, and by the inspection of the role, before the old key is revoked."""
     os.chown(place / "file", NOBODY, NOBODY)
     before = snapshot(place)
     assert write(place / "file", NOBODY, _ansible_check_mode=True, **wanted) == "attributes_refused"
     assert write(place / "file", NOBODY, **wanted) == "attributes_refused"
-    entry = {"path": str(place / "file"), "variable": NAME, "owner": None, "group": None, "unsafe_writes": False}
-    why_not = in_a_child(lambda: KeyFile({**entry, **wanted}, None, None, True).describe()["why_not"], NOBODY)
-    assert "cannot be given that owner" in why_not
+    problem = inspected(place / "file", **wanted)
+    assert problem is not None
+    assert problem["reason"] == "attributes_refused"
+    assert "cannot be given that owner" in problem["text"]
     assert snapshot(place) == before
 
 
@@ -333,6 +342,19 @@ def test_it_is_foretold_too_where_only_a_write_in_place_is_possible(place: Path)
         assert write(place / "file", NOBODY, unsafe_writes=True, owner="0", **options) == "attributes_refused"
     assert snapshot(place) == before
     assert write(place / "file", NOBODY, unsafe_writes=True, owner=str(NOBODY), group=str(NOBODY)) == "changed"
+
+
+def test_a_mode_that_cannot_be_given_in_place_is_foretold(place: Path) -> None:
+    """Who may write into somebody else's file may not give it another mode."""
+    (place / "file").chmod(0o666)
+    os.link(place / "file", place / "other")
+    problem = inspected(place / "file", mode="0600", unsafe_writes=True)
+    assert problem is not None
+    assert problem["reason"] == "attributes_refused"
+    assert inspected(place / "file", mode="0666", unsafe_writes=True) is None
+    os.chown(place / "file", NOBODY, NOBODY)
+    assert inspected(place / "file", mode="0600", unsafe_writes=True) is None
+    assert (place / "file").read_text() == TEXT
 
 
 # --- somebody else is at work ---------------------------------------------------------------------
