@@ -2,30 +2,42 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The files of one consumer: what is merged, what is left to other accounts, and what is refused."""
+"""One consumer from its variables: which files are merged, left to other accounts or refused; what is run there."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from ansible_collections.multicart.keys.plugins.module_utils._phases import FIELDS
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import (
+    TRY,
     FileSpec,
-    HostFiles,
+    HostSpec,
     Steps,
-    files_of,
-    steps_of,
+    account_of,
+    spec_of,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 FILES = "multicart_deploy_files"
 MORE = "multicart_deploy_files__web"
 ENV = {"path": "/etc/app/env"}
 
 
-def found(*entries: Any, **variables: Any) -> HostFiles:
-    """Return the host's files, with these entries in the plain list."""
-    return files_of({FILES: list(entries), **variables}, lambda value: value)
+NO_STEPS = Steps([], [], [], timeout=300.0, retries=10, delay=1.0)
+
+
+def spec(variables: dict[str, Any]) -> HostSpec:
+    return spec_of(variables, lambda value: value)
+
+
+def found(*entries: Any, **variables: Any) -> HostSpec:
+    """Return what a host is to hold, with these entries in the plain list."""
+    return spec({FILES: list(entries), **variables})
 
 
 def refusal(*entries: Any, **variables: Any) -> str:
@@ -40,42 +52,44 @@ def refusal(*entries: Any, **variables: Any) -> str:
 
 
 def test_a_host_without_lists_has_no_files() -> None:
-    assert files_of({}, lambda value: value) == HostFiles([], others=False)
-    assert found() == HostFiles([], others=False)
+    assert spec({}) == found() == HostSpec([], NO_STEPS, others=False, state_dir=None)
 
 
 def test_every_list_of_a_host_counts() -> None:
     variables = {MORE: [{"path": "/b"}], FILES + "__db": [{"path": "/c"}], FILES: [{"path": "/a"}]}
     foreign = {FILES + "_old": [{"path": "/no"}], "my_" + FILES: [{"path": "/no"}], "__" + FILES: [{"path": "/no"}]}
-    own = files_of({**variables, **foreign}, lambda value: value).own
-    assert [spec.path for spec in own] == ["/a", "/c", "/b"]  # by the name of the list, not by the order of groups
+    assert [file.path for file in spec({**variables, **foreign}).files] == [
+        "/a",
+        "/c",
+        "/b",
+    ]  # by the name of the list, not by the order of groups
 
 
 def test_lists_without_the_plain_one_count_too() -> None:
-    assert [spec.path for spec in files_of({MORE: [ENV]}, lambda value: value).own] == [ENV["path"]]
+    assert [file.path for file in spec({MORE: [ENV]}).files] == [ENV["path"]]
 
 
 def test_lists_and_account_are_templated() -> None:
     values = {"{{ files }}": [{**ENV, "account": "shop"}], "{{ account }}": "shop"}
-    host = files_of({FILES: "{{ files }}", "multicart_deploy_account": "{{ account }}"}, values.get)
-    assert [spec.path for spec in host.own] == [ENV["path"]]
+    host = spec_of({FILES: "{{ files }}", "multicart_account": "{{ account }}"}, lambda raw: values.get(raw, raw))
+    assert [file.path for file in host.files] == [ENV["path"]]
 
 
 def test_an_entry_with_a_path_alone_is_an_environment_file() -> None:
-    assert found(ENV).own == [FileSpec("/etc/app/env", "MULTICART_API_KEY", template=None)]
+    assert found(ENV).files == [FileSpec("/etc/app/env", "MULTICART_API_KEY", template=None)]
 
 
 def test_every_field_of_an_entry_is_taken_over() -> None:
     entry = {"path": "/a", "owner": "app", "group": 33, "mode": "0640", "unsafe_writes": True}
-    spec = found({**entry, "variable": "KEY"}).own[0]
-    assert spec == FileSpec("/a", "KEY", None, "app", "33", "0640", True)
-    spec = found({**entry, "template": "app.j2"}).own[0]
-    assert spec == FileSpec("/a", None, "app.j2", "app", "33", "0640", True)
+    (file,) = found({**entry, "variable": "KEY"}).files
+    assert file == FileSpec("/a", "KEY", None, "app", "33", "0640", True)
+    (file,) = found({**entry, "template": "app.j2"}).files
+    assert file == FileSpec("/a", None, "app.j2", "app", "33", "0640", True)
 
 
 def test_the_host_is_told_everything_but_the_template() -> None:
-    arguments = found({"path": "/a", "template": "app.j2", "mode": "0600"}).own[0].arguments()
-    assert arguments == {
+    entry = found({"path": "/a", "template": "app.j2", "mode": "0600"}).files[0].entry()
+    assert entry == {
         "path": "/a",
         "variable": None,
         "owner": None,
@@ -86,8 +100,8 @@ def test_the_host_is_told_everything_but_the_template() -> None:
 
 
 def test_two_variables_of_one_file_are_two_entries() -> None:
-    specs = found({**ENV, "variable": "A"}, {**ENV, "variable": "B"}).own
-    assert [(spec.path, spec.variable) for spec in specs] == [(ENV["path"], "A"), (ENV["path"], "B")]
+    host = found({**ENV, "variable": "A"}, {**ENV, "variable": "B"})
+    assert host.names == [(ENV["path"], "A"), (ENV["path"], "B")]
 
 
 # --- accounts -------------------------------------------------------------------------------------
@@ -99,17 +113,17 @@ def test_two_variables_of_one_file_are_two_entries() -> None:
 )
 def test_files_of_other_accounts_are_left_alone(account: str | None, paths: list[str], others: bool) -> None:
     entries = [{"path": "/a"}, {"path": "/b", "account": "default"}, {"path": "/c", "account": "shop"}]
-    host = found(*entries, multicart_deploy_account=account)
-    assert ([spec.path for spec in host.own], host.others) == (paths, others)
+    host = found(*entries, multicart_account=account)
+    assert ([file.path for file in host.files], host.others) == (paths, others)
 
 
 def test_a_host_with_files_of_one_account_has_no_others() -> None:
-    assert not found({**ENV, "account": "shop"}, multicart_deploy_account="shop").others
+    assert not found({**ENV, "account": "shop"}, multicart_account="shop").others
 
 
 def test_one_path_may_belong_to_two_accounts_under_two_variables() -> None:
     host = found({**ENV, "variable": "A"}, {**ENV, "variable": "B", "account": "shop", "mode": "0600"})
-    assert [spec.variable for spec in host.own] == ["A"]
+    assert [file.variable for file in host.files] == ["A"]
     assert host.others
 
 
@@ -118,14 +132,14 @@ def test_an_entry_of_another_account_is_checked_all_the_same() -> None:
 
 
 def test_an_account_that_looks_like_a_number_is_the_same_account() -> None:
-    assert found({**ENV, "account": 7}, multicart_deploy_account=7).own
+    assert found({**ENV, "account": 7}, multicart_account=7).files
 
 
 # --- duplicates and contradictions ----------------------------------------------------------------
 
 
 def test_the_same_entry_in_two_lists_is_one_file() -> None:
-    assert len(found(ENV, {**ENV, "variable": "MULTICART_API_KEY"}, **{MORE: [ENV]}).own) == 1
+    assert len(found(ENV, {**ENV, "variable": "MULTICART_API_KEY"}, **{MORE: [ENV]}).files) == 1
 
 
 @pytest.mark.parametrize(
@@ -209,12 +223,14 @@ def test_what_is_no_list_is_named(source: str, entries: Any) -> None:
     assert refusal(**{source: entries}) == f"{source}: it must be a list of files."
 
 
-@pytest.mark.parametrize("mode", ["0640", "u=rw,g=r", None])
+@pytest.mark.parametrize("mode", ["0640", "640", "02750", "u=rw,g=r", "u+x", "a=r,u+w", "+X", "g=u-w", "u=,g=", None])
 def test_a_mode_in_quotes_is_handed_on_as_it_is(mode: str | None) -> None:
-    assert found({**ENV, "mode": mode}).own[0].mode == mode
+    assert found({**ENV, "mode": mode}).files[0].mode == mode
 
 
-@pytest.mark.parametrize("mode", ["rw-r-----", "0999", 0.5])
+@pytest.mark.parametrize(
+    "mode", ["rw-r-----", "0999", 0.5, "64", "064000", "u", "u=z", "u+x,", ",u+x", "u+x g+x", "0640\n"]
+)
 def test_a_mode_that_is_none_is_refused(mode: Any) -> None:
     assert "mode" in refusal({**ENV, "mode": mode})
 
@@ -238,8 +254,14 @@ def test_true_and_false_are_no_modes(mode: Any) -> None:
         ("multicart_deploy_commands", {"cmd": "true"}),
         ("multicart_deploy_commands", ["true", " "]),
         ("multicart_deploy_commands", ["sh -c 'true"]),
-        ("multicart_deploy_health", [["curl", "url"]]),
+        ("multicart_deploy_health_checks", [["curl", "url"]]),
+        ("multicart_deploy_services", [7]),
+        ("multicart_deploy_services", [{"name": ["myapp"]}]),
+        ("multicart_deploy_state_dir", ["/state"]),
+        ("multicart_deploy_state_dir", True),
         ("multicart_deploy_timeout", 0),
+        ("multicart_deploy_timeout", "inf"),
+        ("multicart_deploy_timeout", 1_000_000),
         ("multicart_deploy_timeout", "nan"),
         ("multicart_deploy_health_retries", "often"),
         ("multicart_deploy_health_retries", -1),
@@ -249,21 +271,104 @@ def test_true_and_false_are_no_modes(mode: Any) -> None:
 )
 def test_a_step_that_could_not_be_run_is_refused_by_name(variable: str, value: object) -> None:
     with pytest.raises(MulticartError, match=variable) as refused:
-        steps_of({variable: value}, lambda raw: raw)
+        spec({FILES: [ENV], variable: value})
     assert refused.value.reason is Reason.INVALID_OPTION
 
 
 def test_steps_are_brought_into_one_form() -> None:
-    given = {
+    wanted = {
         "multicart_deploy_services": ["myapp", {"name": "proxy", "state": "reloaded"}],
         "multicart_deploy_commands": ["sh -c 'echo \"a b\"'"],
-        "multicart_deploy_health": ["curl url"],
+        "multicart_deploy_health_checks": ["curl url"],
         "multicart_deploy_timeout": "2.5",
         "multicart_deploy_health_retries": "3",
         "multicart_deploy_health_delay": 0.5,
     }
     services = [{"name": "myapp", "state": "restarted"}, {"name": "proxy", "state": "reloaded"}]
-    assert steps_of(given, lambda raw: raw) == Steps(
+    assert spec(wanted).steps == Steps(
         services, [["sh", "-c", 'echo "a b"']], [["curl", "url"]], timeout=2.5, retries=3, delay=0.5
     )
-    assert steps_of({}, lambda raw: raw) == Steps([], [], [], timeout=300, retries=10, delay=1.0)
+    assert spec({}).steps == NO_STEPS
+
+
+# --- what becomes of it -----------------------------------------------------------------------------
+
+EVERYTHING = {
+    FILES: [ENV, {"path": "/b", "template": "b.j2", "mode": "0600"}, {"path": "/c", "account": "other"}],
+    "multicart_deploy_state_dir": "/state",
+    "multicart_deploy_services": ["app"],
+    "multicart_deploy_commands": ["reload it"],
+    "multicart_deploy_health_checks": ["check one", "check two"],
+    "multicart_deploy_timeout": 100,
+    "multicart_deploy_health_retries": 3,
+    "multicart_deploy_health_delay": 2,
+}
+
+
+@pytest.mark.parametrize("variables", [{}, EVERYTHING])
+def test_it_goes_through_the_store_of_the_run_unchanged(variables: dict[str, Any]) -> None:
+    kept = json.loads(json.dumps(spec(variables).to_json()))
+    assert HostSpec.from_json(kept) == spec(variables)
+
+
+def test_a_request_holds_all_that_the_host_needs_and_no_template() -> None:
+    request = spec(EVERYTHING).request()
+    assert [entry["path"] for entry in request["files"]] == [ENV["path"], "/b"]
+    assert "b.j2" not in json.dumps(request)
+    assert {name: value for name, value in request.items() if name != "files"} == {
+        "state_dir": "/state",
+        "environment": ["MULTICART_API_KEY"],
+        "services": [{"name": "app", "state": "restarted"}],
+        "commands": [["reload", "it"]],
+        "health": [["check", "one"], ["check", "two"]],
+        "timeout": 100.0,
+        "retries": 3,
+        "delay": 2.0,
+    }
+    assert set(request) <= set(FIELDS)
+
+
+@pytest.mark.parametrize("state_dir", [None, ""])
+def test_without_a_directory_for_records_they_are_beside_the_files(state_dir: Any) -> None:
+    assert spec({"multicart_deploy_state_dir": state_dir}).state_dir is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds"),
+    [
+        ({}, 0),
+        ({"services": ["a", "b"], "commands": ["c"]}, 300),  # each restart in its own limit
+        ({"health_checks": ["one"]}, 100 + 3 * 2 + 3 * TRY),
+        ({"health_checks": ["one", "two"], "commands": ["c"]}, 100 + 2 * (100 + 3 * 2 + 3 * TRY)),
+        ({"health_checks": ["one"], "timeout": 5}, 5 + 3 * 2 + 3 * 5),  # a try takes no longer than its limit
+    ],
+)
+def test_a_host_may_take_as_long_as_its_steps_may(steps: dict[str, Any], seconds: float) -> None:
+    variables = {"timeout": 100, "health_retries": 3, "health_delay": 2, **steps}
+    assert spec({f"multicart_deploy_{name}": value for name, value in variables.items()}).longest_deploy == seconds
+
+
+@pytest.mark.parametrize(
+    ("variables", "account"),
+    [({}, "default"), ({"multicart_account": ""}, "default"), ({"multicart_account": "shop"}, "shop")],
+)
+def test_the_account_has_a_default(variables: dict[str, Any], account: str) -> None:
+    assert account_of(variables, lambda raw: raw) == account
+
+
+ANYTHING: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*EVERYTHING, "path", "name"]), inner),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*EVERYTHING, MORE, "multicart_account"]), ANYTHING))
+def test_whatever_a_variable_holds_is_used_or_refused_by_name(variables: dict[str, Any]) -> None:
+    try:
+        host = spec(variables)
+    except MulticartError as refused:
+        assert refused.reason is Reason.INVALID_OPTION
+        assert any(name in refused.what for name in variables)
+    else:
+        assert HostSpec.from_json(json.loads(json.dumps(host.to_json()))) == host
