@@ -2,39 +2,119 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The architecture page names every module of the code, and imports go only downwards in its table."""
+"""The architecture page names every module of the code in its room; imports go only downwards, in table and picture."""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+from ansible_collections.multicart.keys.plugins.module_utils import _phases as phases
+from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGE = (ROOT / "docs" / "docsite" / "rst" / "architecture.rst").read_text(encoding="utf-8")
-SOURCES = [path for path in sorted((ROOT / "plugins").rglob("*.py")) if path.parent.name != "doc_fragments"]
+PLUGINS = ROOT / "plugins"
+FOLDER = ROOT / "docs" / "docsite" / "rst"
+PAGE = (FOLDER / "architecture.rst").read_text(encoding="utf-8")
+PICTURE = ElementTree.parse(FOLDER / "architecture.svg")
+SOURCES = [path for path in sorted(PLUGINS.rglob("*.py")) if path.parent.name != "doc_fragments"]
+PACKAGE = "ansible_collections.multicart.keys.plugins."
+KNOW_ANSIBLE = {"edges", "_controller"}
 
 
-def levels() -> dict[str, int]:
+def table(heading: str) -> list[list[str]]:
+    """Return the cells of the table under a heading, its head left out."""
+    section = re.split(rf"^{heading}\n-+\n", PAGE, flags=re.MULTILINE)[1]
+    rows = section.split(".. list-table::")[1].split("\n\n\n")[0].split("\n   * - ")[2:]
+    return [re.split(r"\n     - ", row) for row in rows]
+
+
+def room_of(path: Path) -> str:
+    """Return the room that a file is in."""
+    kind, *rest = path.relative_to(PLUGINS).parts
+    if kind == "plugin_utils":
+        return rest[0] if len(rest) > 1 else "base"
+    return kind if kind == "module_utils" else "edges"
+
+
+def levels() -> dict[tuple[str, str], int]:
     """Return the row of the table that each module stands in."""
-    rows = PAGE.split(".. list-table::")[1].split("\n   * - ")[2:]
-    return {name: number for number, row in enumerate(rows) for name in re.findall(r"``(\w+)``", row.split("- ")[0])}
+    rows = enumerate(table("The modules of the code"))
+    return {(cells[0], name): number for number, cells in rows for name in re.findall(r"``(\w+)``", cells[1])}
 
 
-def imports(path: Path) -> set[str]:
-    """Return the collection's own modules that a file imports."""
-    text = path.read_text(encoding="utf-8")
-    found = set(re.findall(r"^from ansible_collections\.multicart\.keys\.plugins\.\w+\.(\w+) import", text, re.M))
-    whole = re.findall(r"^from ansible_collections\.multicart\.keys\.plugins\.\w+ import (.+)$", text, re.M)
-    return found | {name.strip() for names in whole for name in names.split(",")}
+def imported(path: Path) -> Iterator[str]:
+    """Return the full names of all modules that a file imports, from whatever place in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
-def test_every_module_is_named() -> None:
-    assert set(levels()) == {path.stem for path in SOURCES}
+def own_imports(path: Path) -> set[Path]:
+    """Return the collection's own files that a file imports; a whole package, for its path alone, is none."""
+    names = [name.removeprefix(PACKAGE).split(".") for name in imported(path) if name.startswith(PACKAGE)]
+    places = [PLUGINS.joinpath(*parts) for parts in names]
+    return {
+        next(each.with_suffix(".py") for each in (place, place.parent) if each.with_suffix(".py").exists())
+        for place in places
+        if not place.is_dir()
+    }
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def rooms() -> dict[str, tuple[float, float]]:
+    """Return where each room begins and ends in the picture, from the top."""
+    boxes = {str(each.get("id")): each for each in PICTURE.iter() if each.get("class") == "room"}
+    numbers = {room: [float(str(box.get(name))) for name in ("y", "height")] for room, box in boxes.items()}
+    return {room: (top, top + height) for room, (top, height) in numbers.items()}
+
+
+def test_every_module_is_named_in_its_room() -> None:
+    assert set(levels()) == {(room_of(path), path.stem) for path in SOURCES}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PLUGINS)))
 def test_imports_go_downwards(path: Path) -> None:
     level = levels()
-    assert not {name for name in imports(path) if level[name] <= level[path.stem]}
+    own = level[room_of(path), path.stem]
+    assert not {each.stem for each in own_imports(path) if level[room_of(each), each.stem] <= own}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PLUGINS)))
+def test_imports_go_downwards_in_the_picture(path: Path) -> None:
+    drawn = rooms()
+    elsewhere = {room_of(each) for each in own_imports(path)} - {room_of(path)}
+    assert not [room for room in elsewhere if drawn[room][0] < drawn[room_of(path)][1]]
+
+
+def test_the_picture_has_every_room_once() -> None:
+    drawn = [str(each.get("id")) for each in PICTURE.iter() if each.get("class") == "room"]
+    assert sorted(drawn) == sorted({room for room, _module in levels()})
+    assert set(drawn) == {room_of(path) for path in SOURCES}
+
+
+def test_only_the_edges_and_the_controller_know_ansible_and_only_the_client_knows_http() -> None:
+    for path in SOURCES:
+        names = {name.split(".")[0] for name in imported(path)}
+        assert "ansible" not in names or room_of(path) in KNOW_ANSIBLE, path
+        assert names.isdisjoint({"requests", "http", "socket", "urllib3"}) or path.stem == "client", path
+
+
+def test_the_requests_of_a_session_are_told_and_drawn_in_order() -> None:
+    known = list(phases._PHASES)
+    drawn = [each for each in PICTURE.iter() if each.get("class") == "name request"]
+    assert [each.text for each in sorted(drawn, key=lambda each: float(str(each.get("x"))))] == known
+    told = PAGE.split("answers each with a line:")[1].split(". Each request")[0]
+    assert re.findall(r"``(\w+)``", told) == known
+
+
+def test_the_table_of_the_record_has_its_fields() -> None:
+    cells = [row[0] for row in table("The record")]
+    assert [name for cell in cells for name in re.findall(r"``(\w+)``", cell)] == list(record.NONE)
+    assert f"The last {record.RETIRED_KEPT} keys" in PAGE
+    assert all(f"``{seen}``" in PAGE for seen in (record.REJECTED, record.STILL_VALID, record.UNSEEN))
