@@ -302,7 +302,7 @@ def _text(said: Any) -> str:
 def clean(text: str) -> str:
     """Return a foreign text fit to be shown: one line, without what a terminal obeys or braces that are a template."""
     shown = "".join(letter if letter.isprintable() else " " for letter in text[: _LONGEST_TEXT + 1])
-    shown = shown.replace("{{", "{ {").replace("{%", "{ %").replace("{#", "{ #")
+    shown = re.sub(r"\{(?=[{%#])", "{ ", shown)
     return shown if len(shown) <= _LONGEST_TEXT else f"{shown[:_LONGEST_TEXT]}…"
 
 
