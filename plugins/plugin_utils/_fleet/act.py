@@ -204,7 +204,7 @@ class Act:
     # --- before a rotation --------------------------------------------------------------------------
 
     def _rotate_or_deploy(self, wanted: Wanted, refusals: Refusals) -> None:
-        live = self._read()
+        first = live = self._read()
         if self._result.check_mode:
             self._inspect(live)
             plan = self._result.plan = self._plan(live, wanted, refusals)
@@ -216,6 +216,9 @@ class Act:
                 live = self._read() if waited or attempt else live
                 self._inspect(live)
                 plan = self._result.plan = self._plan(live, wanted, refusals)
+                if waited and plan.step is Step.ROTATE and wanted.retire is None and live.key != first.key:
+                    why = "another run has rotated the key while this one waited for it"
+                    plan = self._result.plan = Plan(Step.DONE, why, first.key.fingerprint)
                 if plan.step is Step.ROTATE:
                     self._say(f"Rotating {_shown(live.key)}: {plan.why}.")
                     self._rotate(live)
@@ -337,12 +340,12 @@ class Act:
             if host.failure is not None:
                 self._say(f"{host.name}: {host.failure.text}.")
 
-    def _deploy_live(self) -> None:
+    def _deploy_live(self) -> Live:
         for attempt in range(ATTEMPTS):
             live = self._read(newest=False)
             self._inspect(live)
             if self._bring(live, None, last=attempt == ATTEMPTS - 1):
-                return
+                return live
         raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again and again while it was deployed.")
 
     def _bring(self, live: Live, plan: Plan | None, last: bool) -> bool:
@@ -362,10 +365,10 @@ class Act:
             return False
         if self._result.check_mode:
             return True
-        if self._api.read(newest=False).key != live.key:
+        # For one host alone, a read that many share will do: there may be thousands.
+        if self._api.read(newest=plan is not None).key != live.key:
             return False
-        self._close(live)
-        return True
+        return self._close(live) or last
 
     def _is_still_live(self, live: Live, held: frozenset[str], inspected_at: float) -> bool:
         return not held or self._api.confirm(live, held, inspected_at).key == live.key
@@ -378,24 +381,27 @@ class Act:
             old_key_rejected=verified.old_key_rejected,
             error=rotation.error or verified.error,
         )
-        if verified.live is not None and verified.live != live.key:
-            raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again while it was deployed.")
         still_valid = verified.error is not None and verified.error.reason is Reason.OLD_KEY_STILL_VALID
         if verified.error is not None and not still_valid:
             raise verified.error
-        self._close(live)
+        if verified.live not in (None, live.key) or not self._close(live):
+            self._say("The key was replaced again meanwhile.")
+            live = self._deploy_live()
         seen = REJECTED if verified.old_key_rejected else STILL_VALID if still_valid else UNSEEN
         self._conclude(live, _seen(before.key.fingerprint, seen, [before.updated_at, live.updated_at]))
         if verified.error is not None:
             raise verified.error
 
-    def _close(self, live: Live) -> None:
+    def _close(self, live: Live) -> bool:
+        """Close what was done; False: a file holds another key by now, which may be newer."""
         hosts = [host for host in self._hosts if host.can_be_asked and "released" in host.moments and not host.failure]
         was_open = {host.name for host in hosts if any(record.open for record in host.consumer.records)}
         self._ask_all("close", hosts, live)
         for host in hosts:
             host.closed = host.failure is None
             host.changed = host.changed or (host.closed and host.name in was_open)
+        stands = [host.consumer.standing(live.key.fingerprint).state for host in hosts if host.closed]
+        return State.OUT_OF_DATE not in stands
 
     def _conclude(self, live: Live, seen: dict[str, Any] | None) -> None:
         """Note beside every file that the verdict was given, also where the record stays open."""
