@@ -72,7 +72,7 @@ class KeyFile:
             Ownership(self._content, self._entry).refuse_in_place()
 
     def _read_record(self) -> Any:
-        """Return the content of the record; through a link, it would be written in a place of somebody else's choice."""
+        """Return the content of the record; through a link it would be written where somebody else wants it."""
         kept = host_file.read(self._record_path)
         folder, name = os.path.split(self._record_path)
         if kept.target != os.path.join(os.path.realpath(folder), name):
@@ -107,6 +107,7 @@ class KeyFile:
 
     def open(self, retire: str) -> None:
         """Note that a rotation is about to retire the key."""
+        self._raise_problem()
         known = self.record
         # Its readers use the key that it holds: should nothing come of the rotation, no restart is due.
         if known is None and len(set(self.holds)) == 1:
@@ -182,9 +183,10 @@ class KeyFile:
 
         :param seen: ``key``, ``seen``, ``at``, ``accepted`` as of a record's ``retired``, and ``updated_at``.
         """
-        self._raise_problem()
-        if self.record is None:
+        if self.record is None or isinstance(self.problem, record.OtherAccount):
+            self._raise_problem()
             return
+        # Also beside a file that cannot be written itself.
         kept = record.concluded(self.record)
         if seen:
             kept = record.retired(kept, seen["key"], seen["seen"], seen["at"], seen["accepted"])
@@ -216,7 +218,6 @@ class KeyFile:
         return str(error) if isinstance(error, host_file.HostFileError) else "path {0}: {1}".format(self.path, error)
 
     def _keep(self, kept: record.Record) -> None:
-        self._raise_problem()
         if kept == self.record:
             return
         if not self._check_mode:
