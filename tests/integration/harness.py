@@ -36,6 +36,20 @@ GROUP = "multicart_consumers"
 VARIABLE = "MULTICART_API_KEY"
 # The variables of a host that nobody can reach.
 UNREACHABLE: dict[str, Any] = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+# In place of ssh: runs the command on this machine, and breaks off once a file exists.
+_SSH = """#!{python}
+import os, signal, subprocess, sys, time
+
+process = None if os.path.exists("{once}") else subprocess.Popen(["/bin/sh", "-c", sys.argv[-1]], start_new_session=True)
+while process is not None and process.poll() is None and not os.path.exists("{once}"):
+    time.sleep(0.02)
+if process is None or process.poll() is None:
+    if process is not None:
+        os.killpg(process.pid, signal.SIGKILL)
+    sys.stderr.write("Connection closed by remote host\\n")
+    sys.exit(255)
+sys.exit(process.returncode)
+"""
 # The record of a file of which nothing is known.
 _NO_RECORD: dict[str, Any] = {
     "format": 1,
@@ -235,12 +249,13 @@ class Fleet:
         return [self.add(f"web{number}", **variables) for number in range(1, count + 1)]
 
     def add_unreachable(self, name: str = "gone", once: Path | None = None) -> Host:
-        """Add a consumer that nobody can reach, or not any more once a file exists."""
-        variables = dict(UNREACHABLE)
-        if once:
-            connection = f"{{{{ 'ssh' if lookup('ansible.builtin.fileglob', '{once}') else 'local' }}}}"
-            variables["ansible_connection"] = connection
-        return self.add(name, **variables)
+        """Add a consumer that nobody can reach; or one over ssh, whose connections break once a file exists."""
+        if once is None:
+            return self.add(name, **UNREACHABLE)
+        ssh = self.folder / f"ssh-to-{name}"
+        ssh.write_text(_SSH.format(python=sys.executable, once=once))
+        ssh.chmod(0o755)
+        return self.add(name, ansible_connection="ssh", ansible_ssh_executable=str(ssh))
 
     @property
     def inventory(self) -> Path:
