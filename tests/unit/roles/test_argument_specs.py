@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import host_vars as deploy_files
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import plan as fleet
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import host_vars
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, Kind, Option
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.parent.parent.name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
 FILES = "multicart_deploy_files"
-TYPES = {Kind.BOOL: "bool", Kind.COUNT: "int", Kind.FINGERPRINT: "str", Kind.AGE: "str", Kind.SECONDS: "float"}
+OF_ALL_ROLES = host_vars.ACCOUNT
+TYPES = {Kind.BOOL: "bool", Kind.COUNT: "int", Kind.FINGERPRINT: "str", Kind.AGE: "str", Kind.TEXT: "str"}
 
 
 def load(role: str, path: str) -> Any:
@@ -43,14 +43,7 @@ def readme_table(role: str) -> dict[str, str]:
 
 SPECS = {role: options_of(role) for role in ROLES}
 EVERY = [(role, option) for role in ROLES for option in SPECS[role]]
-WITH_DEFAULT = [
-    pytest.param(
-        role,
-        option,
-    )
-    for role, option in EVERY
-    if "default" in SPECS[role][option]
-]
+WITH_DEFAULT = [(role, option) for role, option in EVERY if "default" in SPECS[role][option]]
 
 
 def test_the_roles_of_the_collection_are_specified() -> None:
@@ -60,7 +53,7 @@ def test_the_roles_of_the_collection_are_specified() -> None:
 
 @pytest.mark.parametrize(("role", "option"), EVERY)
 def test_a_variable_is_named_after_its_role_and_described(role: str, option: str) -> None:
-    assert option.startswith(role + "_")
+    assert option.startswith(role + "_") or option == OF_ALL_ROLES
     assert SPECS[role][option]["description"]
     assert SPECS[role][option]["type"]
 
@@ -93,23 +86,31 @@ def test_the_readme_tells_the_default(role: str, option: str) -> None:
 
 def test_the_fields_of_a_file_are_those_of_the_code_and_of_the_readme() -> None:
     fields = SPECS["multicart_deploy"][FILES]["options"]
-    assert set(fields) == set(deploy_files._FIELDS)
-    assert fields["account"]["default"] == deploy_files.DEFAULT_ACCOUNT
+    assert set(fields) == set(host_vars._FIELDS)
+    assert fields["account"]["default"] == host_vars.DEFAULT_ACCOUNT
     readme = (ROOT / "roles/multicart_deploy/README.md").read_text(encoding="utf-8")
     line = next(line for line in readme.splitlines() if line.startswith(f"| `{FILES}` |"))
-    assert set(re.findall(r"`(\w+)`", line)) - {FILES} == {*fields, deploy_files.DEFAULT_VARIABLE}
+    assert set(re.findall(r"`(\w+)`", line)) - {FILES} == {*fields, host_vars.DEFAULT_VARIABLE}
 
 
-@pytest.mark.parametrize("option", [option for option in FLEET if option.known_as], ids=lambda option: option.name)
+@pytest.mark.parametrize("option", [each for each in FLEET if each.role_variable], ids=lambda option: option.name)
 def test_what_the_code_checks_for_the_role_is_specified_so(option: Option) -> None:
-    spec = SPECS["multicart_rotate"][str(option.known_as)]
+    spec = SPECS["multicart_rotate"][option.variable]
     assert spec["type"] == TYPES[option.kind]
     if option.default is not None:
         assert spec["default"] == option.default
+    assert bool(spec.get("choices")) == (option.kind is Kind.TEXT)
 
 
 def test_every_variable_of_the_rotate_role_is_checked_by_the_code() -> None:
-    assert {option.known_as for option in FLEET if option.known_as} == set(SPECS["multicart_rotate"])
+    checked = {option.variable for option in FLEET if option.role_variable}
+    assert checked == set(SPECS["multicart_rotate"]) - {OF_ALL_ROLES}
+
+
+def test_the_account_is_the_same_for_every_role_that_has_one() -> None:
+    specs = [SPECS[role][OF_ALL_ROLES] for role in ROLES if OF_ALL_ROLES in SPECS[role]]
+    assert len(specs) == 3
+    assert {(spec["type"], spec["default"]) for spec in specs} == {("str", host_vars.DEFAULT_ACCOUNT)}
 
 
 # --- what is used ---------------------------------------------------------------------------------
@@ -125,7 +126,7 @@ SOURCES = [
 def used_in(path: Path) -> Iterator[str]:
     """Return the role variables that a file speaks of; ``multicart_deploy_files__NAME`` is one of the lists."""
     text = path.read_text(encoding="utf-8")
-    for name in re.findall(r"(?<!\w)multicart_(?:deploy|rotate|report|awx)_\w+", text):
+    for name in re.findall(rf"(?<!\w)(?:multicart_(?:deploy|rotate|report|awx)_\w+|{OF_ALL_ROLES}(?!\w))", text):
         yield re.sub(rf"^{FILES}__\w*$", FILES, name)
 
 
@@ -141,13 +142,18 @@ def test_every_specified_variable_is_used(role: str, option: str) -> None:
     assert option in {name for path in code for name in used_in(path)}
 
 
-def test_what_the_code_looks_up_on_a_host_is_registered_by_a_role() -> None:
-    tasks = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("roles/*/tasks/*.yml"))
-    registered = set(re.findall(r"register: (\w+)", tasks))
-    looked_up = {
-        name
-        for path in ROOT.glob("plugins/**/*.py")
-        for name in re.findall(r'"(__multicart_\w+)"', path.read_text(encoding="utf-8"))
-    }
-    assert looked_up >= set(fleet.STEPS)
-    assert looked_up <= registered
+ROLE = re.compile(r"_role:\n +name: multicart\.keys\.(\w+)\n(?: +tasks_from: (\w+)\.yml\n)?")
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SOURCES if path.suffix != ".py"], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_every_entry_point_that_is_used_is_specified(path: Path) -> None:
+    for role, entry in ROLE.findall(path.read_text(encoding="utf-8")):
+        assert (entry or "main") in load(role, "meta/argument_specs.yml")["argument_specs"]
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role != "multicart_awx"])
+def test_nothing_crosses_the_tasks_of_a_role_in_registered_variables_or_facts(role: str) -> None:
+    for path in (ROOT / "roles" / role / "tasks").glob("*.yml"):
+        assert not re.findall(r"register:|set_fact|hostvars", path.read_text(encoding="utf-8"))
