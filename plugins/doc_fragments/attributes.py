@@ -52,7 +52,7 @@ attributes:
     platforms: posix
 """
 
-    # A module that talks to the service, with the connection options.
+    # A module that talks to the API, with the connection options.
     ACTION_GROUP = r"""
 options: {}
 attributes:

@@ -42,7 +42,7 @@ options:
     type: str
   validate_certs:
     description:
-      - Whether the service's certificate must be valid.
+      - Whether the API's certificate must be valid.
       - Also read from the variable C(multicart_validate_certs) and the environment variable
         E(MULTICART_VALIDATE_CERTS).
     type: bool

@@ -11,12 +11,12 @@ short_description: Read the API key of a MultiCartAPI account
 version_added: 1.0.0
 description:
   - Returns the live API key of the account, or its prefix, mask or fingerprint.
-  - Never rotates, so it is safe in check mode. If it has to log in, the service opens a session.
-  - The service is read at most once per account in a run of Ansible, whatever the number of hosts, tasks and forks,
-    unless O(cache=false). After M(multicart.keys.multicart_key_rotate) it returns the new key without another read.
+  - Never rotates, so it is safe in check mode. If it has to log in, the API opens a session.
+  - The API is read at most once per account in a run of Ansible, whatever the number of hosts, tasks and forks, unless
+    O(cache=false). After M(multicart.keys.multicart_key_rotate) it returns the new key without another read.
   - Runs on the control node, as every lookup does, and reads the environment variables there. It ignores
     C(module_defaults).
-  - Returns no key that the service rejects, as an outdated read would be; for up to 30 seconds it is read again.
+  - Returns no key that the API rejects, as an outdated read would be; for up to 30 seconds it is read again.
 extends_documentation_fragment:
   - multicart.keys.connection
   - multicart.keys.connection.plugins
@@ -29,7 +29,7 @@ options:
     choices: [api_key, key_prefix, key_masked, key_fingerprint]
   cache:
     description:
-      - V(false) reads the service even if this run has read the key before.
+      - V(false) reads the API even if this run has read the key before.
     type: bool
     default: true
 seealso:

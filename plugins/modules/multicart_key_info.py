@@ -14,7 +14,7 @@ description:
   - Returns the key's public prefix, mask and fingerprint; the key itself only with O(reveal=true).
   - Runs on the control node, inside Ansible's own process, whatever host the task targets, so no credential is sent to
     a managed node and no connection is needed.
-  - The key is the one that the service has on record. Right after a rotation that may be outdated, so write what the
+  - The key is the one that the API returns. Right after a rotation that may be outdated, so write what the
     lookup P(multicart.keys.multicart_key#lookup) returns, which is verified.
 extends_documentation_fragment:
   - multicart.keys.connection

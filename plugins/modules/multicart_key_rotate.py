@@ -12,7 +12,7 @@ version_added: 1.0.0
 description:
   - Replaces the account's API key and reads the new one back. The old key stops working immediately, so every program
     that uses it fails until it has the new one; the playbook C(multicart.keys.rotate) prepares and updates them.
-  - The request is authenticated by the key that it replaces, so the service itself rejects a repeat. If a response is
+  - The request is authenticated by the key that it replaces, so the API itself rejects a repeat. If a response is
     lost, the module reads the key back and, if it is unchanged, sends the same request once more.
   - An API key alone is refused before any request, because it cannot read the key that replaces it.
   - Rotates an account at most once in a run, whatever C(serial), C(strategy), loops, C(until) or a missing C(run_once)
@@ -73,8 +73,8 @@ options:
     description:
       - V(false) only revokes the key and does not read the new one, for an emergency without a session token. This is
         the one case in which O(api_key) alone is accepted.
-      - It then succeeds only if the service accepts the request. A key that is rejected may be revoked already, or the
-        service may accept nothing from this control node; RV(outcome) is V(unknown) then.
+      - It then succeeds only if the API accepts the request. A key that is rejected may be revoked already, or the API
+        may accept nothing from this control node; RV(outcome) is V(unknown) then.
     type: bool
     default: true
 seealso:
@@ -121,7 +121,7 @@ verified:
   returned: when the options were valid
   type: bool
 old_key_rejected:
-  description: Whether the service rejected the old key; null if that was not tried.
+  description: Whether the API rejected the old key; null if that was not tried.
   returned: when the options were valid
   type: bool
 rotated_at:
