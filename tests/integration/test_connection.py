@@ -44,9 +44,10 @@ def test_what_awx_leaves_empty_is_unset(fleet: Fleet) -> None:
         "MULTICART_TIMEOUT": "",
         "MULTICART_VALIDATE_CERTS": "True",
     }
-    survey = "multicart_rotate_retire='' multicart_rotate_max_age='' multicart_rotate_budget='' multicart_api_url=''"
+    survey = "multicart_rotate_retire='' multicart_rotate_max_age='' multicart_api_url=''"
     more = "multicart_rotate_min_hosts='' multicart_rotate_force='' multicart_account='' multicart_hosts=''"
-    run = fleet.rotate("-e", survey, "-e", more, env=credential)
+    rest = "multicart_rotate_unknown_age='' multicart_rotate_assume_rejected=''"
+    run = fleet.rotate("-e", survey, "-e", more, "-e", rest, env=credential)
     assert run.green, run
     assert (fleet.rotations, fleet.stale) == (1, [])
     assert [entry["endpoint"] for entry in fleet.requests()].count("login") == 1

@@ -22,7 +22,7 @@ IN_TASKS = {
     "multicart_key_info: {validate_certs: nonsense}": ("invalid_option", ["validate_certs", "true or false"]),
     "multicart_key_info: {api_key: no key}": ("malformed_key", ["api_key"]),
     "multicart_key_info: {sesion_token: x}": ("invalid_option", ["sesion_token", "session_token"]),
-    "multicart_key_rotate: {if_fingerprint: live}": ("invalid_option", ["if_fingerprint", "16"]),
+    "multicart_key_rotate: {retire: live}": ("invalid_option", ["retire", "16"]),
     "multicart_env_file: {path: '{{ home }}', value: 'abc.def'}": ("path_is_directory", ["hosts/web1", "directory"]),
     "multicart_env_file: {path: relative, value: 'abc.def'}": (None, ["relative", "absolute"]),
     "multicart_env_file: {path: '{{ home }}/app.env', value: 'abc.def', variable: 'A=B'}": (
@@ -85,15 +85,15 @@ def test_in_the_fleet_every_mistake_of_every_host_is_told_at_once(fleet: Fleet) 
         "undefined": ({"path": path, "template": "undefined.j2"}, ["undefined.j2", "no_such_variable"]),
     }
     for name, (file, _words) in wrong.items():
-        fleet.add(name, multicart_deploy_files=[file])
+        fleet.add(name, None if "template" in file else "{key}", multicart_deploy_files=[file])
     before = fleet.snapshot()
     run = fleet.rotate("-f", "10")
     assert (run.green, run.reason) == (False, "not_ready"), run
     for name, (_file, words) in wrong.items():
-        [told] = [
-            part for part in run.failures[-1]["msg"].split("; ") if part.startswith(f"{name}: ") or f" {name}: " in part
-        ]
+        refused, *_advice = (str(line) for line in run.whole["msg"])
+        [told] = [part for part in refused.split("; ") if part.startswith(f"{name}: ") or f" {name}: " in part]
         assert all(word in told for word in words), f"{name}: {told}"
+        assert all(word in run.own[name]["msg"] for word in words), run.own[name]
     assert (fleet.rotations, fleet.snapshot()) == (0, before)
 
 
