@@ -2,169 +2,170 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The report's data: what is told of a run and its consumers, and what never is."""
+"""What a run did, told from what came of its act: the story, the numbers, and nothing that is secret."""
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Registered
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result, iso_time
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult, HostResult
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Plan, Step
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Standing, State
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import report_from
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.plugins.plugin_utils.runs import (
     DONE,
-    MASKED,
     NEW,
     OLD,
-    PLAN,
-    PROVEN,
+    RED,
+    ROTATE,
     ROTATED,
-    SICK,
-    UNREACHABLE,
-    holding,
+    START,
     host,
     told_of,
+    unhealthy,
+    unreachable,
 )
 
 ROOT = Path(__file__).resolve().parents[4]
-REFUSED = {"failed": True, "outcome": "unchanged", "reason": "refused", "msg": "No."}
-UNREAD = {
-    "failed": True,
-    "outcome": "rotated",
-    "rotated_at": ROTATED["rotated_at"],
-    "previous_key_fingerprint": OLD,
-    "reason": "new_key_unreadable",
-    "msg": "Not read.",
-}
-LOST = {"failed": True, "outcome": "unknown", "reason": "unreachable", "msg": "No answer."}
+
+
+def failed(reason: Reason, rotation: Result | None, live: Live | None) -> ActResult:
+    return ActResult(ROTATE, live, rotation, MulticartError(reason, "It failed.", "Do this."))
+
+
+OUT_OF_DATE = Standing(State.OUT_OF_DATE)
+REFUSED = failed(Reason.REFUSED, Result(Outcome.UNCHANGED, OLD, OLD), Live(OLD))
+UNREAD = failed(Reason.NEW_KEY_UNREADABLE, Result(Outcome.ROTATED, None, OLD, rotated_at=iso_time(START)), Live(OLD))
+LOST = failed(Reason.UNREACHABLE, Result(Outcome.UNKNOWN, None, OLD), Live(OLD))
+VALID = replace(ROTATED, verified=False, old_key_rejected=False)
+STILL_VALID = failed(Reason.OLD_KEY_STILL_VALID, replace(VALID, error=RED), Live(NEW))
+NOT_READY = failed(Reason.NOT_READY, None, Live(OLD))
+NO_KEY = ActResult(None, None, None, MulticartError(Reason.UNREACHABLE, "No answer."))
+FINISHED = ActResult(Plan(Step.FINISH, "it was not finished", OLD.fingerprint), Live(NEW))
+CAUGHT_UP = ActResult(
+    Plan(Step.CATCH_UP, "out of date: web"), Live(NEW), None, MulticartError(Reason.CAUGHT_UP, "Red.")
+)
+NOT_DUE = ActResult(Plan(Step.NOT_DUE, "the key is young"), Live(NEW))
+
+
+# --- the story ------------------------------------------------------------------------------------
 
 
 def test_a_run_in_which_all_went_well() -> None:
-    times = holding(NEW, written=1.25, restarted=2.5)
-    report = told_of(
-        {"b": host(written=times, health={"times": {"healthy": "2026-06-20T03:00:03.500Z"}}), "a": host(0.5)}
-    )
-    assert (report.outcome, report.reason, report.window, report.outage) == ("rotated", None, 1.25, 3.5)
+    report = told_of({"b": host(1.25, released=0.5, restarted=2.5, healthy=3.5), "a": host(0.5)})
+    assert (report.outcome, report.reason, report.message, report.finish) == ("rotated", None, None, None)
+    assert (report.window, report.outage, report.unfinished) == (1.25, 3.5, [])
     assert [line.name for line in report.lines] == ["a", "b"]
-    assert report.lines[1].seconds == {"ready": -5.0, "written": 1.25, "restarted": 2.5, "healthy": 3.5}
+    events = {"armed": -5.0, "released": 0.5, "written": 1.25, "restarted": 2.5, "healthy": 3.5}
+    assert report.lines[1].seconds == events
+    assert list(report.lines[1].times) == list(events)
     assert [line.outage for line in report.lines] == [0.5, 3.5]
+    assert (report.new_key_works, report.old_key_rejected, report.rotated_at) == (True, True, START)
 
 
 def test_who_is_not_done_comes_first_and_keeps_the_outage_open() -> None:
-    report = told_of({"a": host(1), "sick": host(2, **SICK), "gone": host(**UNREACHABLE)})
+    report = told_of({"a": host(1), "sick": unhealthy(2), "gone": unreachable()})
     assert [(line.name, line.state, line.why) for line in report.lines] == [
-        ("sick", "stale", "It is not healthy"),
-        ("gone", "stale", "it is unreachable"),
-        ("a", "current", None),
+        ("sick", "restart_due", "the health check failed"),
+        ("gone", "unreachable", "it is unreachable (No route to host)"),
+        ("a", "up_to_date", None),
     ]
-    assert (report.reason, report.window, report.outage) == ("not_current", 2.0, None)
+    assert (report.reason, report.window, report.outage) == ("not_up_to_date", 2.0, None)
     assert [line.outage for line in report.lines] == [None, None, 1.0]
+    assert report.message == "2 of 3 consumers are not up to date."
+    assert report.finish is not None and "multicart.keys.deploy --limit sick,gone" in report.finish
 
 
 @pytest.mark.parametrize(
-    ("run", "told", "state"),
+    ("run", "outcome", "reason", "live", "old"),
     [
-        (DONE, ("rotated", None, NEW), "stale"),
-        (Registered(PLAN, REFUSED, {}, {}), ("unchanged", "refused", OLD), "current"),
-        (Registered(PLAN, {}, {}, {}), ("unchanged", None, OLD), "current"),
-        (Registered(PLAN, UNREAD, {}, {}), ("rotated", "new_key_unreadable", None), "stale"),
-        (Registered(PLAN, LOST, {}, {}), ("unknown", "unreachable", None), "unknown"),
-        (
-            Registered(PLAN, ROTATED, {"failed": True, "reason": "old_key_still_valid", "msg": "!"}, {}),
-            ("rotated", "old_key_still_valid", NEW),
-            "stale",
-        ),
-        (Registered({"step": "deploy"}, {}, {}, {"key_fingerprint": OLD}), ("not_needed", None, OLD), "current"),
-        (
-            Registered({"step": "catch_up"}, {}, {}, {"key_fingerprint": OLD}),
-            ("not_needed", "caught_up", OLD),
-            "current",
-        ),
+        (DONE, "rotated", None, NEW, OLD),
+        (replace(DONE, error=RED), "rotated", Reason.NOT_UP_TO_DATE, NEW, OLD),
+        (REFUSED, "unchanged", Reason.REFUSED, OLD, OLD),
+        (UNREAD, "rotated", Reason.NEW_KEY_UNREADABLE, None, OLD),
+        (LOST, "unknown", Reason.UNREACHABLE, None, OLD),
+        (STILL_VALID, "rotated", Reason.OLD_KEY_STILL_VALID, NEW, OLD),
+        (replace(DONE, rotation=replace(ROTATED, outcome=Outcome.ALREADY_ROTATED)), "already_rotated", None, NEW, OLD),
+        (NOT_READY, "not_needed", Reason.NOT_READY, OLD, OLD),
+        (NO_KEY, "not_needed", Reason.UNREACHABLE, None, None),
+        (FINISHED, "not_needed", None, NEW, OLD),
+        (CAUGHT_UP, "not_needed", Reason.CAUGHT_UP, NEW, None),
+        (NOT_DUE, "not_needed", None, NEW, None),
     ],
 )
-def test_what_a_consumer_that_was_only_looked_at_means(
-    run: Registered, told: tuple[str, str | None, str | None], state: str
+def test_how_a_run_ended_and_which_keys_it_was_about(
+    run: ActResult, outcome: str, reason: Reason | None, live: object, old: object
 ) -> None:
     report = told_of({"web": host()}, run)
-    live = report.new_key.fingerprint if report.new_key else None
-    reason = "not_current" if told[1] is None and state != "current" else told[1]
-    assert (report.outcome, report.reason, live) == (told[0], reason, told[2])
-    assert report.lines[0].state == state
+    assert (report.outcome, report.reason) == (outcome, reason and reason.value)
+    found = [key and key.fingerprint for key in (report.new_key, report.old_key)]
+    assert found == [getattr(key, "fingerprint", None) for key in (live, old)]
+
+
+@pytest.mark.parametrize("run", [REFUSED, UNREAD, STILL_VALID, NOT_READY, CAUGHT_UP])
+def test_a_run_that_failed_as_a_whole_is_run_again_and_names_the_key_to_retire(run: ActResult) -> None:
+    report = told_of({"web": host()}, run)
+    assert report.message == str(run.error)
+    again = "the same command again"
+    retire = f"{again}, and -e multicart_rotate_retire={OLD.fingerprint}"
+    assert report.finish == (again if run is CAUGHT_UP else retire)
+
+
+def test_while_the_live_key_is_not_known_no_consumer_is_called_up_to_date() -> None:
+    report = told_of({"web": host(1), "db": host(standing=OUT_OF_DATE)}, LOST)
+    assert [(line.state, line.why, line.done) for line in report.lines] == [("unknown", None, False)] * 2
+
+
+@pytest.mark.parametrize(("run", "works"), [(DONE, True), (STILL_VALID, None), (FINISHED, None)])
+def test_that_the_new_key_works_is_told_only_if_it_was_verified(run: ActResult, works: bool | None) -> None:
+    assert told_of({"web": host(1)}, run).new_key_works is works
 
 
 def test_a_run_that_only_finished_another_has_no_window() -> None:
-    run = Registered({"step": "deploy"}, {}, {}, PROVEN)
-    report = told_of({"web": host(3)}, run)
+    report = told_of({"web": host(3)}, FINISHED)
     assert (report.window, report.outage, report.lines[0].seconds) == (None, None, {})
-    assert list(report.lines[0].times) == ["ready", "written"]
+    assert list(report.lines[0].times) == ["armed", "written"]
     assert report.worth_keeping
 
 
-def test_a_run_that_found_all_in_order_is_not_worth_a_report() -> None:
-    run = Registered({"step": "deploy"}, {}, {}, PROVEN)
-    assert not told_of({"web": host(written=holding(NEW, written=1))}, run).worth_keeping
-    assert told_of({"web": host(**UNREACHABLE)}, run).worth_keeping
+@pytest.mark.parametrize(
+    ("consumer", "run", "worth"),
+    [
+        (host(), NOT_DUE, False),
+        (host(1), NOT_DUE, True),  # it brought a host up to date
+        (unreachable(), NOT_DUE, True),
+        (host(), FINISHED, False),
+        (host(), NOT_READY, True),
+        (host(), DONE, True),
+        (host(), REFUSED, True),
+    ],
+)
+def test_a_run_that_found_all_in_order_is_not_worth_a_report(consumer: HostResult, run: ActResult, worth: bool) -> None:
+    assert told_of({"web": consumer}, run).worth_keeping is worth
 
 
 def test_a_fleet_without_consumers_is_told_too() -> None:
-    assert told_of({}).reason == "no_consumers"
+    report = told_of({}, replace(NOT_DUE, error=MulticartError(Reason.NO_CONSUMERS, "None.")))
+    assert (report.reason, report.window, report.outage, list(report.lines)) == ("no_consumers", None, None, [])
 
 
-# --- what is never told ---------------------------------------------------------------------------
-
-CANARY = "Zq8vTn3kWx"
-TEXT = st.sampled_from([CANARY, f"173axcs.{CANARY}", f"{CANARY}.{'•' * 16}.{'•' * 16}", 7, None, ["x"], {"a": 1}, True])
+# --- the numbers ----------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=30)
-@given(
-    st.dictionaries(
-        st.sampled_from([*ROTATED, *PROVEN, "api_key", "diff", "stdout", "exception"]),
-        TEXT,
-    )
-)
-def test_nothing_goes_on_that_is_neither_mask_nor_fingerprint_nor_moment(wrong: dict[str, Any]) -> None:
-    run = Registered({**PLAN, "why": CANARY}, {**ROTATED, **wrong}, wrong, {**wrong, "msg": CANARY})
-    written = {**holding(NEW), "times": {"written": CANARY}, "stdout": CANARY}
-    registered = host(written, health={"msg": CANARY})
-    report = told_of({"web": registered}, run)
-    assert CANARY not in json.dumps(report.to_json())
-
-
-def test_a_failure_without_a_reason_does_not_speak() -> None:
-    run = Registered(PLAN, {"failed": True, "msg": CANARY, "exception": CANARY}, {}, {})
-    report = told_of({"web": host(written={"failed": True, "msg": CANARY})}, run)
-    assert report.reason == "internal_error"
-    assert CANARY not in json.dumps(report.to_json())
-
-
-JUNK = [None, True, 0, -1.5, "", "now", "2026-06-20", "2026-06-20T03:00:00", "9999-99-99T00:00:00Z", [], {"written": 1}]
-TIMES = st.none() | st.dictionaries(
-    st.sampled_from(["ready", "written", "restarted", "healthy"]), st.sampled_from(JUNK)
-)
-
-
-@settings(deadline=None, max_examples=30)
-@given(seen=TIMES, written=TIMES, healthy=TIMES)
-def test_times_of_any_shape_break_nothing(seen: Any, written: Any, healthy: Any) -> None:
-    registered = {
-        "__multicart_deploy_seen": {**holding(OLD), "times": seen},
-        "__multicart_deploy_written": {**holding(NEW), "times": written},
-        "__multicart_deploy_health": {"skipped": True, "times": healthy},
-    }
-    report = told_of({"web": registered, "other": {}})
-    assert json.loads(json.dumps(report.to_json()))["consumers"]["total"] == 2
-
-
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.floats(0, 1e5), st.booleans()), max_size=12))
 def test_the_window_ends_with_the_last_write_and_the_outage_not_before(writes: list[tuple[float, bool]]) -> None:
-    hosts = {f"web{number}": host(at, **({} if well else SICK)) for number, (at, well) in enumerate(writes)}
+    hosts = {f"web{number}": host(at) if well else unhealthy(at) for number, (at, well) in enumerate(writes)}
     report = told_of(hosts)
     assert len(report.lines) == len(hosts) and {line.name for line in report.lines} == set(hosts)
     assert [line.done for line in report.lines] == sorted(line.done for line in report.lines)
@@ -178,7 +179,67 @@ def test_the_window_ends_with_the_last_write_and_the_outage_not_before(writes: l
         assert report.outage is None
 
 
-# --- the documentation ----------------------------------------------------------------------------
+def test_a_consumer_that_needed_nothing_has_no_outage_and_ends_none() -> None:
+    report = told_of({"a": host(2, restarted=3), "idle": host()})
+    assert [(line.name, line.outage) for line in report.lines] == [("a", 3.0), ("idle", None)]
+    assert report.outage == 3.0
+
+
+def test_what_happened_before_the_rotation_is_no_part_of_the_outage() -> None:
+    assert told_of({"a": host(released=1.0)}).outage is None
+    assert told_of({"a": host(0.2, armed=-300)}).lines[0].outage == 0.2
+
+
+# --- the JSON file --------------------------------------------------------------------------------
+
+RUNS = st.sampled_from([DONE, REFUSED, UNREAD, LOST, STILL_VALID, NOT_READY, NO_KEY, FINISHED, CAUGHT_UP, NOT_DUE])
+STANDINGS = st.builds(Standing, st.sampled_from(State), st.none() | st.text(min_size=1, max_size=8))
+EVENTS = st.dictionaries(
+    st.sampled_from(["inspected", "armed", "released", "restarted", "healthy"]), st.integers(-100, 100)
+)
+HOSTS = st.builds(
+    lambda written, standing, events: host(written, standing, **events),
+    st.none() | st.integers(0, 9),
+    STANDINGS,
+    EVENTS,
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.dictionaries(st.text(min_size=1, max_size=6), HOSTS, max_size=4), RUNS)
+def test_it_goes_through_the_store_of_the_run_unchanged_and_holds_no_key(
+    hosts: dict[str, HostResult], run: ActResult
+) -> None:
+    report = told_of(hosts, run)
+    text = json.dumps(report.to_json())
+    assert report_from(json.loads(text)) == report
+    for key in (OLD, NEW):
+        assert key.reveal() not in text and key.reveal().partition(".")[2] not in text
+
+
+def test_the_file_is_as_it_is_documented() -> None:
+    told = told_of({"web": host(0.5), "gone": unreachable()}).to_json()
+    assert told["format"] == 1
+    assert told["made_at"] == "2026-06-20T03:01:00.000Z"
+    assert told["versions"] == {"multicart.keys": "1.0.0", "ansible-core": "2.21.5"}
+    assert told["rotated_at"] == "2026-06-20T03:00:00.000Z"
+    assert told["old_key"] == {"masked": OLD.masked, "fingerprint": OLD.fingerprint}
+    assert told["new_key"] == {"masked": NEW.masked, "fingerprint": NEW.fingerprint}
+    assert (told["window_seconds"], told["outage_seconds"]) == (0.5, None)
+    assert told["consumers"] == {"total": 2, "unfinished": 1}
+    assert told["hosts"][1] == {
+        "name": "web",
+        "state": "up_to_date",
+        "why": None,
+        "changed": True,
+        "times": {"armed": "2026-06-20T02:59:55.000Z", "written": "2026-06-20T03:00:00.500Z"},
+        "seconds": {"armed": -5.0, "written": 0.5},
+        "outage_seconds": 0.5,
+    }
+
+
+def test_a_key_that_was_retired_by_another_run_has_no_mask() -> None:
+    assert told_of({}, FINISHED).to_json()["old_key"] == {"masked": None, "fingerprint": OLD.fingerprint}
 
 
 def test_the_readme_describes_exactly_the_fields_of_the_file() -> None:
@@ -187,8 +248,3 @@ def test_the_readme_describes_exactly_the_fields_of_the_file() -> None:
     cells = re.findall(r"^\| (`.*?`) \|", readme, re.MULTILINE)
     described = {name for cell in cells for name in re.findall(r"`([a-z_\[\].]+)`", cell)} - {"field"}
     assert described == {*found, *(f"hosts[].{name}" for name in found["hosts"][0])}
-
-
-def test_a_mask_is_told_with_its_key() -> None:
-    key = told_of({}).to_json()["old_key"]
-    assert key == {"masked": MASKED, "fingerprint": OLD}

@@ -7,18 +7,18 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from html.parser import HTMLParser
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import Rerun
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Plan, Step
 from ansible_collections.multicart.keys.plugins.plugin_utils._report import page as report_page
-from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Registered
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.page import page, picture_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.plugins.plugin_utils.runs import PLAN, PROVEN, SICK, UNREACHABLE, host, told_of
+from tests.unit.plugins.plugin_utils.runs import DONE, NEW, OLD, host, told_of, unhealthy, unreachable
 
 HOSTILE = ["<script>alert(1)</script>", "'\"><img src=x onerror=alert(1)>", "{{ 7*7 }}", "]]>", "&lt;b&gt;", "a" * 300]
 
@@ -62,25 +62,25 @@ def harmless(reader: Reader) -> bool:
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.sampled_from(HOSTILE) | st.text("<>&\"'/a{}%#\\", min_size=1), unique=True, min_size=1, max_size=6))
 def test_no_name_gets_out_of_its_place(names: list[str]) -> None:
-    hosts = {name: host(at) if at % 2 else host(**SICK) for at, name in enumerate(names)}
-    text = page(told_of(hosts, rerun=Rerun(f"ansible-playbook {names[0]}", names)))
+    hosts = {name: host(at) if at % 2 else unhealthy(at) for at, name in enumerate(names)}
+    text = page(told_of(hosts, finish=f"ansible-playbook {names[0]}", message=names[-1]))
     reader = Reader(text)
     assert sorted(reader.names) == sorted(name.replace("\r", "\n") for name in names)
     assert harmless(reader)
     assert "default-src 'none'" in text
 
 
-@pytest.mark.parametrize("run", [Registered(PLAN, {}, {}, {}), Registered({"step": "deploy"}, {}, {}, PROVEN)])
-def test_without_a_rotation_there_is_no_picture(run: Registered) -> None:
+@pytest.mark.parametrize("step", [Step.ROTATE, Step.FINISH, Step.NOT_DUE])
+def test_without_a_rotation_there_is_no_picture(step: Step) -> None:
+    run = ActResult(Plan(step, "because", OLD.fingerprint), Live(NEW))
     report = told_of({"web": host(1)}, run)
     assert picture_of(report) is None
     assert "<figure" not in page(report)
 
 
 def test_what_is_left_to_do_is_on_the_page() -> None:
-    rerun = Rerun("ansible-playbook multicart.keys.deploy --limit gone", ["-e multicart_password=…"])
-    text = page(told_of({"web": host(1), "gone": host(**UNREACHABLE)}, rerun=rerun))
-    assert rerun.command in text and "multicart_password=…" in text
+    text = page(told_of({"web": host(1), "gone": unreachable()}))
+    assert "ansible-playbook multicart.keys.deploy --limit gone" in text
     assert "Key rotated. 1 of 2 consumers are not done." in text
     assert 'class="open' in text
 
@@ -91,7 +91,7 @@ def test_what_is_left_to_do_is_on_the_page() -> None:
     st.sampled_from([2, 1000]),
 )
 def test_every_row_is_in_the_picture_once_within_it_and_in_order(writes: list[tuple[float, str]], named: int) -> None:
-    fates = {"well": host, "sick": partial(host, **SICK), "gone": lambda at: host(**UNREACHABLE)}
+    fates = {"well": host, "sick": unhealthy, "gone": lambda _at: unreachable()}
     report = told_of({f"web{number}": fates[how](at) for number, (at, how) in enumerate(writes)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report_page, "NAMED", named)
@@ -129,3 +129,17 @@ def test_durations_read_well(value: float | None, shown: str) -> None:
 def test_nothing_is_loaded() -> None:
     text = page(told_of({"web": host(1)}))
     assert not re.search(r"url\((?!#)|@import|https?:", text)
+
+
+def test_the_consumers_and_their_moments_are_in_the_table() -> None:
+    text = page(told_of({"web": host(1.5, restarted=2.25, healthy=3), "gone": unreachable()}))
+    for shown in ("+1.50 s", "+2.25 s", "+3.00 s", "−5.00 s", "unreachable: it is unreachable (No route to host)"):
+        assert shown in text
+    assert OLD.fingerprint in text and NEW.fingerprint in text
+    assert OLD.reveal() not in text and NEW.reveal() not in text
+
+
+def test_a_fleet_of_one_and_one_of_none_read_well() -> None:
+    assert "Key rotated. The consumer is up to date." in page(told_of({"web": host(1)}))
+    assert "Key rotated. 1 of 1 consumer is not done." in page(told_of({"web": unreachable()}))
+    assert "Key rotated." in page(told_of({}, DONE))

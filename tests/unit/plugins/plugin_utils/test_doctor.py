@@ -1,0 +1,110 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The doctor's advice, for every state that account and fleet can be in."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Trial
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import (
+    Consumer,
+    File,
+    Inspection,
+    Problem,
+    Record,
+)
+
+LIVE = ApiKey("173axcs.aaaaBBBBccccDDDD")
+OLD = "0" * 16
+DEPLOY = "ansible-playbook multicart.keys.deploy (with the same -i and -e options)"
+ROTATE = "ansible-playbook multicart.keys.rotate -e multicart_rotate_confirm=true (with the same -i and -e options)"
+
+TOKEN = Trial("session_token", "7", LIVE)
+LOGIN = Trial("email and password", "7", LIVE)
+KEY = Trial("api_key", "7", LIVE)
+DEAD_TOKEN = Trial("session_token", error=MulticartError(Reason.CREDENTIALS_REJECTED, "It was refused."))
+DEAD_KEY = Trial("api_key", error=MulticartError(Reason.CREDENTIALS_REJECTED, "It was refused."))
+NOBODY = Trial("session_token", error=MulticartError(Reason.UNREACHABLE, "No connection."))
+
+
+def consumer(name: str, *keys: str, **more: object) -> Consumer:
+    return Consumer(name, Inspection((File("/a", holds=keys, **more),)))  # type: ignore[arg-type]
+
+
+GOOD = consumer("web1", LIVE.fingerprint)
+STALE = consumer("web2", OLD)
+DUE = consumer("web3", LIVE.fingerprint, restart_due=True)
+MISSING = consumer("web4")
+PENDING = [consumer(f"db{number}", LIVE.fingerprint, record=Record(True, OLD)) for number in (1, 2)]
+GONE = Consumer("web5", failure=Problem("unreachable", "it is unreachable"), reached=False)
+BROKEN = consumer("web6", problem=Problem("not_regular", "path /a is a directory"))
+
+
+@pytest.mark.parametrize(
+    ("trials", "consumers", "advice"),
+    [
+        ([TOKEN], [GOOD], f"Nothing is broken. To rotate: {ROTATE}"),
+        ([LOGIN], [GOOD], f"Nothing is broken. To rotate: {ROTATE}"),
+        ([DEAD_TOKEN, LOGIN], [GOOD], f"Nothing is broken. To rotate: {ROTATE}"),
+        ([KEY], [GOOD], "An API key alone cannot rotate"),
+        ([DEAD_TOKEN, KEY], [GOOD], "An API key alone cannot rotate"),
+        *(([TOKEN], [GOOD, behind], f"this does not rotate: {DEPLOY}") for behind in (STALE, DUE, MISSING)),
+        ([KEY], [STALE], f"this does not rotate: {DEPLOY}"),
+        ([TOKEN], [STALE, GONE], f"Fix the consumers that cannot be inspected, then: {DEPLOY}"),
+        ([TOKEN], [STALE, BROKEN], f"Fix the consumers that cannot be inspected, then: {DEPLOY}"),
+        ([TOKEN], [*PENDING, GOOD], f"The rotation that retired {OLD} was not finished; to finish it: {ROTATE}"),
+        ([TOKEN], [*PENDING, STALE, GONE], f"The rotation that retired {OLD} was not finished; to finish it: {ROTATE}"),
+        ([KEY], [*PENDING], "An API key alone cannot rotate"),
+        ([KEY], [*PENDING, STALE], f"this does not rotate: {DEPLOY}"),
+        ([TOKEN, Trial("api_key", "8", LIVE)], [GOOD], "belong to different accounts"),
+        ([DEAD_TOKEN, DEAD_KEY], [GOOD], "The dashboard shows the live key"),
+        ([NOBODY], [GOOD], "The API gave no usable answer"),
+        ([], [GOOD], "Give what you have"),
+    ],
+)
+def test_the_next_safe_command(trials: list[Trial], consumers: list[Consumer], advice: str) -> None:
+    found = diagnose(trials, consumers)
+    assert advice in found.advice
+    assert LIVE.reveal() not in f"{found}"
+
+
+def test_every_credential_and_every_consumer_is_told_of() -> None:
+    found = diagnose([DEAD_TOKEN, LOGIN], [GOOD, STALE])
+    assert found.lines[:2] == [
+        "session_token: credentials_rejected: It was refused.",
+        "email and password: works, account 7.",
+    ]
+    assert found.consumers == {"web1": "up to date", "web2": "out of date"}
+    assert found.live == LIVE
+    assert found.lines[2:] == [
+        f"The live key is {LIVE.masked} {LIVE.fingerprint}.",
+        "web1: up to date",
+        "web2: out of date",
+    ]
+
+
+def test_that_a_key_alone_cannot_read_its_successor_is_told() -> None:
+    assert diagnose([KEY], []).lines == [
+        "api_key: works, account 7, but it cannot read the key that replaces it.",
+        f"The live key is {LIVE.masked} {LIVE.fingerprint}.",
+        "No consumer was inspected.",
+    ]
+    assert diagnose([], []).lines == ["No credential was given.", "No consumer was inspected."]
+
+
+def test_without_the_live_key_it_tells_what_the_consumers_hold() -> None:
+    torn = consumer("torn", LIVE.fingerprint, OLD, LIVE.fingerprint)
+    found = diagnose([DEAD_TOKEN], [GOOD, GONE, MISSING, BROKEN, torn])
+    assert found.consumers == {
+        "web1": f"holds {LIVE.fingerprint}",
+        "web5": "it is unreachable",
+        "web4": "holds no key",
+        "web6": "path /a is a directory",
+        "torn": f"holds {OLD}, {LIVE.fingerprint}",
+    }
+    assert found.live is None
