@@ -40,7 +40,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the shop's environment
+- name: Inspect the shop's environment file
   multicart.keys.multicart_env_file_info:
     path: /etc/shop/shop.env
   register: shop
@@ -125,14 +125,18 @@ key_fingerprint:
   returned: success, if the last assignment is of a key
   type: str
   sample: 5e884898da280471
-marker:
+record:
   description:
-    - The record beside the file, if a rotation or deployment is under way or was interrupted there; otherwise null.
+    - What the record beside the file says; null if there is none.
   returned: success
   type: dict
   contains:
+    open:
+      description: Whether a rotation or deployment is under way, or was interrupted there.
+      type: bool
+      sample: false
     retire:
-      description: Fingerprint of the key that is being retired; null if the file had none.
+      description: Fingerprint of the key that the last rotation retires; null if there was none.
       type: str
       sample: 5e884898da280471
     held:
@@ -162,20 +166,23 @@ def describe(assignment):
     return dict(shown, line=assignment.line, is_key=key is not None)
 
 
-def marker(path):
-    """Return the open record at a path, without what only the role needs; ``None`` if there is none."""
+def record_at(path):
+    """Return the record at a path, without what only the roles need; ``None`` if there is none."""
     kept = record.parse(host_file.read(path).data or b"")
-    return {name: kept[name] for name in ("retire", "held", "since")} if kept and kept["open"] else None
+    if kept is None:
+        return None
+    retire = kept["rotation"]["retire"] if kept["rotation"] else None
+    return dict(open=kept["open"], retire=retire, held=kept["held"], since=kept["since"])
 
 
 def run(params):
-    """Look at the file and return the result."""
+    """Inspect the file and return the result."""
     path, variable = params["path"], params["variable"]
     env_file.require_name(variable)
     result = dict(path=path, variable=variable, exists=os.path.lexists(path), writable=False, assignments=[])
-    result["marker"] = None
+    result["record"] = None
     try:
-        result["marker"] = marker(record.path_of(path, variable, params["state_dir"]))
+        result["record"] = record_at(record.path_of(path, variable, params["state_dir"]))
         content = host_file.read(path)
         data = content.data or b""
         found = env_file.assignments(data, variable)

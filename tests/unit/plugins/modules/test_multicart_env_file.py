@@ -16,6 +16,7 @@ from typing import Any, Optional
 
 import pytest
 import yaml
+from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 
 COLLECTIONS = next(path for path in sys.path if Path(path, "ansible_collections/multicart/keys/galaxy.yml").exists())
@@ -209,6 +210,19 @@ def test_info_says_why_it_cannot_be_written(file: Path) -> None:
     file.write_text("MULTICART_API_KEY=$(cat /k)\n")
     assert (look(file)["reason"], look(file)["assignments"]) == ("ambiguous", [])
     assert look(file, variable="A B")["reason"] == "invalid_option"
+
+
+def test_info_returns_the_record_of_the_roles(file: Path) -> None:
+    assert look(file)["record"] is None
+    kept = record.opened(record.NONE, ApiKey(OLD).fingerprint)
+    place = Path(record.path_of(str(file), "MULTICART_API_KEY", None))
+    place.write_bytes(record.serialize(kept))
+    found = {"open": True, "retire": ApiKey(OLD).fingerprint, "held": None, "since": None}
+    assert look(file)["record"] == found
+    since = "2026-06-20T03:00:00.123Z"
+    held = record.closed(record.wrote(record.NONE, ApiKey(NEW).fingerprint, "0" * 16, since))
+    place.write_bytes(record.serialize(held))
+    assert look(file)["record"] == {"open": False, "retire": None, "held": ApiKey(NEW).fingerprint, "since": since}
 
 
 ANSIBLE = Path(sys.executable).with_name("ansible")
