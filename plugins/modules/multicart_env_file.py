@@ -9,8 +9,7 @@ module: multicart_env_file
 short_description: Set the API key in an environment file
 version_added: 1.0.0
 description:
-  - Sets one variable of an environment file to an API key of the MultiCartAPI service. Nothing else in the file
-    changes.
+  - Sets one variable of an environment file to a MultiCartAPI key. Nothing else in the file changes.
   - Order, comments, C(export), quotes, comments after the value, line endings, a byte order mark, undecodable bytes,
     owner, mode, ACL, SELinux label and symbolic links stay as they are.
   - Every active assignment of the variable is changed, so no stale one is left.

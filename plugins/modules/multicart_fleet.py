@@ -12,10 +12,12 @@ version_added: 1.0.0
 description:
   - B(Internal) to this collection's roles and playbooks.
   - Runs once for all hosts of the play, on the control node, and connects to every host from there. The strategies
-    C(free) and C(host_pinned) refuse it, and it refuses whatever would make it less than one task for the whole play.
-  - The hosts take part by M(multicart.keys.multicart_host) with O(multicart.keys.multicart_host#module:phase=join)
-    before; that module shows the result of each host afterwards. This task does not fail itself for what a host did.
-  - Options are taken from the variables of the role P(multicart.keys.multicart_rotate#role), never from facts.
+    C(free) and C(host_pinned) refuse it. It refuses C(serial), loops, C(until), C(delegate_to), C(--step), handlers and
+    the strategies of Mitogen.
+  - A host takes part if M(multicart.keys.multicart_host) with O(multicart.keys.multicart_host#module:phase=join) has run
+    there before. Afterwards, O(multicart.keys.multicart_host#module:phase=result) shows the result of each host. This
+    task does not fail for what a host did.
+  - Takes its options from the variables of the role P(multicart.keys.multicart_rotate#role), never from facts.
 extends_documentation_fragment:
   - multicart.keys.attributes
 attributes:
@@ -26,43 +28,56 @@ options:
   phase:
     description:
       - V(validate) checks that there are consumers, and that some of them take part in this run.
-      - V(rotate) decides whether to rotate, rotates, and brings the new key to every host.
+      - V(rotate) inspects every host, decides whether to rotate, rotates, and deploys the new key to every host.
       - V(audit) inspects every host and changes nothing.
-      - V(diagnose) inspects every host, tries every credential, and names the next safe command; it changes nothing.
+      - V(diagnose) inspects every host, tries every credential, and names the next safe command. It changes nothing.
     type: str
     required: true
     choices: [validate, rotate, audit, diagnose]
 """
 
 EXAMPLES = r"""
+- name: Collect the settings of each host
+  multicart.keys.multicart_host:
+    phase: join
+
 - name: Inspect all consumers
   multicart.keys.multicart_fleet:
     phase: audit
+
+- name: Check the result of each host
+  multicart.keys.multicart_host:
+    phase: result
 """
 
 RETURN = r"""
 msg:
-  description: What there is to say, a sentence each; one sentence on failure.
+  description: The results, a list of sentences; on failure, a single text.
   returned: always
   type: raw
 reason:
   description:
     - Why the run failed as a whole, from a closed list; null if it did not.
-    - With O(phase=validate), and where nothing was begun, why this task failed.
+    - If this task failed, why.
   returned: with O(phase=rotate) and O(phase=audit); failure
   type: str
   sample: not_ready
 step:
   description:
-    - What the run did. V(rotate); V(finish), the rotation of an earlier run; V(retired), the key to retire was not the
-      live one; V(catch_up), consumers were out of date; V(not_due), the key is not old enough; V(done), this run had
-      rotated already.
+    - What was decided; null if nothing was.
+    - V(rotate) means a new rotation.
+    - V(finish) means that a pending rotation is finished.
+    - V(retired) means that the key to retire is not the live one.
+    - V(catch_up) means that consumers are brought up to date, without a rotation.
+    - V(not_due) means that the key is not old enough.
+    - V(done) means that this run has rotated already.
   returned: with O(phase=rotate)
   type: str
   sample: rotate
 outcome:
   description:
-    - What became of the key, as RV(multicart.keys.multicart_key_rotate#module:outcome) says; null without a request.
+    - What happened to the key, as in RV(multicart.keys.multicart_key_rotate#module:outcome); null if no rotation was
+      requested.
   returned: with O(phase=rotate)
   type: str
   sample: rotated
@@ -77,7 +92,7 @@ retired:
   type: str
   sample: 9f86d081884c7d65
 consumers:
-  description: How each consumer stands, by host name.
+  description: The state of each consumer, by host name.
   returned: with O(phase=rotate), O(phase=audit) and O(phase=diagnose)
   type: dict
   sample:

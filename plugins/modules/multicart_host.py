@@ -12,8 +12,8 @@ version_added: 1.0.0
 description:
   - B(Internal) to the roles P(multicart.keys.multicart_deploy#role) and P(multicart.keys.multicart_rotate#role); use
     M(multicart.keys.multicart_env_file) in playbooks of your own.
-  - Takes the files and the connection options from the role's variables and the live key from the run cache; no key is
-    ever in the task's arguments or result.
+  - Takes the files and the connection options from the role's variables, and the live key from the API or the run cache.
+    No key is ever in the task's arguments or result.
   - Keeps a record without secrets beside each file, or in the directory C(multicart_deploy_state_dir).
 extends_documentation_fragment:
   - multicart.keys.attributes
@@ -25,10 +25,11 @@ attributes:
 options:
   phase:
     description:
-      - V(join) leaves what this host is to hold, and how it is reached, for the task that rotates the key for all
-        hosts. It does not connect to the host.
-      - V(deploy) brings the live key to this host, restarts what uses it, and checks its health.
-      - V(result) shows how this host has ended, and fails if it failed, or if there was no rotation of this run for it.
+      - V(join) stores the files of this host, and how it is reached, for M(multicart.keys.multicart_fleet). It does not
+        connect to the host.
+      - V(deploy) deploys the live key to this host, restarts what uses it, and checks its health.
+      - V(result) shows the result of this host. It fails if the host is not up to date, if the rotation as a whole
+        failed, or if this run has no result for the host.
     type: str
     required: true
     choices: [join, deploy, result]
@@ -42,13 +43,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: How the host stands, in a sentence.
+  description: The state of the host, in a sentence.
   returned: always, but for O(phase=join)
   type: str
-  sample: "Holds the live key 173axcs.\u2022\u2022\u2022\u2022 5e884898da280471; its health checks passed."
+  sample: It is up to date; its health checks passed.
 state:
   description:
-    - How the host stands against the live key.
+    - The state of the host.
     - One of V(up_to_date), V(restart_due), V(out_of_date), V(missing), V(unreadable), V(unreachable); null if it has no
       files of this account.
   returned: with O(phase=deploy) and O(phase=result)

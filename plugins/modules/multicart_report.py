@@ -12,7 +12,7 @@ version_added: 1.0.0
 description:
   - B(Internal) to the role P(multicart.keys.multicart_report#role), which documents the files and the variable that
     names their directory.
-  - Runs once on the control node, inside Ansible's own process, without a connection, and tells what came of the
+  - Runs once on the control node, inside Ansible's own process, without a connection, and reports the result of the
     rotation of this run.
   - Keys are shown by mask and fingerprint only.
   - It never fails. If it could not write, RV(msg) says why.

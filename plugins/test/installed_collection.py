@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: installed_collection
 author: multicart.keys contributors (@multicart)
-short_description: Whether a collection is installed (internal)
+short_description: "[INTERNAL] Whether a collection is installed"
 version_added: 1.0.0
 description:
   - True if Ansible finds a collection of this name on the control node.
