@@ -151,8 +151,9 @@ class Ownership:
         return ids != KEPT or mode is not None
 
 
-_WHO = {"u": (6, 0o4000), "g": (3, 0o2000), "o": (0, 0)}
-_BITS = {"r": 4, "w": 2, "x": 1}
+_WHOSE = {"u": 0o4700, "g": 0o2070, "o": 0o1007, "a": 0o7777}
+_SHIFT = {"u": 6, "g": 3, "o": 0}
+_BITS = {"r": 0o444, "w": 0o222, "x": 0o111, "s": 0o6000, "t": 0o1000}
 
 
 def mode_of(wanted: Optional[str], current: int) -> Optional[int]:
@@ -165,18 +166,15 @@ def mode_of(wanted: Optional[str], current: int) -> Optional[int]:
     if wanted.isdigit():
         return int(wanted, 8)
     for clause in wanted.split(","):
-        match = re.match(r"([ugoa]*)(.*)", clause)
-        who, actions = match.groups() if match else ("", "")
-        for operator, letters in re.findall(r"([-+=])([rwxXstugo]*)", actions):
-            bits = kept = 0
-            for name in "ugo" if "a" in who or not who else who:
-                shift, special = _WHO[name]
-                bits |= _bits_of(letters, current) << shift
-                bits |= special if "s" in letters else 0
-                kept |= 7 << shift | special
-            bits |= stat.S_ISVTX if "t" in letters else 0
+        who = re.match("[ugoa]*", clause).group()  # type: ignore[union-attr]
+        whose = 0
+        for name in who:
+            whose |= _WHOSE[name]
+        for operator, letters in re.findall(r"([-+=])([rwxXstugo]*)", clause):
+            # Without a name it means all, but gives nobody what the umask withholds.
+            bits = _bits_of(letters, current) & (whose or ~_umask())
             if operator == "=":
-                current = current & ~kept | bits
+                current = current & ~(whose or 0o7777) | bits
             else:
                 current = current | bits if operator == "+" else current & ~bits
     return current
@@ -185,13 +183,19 @@ def mode_of(wanted: Optional[str], current: int) -> Optional[int]:
 def _bits_of(letters: str, current: int) -> int:
     bits = 0
     for letter in letters:
-        if letter in _WHO:
-            bits |= current >> _WHO[letter][0] & 7
+        if letter in _SHIFT:
+            bits |= (current >> _SHIFT[letter] & 7) * 0o111
         elif letter == "X":
-            bits |= 1 if current & 0o111 else 0
+            bits |= 0o111 if current & 0o111 else 0
         else:
-            bits |= _BITS.get(letter, 0)
+            bits |= _BITS[letter]
     return bits
+
+
+def _umask() -> int:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
 
 
 def _label_new_file(path: str, target: str) -> None:
