@@ -40,8 +40,8 @@ UNREACHABLE: dict[str, Any] = {"ansible_connection": "ssh", "ansible_host": "127
 _SSH = """#!{python}
 import os, signal, subprocess, sys, time
 
-process = None if os.path.exists("{once}") else subprocess.Popen(["/bin/sh", "-c", sys.argv[-1]], start_new_session=True)
-while process is not None and process.poll() is None and not os.path.exists("{once}"):
+process = None if os.path.exists("{until}") else subprocess.Popen(["/bin/sh", "-c", sys.argv[-1]], start_new_session=True)
+while process is not None and process.poll() is None and not os.path.exists("{until}"):
     time.sleep(0.02)
 if process is None or process.poll() is None:
     if process is not None:
@@ -250,12 +250,18 @@ class Fleet:
 
     def add_unreachable(self, name: str = "gone", once: Path | None = None) -> Host:
         """Add a consumer that nobody can reach; or one over ssh, whose connections break once a file exists."""
-        if once is None:
-            return self.add(name, **UNREACHABLE)
-        ssh = self.folder / f"ssh-to-{name}"
-        ssh.write_text(_SSH.format(python=sys.executable, once=once))
+        return self.add(name, **(self.over_ssh(until=once) if once else UNREACHABLE))
+
+    def over_ssh(self, until: Path | None = None) -> dict[str, Any]:
+        """Return the variables of a host that Ansible's ssh is used for, with a stand-in for the program ``ssh``.
+
+        :param until: once this file exists, its connections break.
+        """
+        number = next(self._numbers)
+        ssh = self.folder / f"ssh-{number}"
+        ssh.write_text(_SSH.format(python=sys.executable, until=until or self.folder / f"never-{number}"))
         ssh.chmod(0o755)
-        return self.add(name, ansible_connection="ssh", ansible_ssh_executable=str(ssh))
+        return {"ansible_connection": "ssh", "ansible_ssh_executable": str(ssh)}
 
     @property
     def inventory(self) -> Path:

@@ -13,10 +13,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import Rerun
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import deploy
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.page import page
 
-from tests.unit.plugins.plugin_utils.runs import SICK, UNREACHABLE, host, told_of
+from tests.unit.plugins.plugin_utils.runs import host, told_of, unhealthy, unreachable
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = ["<script>document.title='owned'</script>", "'\"><img src=x onerror=document.title='owned'>", "x" * 200]
@@ -50,9 +50,9 @@ def written(folder: Path, count: int) -> tuple[Path, list[str]]:
     """Write the report of a run with so many consumers, some of which are not done."""
     names = [*HOSTILE, *(f"web{number}.example.com" for number in range(count - len(HOSTILE)))]
     hosts = {name: host(0.5 + number / 10) for number, name in enumerate(names)}
-    hosts[names[0]], hosts[names[1]] = host(**UNREACHABLE), host(1, **SICK)
+    hosts[names[0]], hosts[names[1]] = unreachable(), unhealthy(1)
     path = folder / "report.html"
-    path.write_text(page(told_of(hosts, rerun=Rerun("ansible-playbook multicart.keys.deploy"))), encoding="utf-8")
+    path.write_text(page(told_of(hosts, finish=deploy())), encoding="utf-8")
     return path, names
 
 

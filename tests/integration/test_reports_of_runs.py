@@ -16,7 +16,7 @@ import pytest
 
 from tests.integration.harness import Fleet, Run, fingerprint, note
 
-EVENTS = ["ready", "written", "restarted", "healthy"]
+EVENTS = ["armed", "released", "written", "restarted", "healthy"]
 
 
 def reports(fleet: Fleet) -> list[Path]:
@@ -30,8 +30,7 @@ def report_of(fleet: Fleet, run: Run) -> dict[str, Any]:
     page, data = reports(fleet)[-2:]
     assert (told["html_path"], told["json_path"]) == (str(page), str(data)), run
     assert not told["changed"]
-    judged = run.of("multicart_fleet")[-1]["msg"]
-    assert str(page) in (judged if isinstance(judged, str) else judged[-1])
+    assert told["msg"] == [f"Report: {page}"]
     found: dict[str, Any] = json.loads(data.read_text(encoding="utf-8"))
     html = page.read_text(encoding="utf-8")
     for host in found["hosts"]:
@@ -45,7 +44,8 @@ def moment(text: str) -> datetime:
 
 @pytest.mark.full
 def test_a_rotation_is_told_as_it_happened(fleet: Fleet) -> None:
-    fleet.add("slow", multicart_deploy_commands=["sleep 0.5"], multicart_deploy_health_checks=[note("healthy")])
+    slow_steps = {"multicart_deploy_commands": ["sleep 0.5"], "multicart_deploy_health_checks": [note("healthy")]}
+    fleet.add("slow", **fleet.over_ssh(), **slow_steps)
     fleet.add("plain")
     old = fleet.live
     run = fleet.rotate()
@@ -61,14 +61,14 @@ def test_a_rotation_is_told_as_it_happened(fleet: Fleet) -> None:
     }
     assert found["consumers"] == {"total": 2, "unfinished": 0}
     hosts = {host["name"]: host for host in found["hosts"]}
-    assert list(hosts["slow"]["times"]) == EVENTS and list(hosts["plain"]["times"]) == ["ready", "written"]
+    assert list(hosts["slow"]["times"]) == EVENTS and list(hosts["plain"]["times"]) == ["released", "written"]
     rotated_at = moment(found["rotated_at"])
     for host in hosts.values():
-        assert host["state"] == "current"
+        assert host["state"] == "up_to_date"
         for event, at in host["times"].items():
             assert abs(moment(at) - rotated_at - timedelta(seconds=host["seconds"][event])) < timedelta(seconds=0.002)
     slow, plain = hosts["slow"]["seconds"], hosts["plain"]["seconds"]
-    assert slow["ready"] < 0 < slow["written"] < slow["restarted"] - 0.4 < slow["restarted"] < slow["healthy"]
+    assert slow["armed"] < 0 < slow["released"] < slow["written"] < slow["restarted"] - 0.4 < slow["healthy"] - 0.4
     assert found["window_seconds"] == max(slow["written"], plain["written"])
     assert found["outage_seconds"] == slow["healthy"] == hosts["slow"]["outage_seconds"]
 
@@ -90,26 +90,28 @@ def test_what_failed_or_went_away_is_in_it_with_the_command_that_finishes_it(fle
     fleet.add_unreachable("lost", once=gone)
     with fleet.once_rotated(gone.touch):
         run = fleet.rotate("-e", "harmless=canary-Zq8vTn3kWx", "-e", "multicart_account=default")
-    assert (run.green, run.reason) == (False, "not_current"), run
+    assert (run.green, run.reason) == (False, "not_up_to_date"), run
     found = report_of(fleet, run)
     states = {host["name"]: (host["state"], host["why"]) for host in found["hosts"]}
-    assert states["web1"] == ("current", None)
-    assert states["lost"] == ("stale", "it is unreachable")
-    assert states["sick"][0] == "stale" and states["sick"][1]
+    assert states["web1"] == ("up_to_date", None)
+    lost = "it is unreachable (Connection closed); whether the key was written there is not known"
+    assert states["lost"] == ("unreachable", lost)
+    assert states["sick"][0] == "restart_due" and states["sick"][1]
     assert (found["outcome"], found["consumers"]["unfinished"], found["outage_seconds"]) == ("rotated", 2, None)
     web1 = found["hosts"][-1]
-    assert (web1["name"], list(web1["times"])) == ("web1", ["ready", "written"])
-    assert web1["seconds"]["ready"] < 0 < web1["seconds"]["written"] == web1["outage_seconds"]
-    assert found["finish"]["give_again"] == ["-e harmless=…"]
+    assert (web1["name"], list(web1["times"])) == ("web1", ["released", "written"])
+    assert 0 < web1["seconds"]["released"] < web1["seconds"]["written"] == web1["outage_seconds"]
     assert not any("Zq8vTn3k" in path.read_text(encoding="utf-8") for path in reports(fleet))
 
     gone.unlink()
     (fleet.hosts["sick"].folder / "cured").touch()
-    program, inventory, path, *arguments = shlex.split(found["finish"]["command"])
-    assert (program, inventory, path) == ("ansible-playbook", "-i", str(fleet.inventory))
+    command, remark = found["finish"].split(" (")
+    assert remark == "with the same -i and -e options)"
+    program, *arguments = shlex.split(command)
+    assert program == "ansible-playbook"
     finished = fleet.run(*arguments)
     assert finished.green, finished
-    assert {task.host for task in finished.of("multicart_consumer")} == {"lost", "sick"}
+    assert {task.host for task in finished.of("multicart_host")} == {"lost", "sick"}
     assert (fleet.rotations, fleet.stale) == (1, [])
 
 
@@ -117,14 +119,16 @@ def test_what_failed_or_went_away_is_in_it_with_the_command_that_finishes_it(fle
 def test_a_rotation_that_was_refused_is_told_with_the_same_command(fleet: Fleet) -> None:
     fleet.add("web1")
     fleet.fault("rotate", "refused")
+    old = fleet.live_fingerprint
     run = fleet.rotate("-e", '{"multicart_rotate_min_hosts": 1}')
     assert (run.green, run.reason) == (False, "refused"), run
     found = report_of(fleet, run)
     assert (found["outcome"], found["reason"], found["window_seconds"]) == ("unchanged", "refused", None)
-    assert [(host["name"], host["state"]) for host in found["hosts"]] == [("web1", "current")]
+    assert [(host["name"], host["state"]) for host in found["hosts"]] == [("web1", "up_to_date")]
     fleet.sandbox.clear()
-    _program, _inventory, _path, *arguments = shlex.split(found["finish"]["command"])
-    again = fleet.run(*arguments)
+    named = f"-e multicart_rotate_retire={old}"
+    assert found["finish"] == f"the same command again, and {named}"
+    again = fleet.rotate("-e", '{"multicart_rotate_min_hosts": 1}', *shlex.split(named))
     assert again.green and fleet.rotations == 1, again
 
 
@@ -157,8 +161,7 @@ def test_an_empty_directory_turns_it_off(fleet: Fleet) -> None:
 @pytest.mark.full
 def test_the_role_reports_in_a_play_of_the_users_own(fleet: Fleet) -> None:
     fleet.add_many(2)
-    names = ("rotate", "deploy", "report")
-    head = f"roles: [{', '.join(f'multicart.keys.multicart_{name}' for name in names)}]"
+    head = "roles: [multicart.keys.multicart_rotate]"
     run = fleet.play("[]", "-e", "multicart_rotate_confirm=true", "-e", "multicart_report_dir=kept/here", head=head)
     assert run.green, run
     page, data = sorted((fleet.folder / "kept/here").iterdir())
