@@ -145,6 +145,12 @@ class Run:
         return next((task["outcome"] for task in reversed(self.of("multicart_fleet")) if task.get("outcome")), None)
 
     @property
+    def armed(self) -> int | None:
+        """How many hosts waited for the new key before the old one was revoked; None: none was to be armed."""
+        told = re.search(r"^ *(\d+) of \d+ armed", self.output, re.MULTILINE)
+        return int(told[1]) if told else None
+
+    @property
     def consumers(self) -> dict[str, str]:
         """How each consumer stands, in words."""
         return next((task["consumers"] for task in reversed(self.of("multicart_fleet")) if task.get("consumers")), {})

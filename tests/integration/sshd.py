@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -92,6 +94,13 @@ class Sshd:
             *("-o", "LogLevel=ERROR"),
         ]
 
+    def kill(self) -> None:
+        """End it and all its connections at once, as a machine that loses power does."""
+        assert self._process
+        for pid in (self._process.pid, *_descendants(self._process.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def hang_up(self) -> None:
         """Close all connections that Ansible keeps open."""
         for path in (self._folder / "cp").glob("*"):
@@ -112,3 +121,13 @@ class Sshd:
                 log = (self._folder / "log").read_text()
                 assert self._process and self._process.poll() is None and time.monotonic() < deadline, log
                 time.sleep(0.02)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Return all processes below one, those that have become leaders of sessions of their own included."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, task.read_text().split()):
+                found += [child, *_descendants(child)]
+    return found
