@@ -14,9 +14,9 @@ description:
   - Runs once for all hosts of the play, on the control node, and connects to every host from there. The strategies
     C(free) and C(host_pinned) refuse it. It refuses C(serial), loops, C(until), C(delegate_to), C(--step), handlers and
     the strategies of Mitogen.
-  - A host takes part if M(multicart.keys.multicart_host) with O(multicart.keys.multicart_host#module:phase=join) has run
-    there before. Afterwards, O(multicart.keys.multicart_host#module:phase=result) shows the result of each host. This
-    task does not fail for what a host did.
+  - A host takes part if M(multicart.keys.multicart_host) with O(multicart.keys.multicart_host#module:phase=join) has
+    run there before. Afterwards, O(multicart.keys.multicart_host#module:phase=result) shows the result of each host.
+    This task does not fail for what a host did.
   - Takes its options from the variables of the role P(multicart.keys.multicart_rotate#role), never from facts.
 extends_documentation_fragment:
   - multicart.keys.attributes
@@ -70,7 +70,7 @@ step:
     - V(retired) means that the key to retire is not the live one.
     - V(catch_up) means that consumers are brought up to date, without a rotation.
     - V(not_due) means that the key is not old enough.
-    - V(done) means that this run has rotated already.
+    - V(done) means that this run, or another one for which it had to wait, has rotated already.
   returned: with O(phase=rotate)
   type: str
   sample: rotate

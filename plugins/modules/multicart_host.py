@@ -12,8 +12,8 @@ version_added: 1.0.0
 description:
   - B(Internal) to the roles P(multicart.keys.multicart_deploy#role) and P(multicart.keys.multicart_rotate#role); use
     M(multicart.keys.multicart_env_file) in playbooks of your own.
-  - Takes the files and the connection options from the role's variables, and the live key from the API or the run cache.
-    No key is ever in the task's arguments or result.
+  - Takes the files and the connection options from the role's variables, and the live key from the API or the run
+    cache. No key is ever in the task's arguments or result.
   - Keeps a record without secrets beside each file, or in the directory C(multicart_deploy_state_dir).
 extends_documentation_fragment:
   - multicart.keys.attributes
