@@ -58,7 +58,7 @@ def _shown(rotation: Result, reveal: bool) -> dict[str, Any]:
 
 def _diff(rotation: Result) -> dict[str, str]:
     def line(key: Any) -> str:
-        return f"{key.masked} {key.fingerprint}\n" if key is not None else "(a new key, chosen by the service)\n"
+        return f"{key.masked} {key.fingerprint}\n" if key is not None else "(a new key, chosen by the API)\n"
 
     header = "the account's API key"
     return {

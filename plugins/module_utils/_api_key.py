@@ -3,6 +3,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """The API key as a value: its shape, its public prefix, its mask and its fingerprint.
 
 Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
@@ -19,7 +21,7 @@ FINGERPRINT_LENGTH = 16
 """Hexadecimal digits of SHA-256 that tell keys apart: 64 bits, one-way, still readable."""
 
 MAX_LENGTH = 512
-"""Characters. The service documents no limit; a longer value is no key but an accident or an attack."""
+"""Characters. The API documents no limit; a longer value is no key but an accident or an attack."""
 
 # First character alphanumeric: a leading '~' would be expanded by a shell that reads the file.
 _SHAPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_~+/=-]*\.[A-Za-z0-9._~+/=-]+\Z")

@@ -2,6 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """The one error of the controller side, and the closed list of reasons a failure can have."""
 
 from __future__ import annotations
@@ -149,7 +151,7 @@ class MulticartError(Exception):
     """Something failed for a known reason. Its text is safe to show: it never holds a secret.
 
     :param reason: one of the closed list.
-    :param what: what happened, a sentence; text from the service must have been cleaned before.
+    :param what: what happened, a sentence; text from the API must have been cleaned before.
     :param advice: what to do next, where the reason's own advice does not fit.
     """
 

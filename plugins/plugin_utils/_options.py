@@ -2,6 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """The options of the key plugins: the only list, and the one way from task, variables and environment to values."""
 
 from __future__ import annotations
@@ -121,7 +123,7 @@ class Login:
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach the service and with which credentials; every value is checked.
+    """How to reach the API and with which credentials; every value is checked.
 
     :ivar api_url: base URL without a trailing slash.
     :ivar timeout: seconds one request may take, and within which a failing read is tried again.
@@ -145,7 +147,7 @@ class Connection:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Every secret at hand, for taking them out of the service's texts."""
+        """Every secret that was given, for taking them out of the API's texts."""
         held = [self.session_token, self.login.password if self.login else None]
         held.append(self.api_key.reveal() if self.api_key else None)
         return tuple(secret for secret in held if secret)

@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The words in which the rotation and the service talk to each other; no HTTP, no Ansible."""
+# Private to this collection: it may change without notice.
+
+"""Types shared by the client and the rotation; no HTTP, no Ansible."""
 
 from __future__ import annotations
 
@@ -17,9 +19,9 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Mult
 
 @dataclass(frozen=True)
 class Account:
-    """An account as the service tells it.
+    """An account as the API tells it.
 
-    :ivar id: the service's id of the account.
+    :ivar id: the API's id of the account.
     :ivar key: its live key.
     :ivar fields: its other fields, cleaned, safe to show.
     """
@@ -30,10 +32,10 @@ class Account:
 
 
 class Verdict(enum.Enum):
-    """What the service made of one request to rotate."""
+    """What the API made of one request to rotate."""
 
     ACCEPTED = "accepted"
-    REJECTED = "rejected"  # it did not let the credential in
+    REJECTED = "rejected"  # it rejected the credential
     REFUSED = "refused"  # a definite no for another cause
     UNCLEAR = "unclear"  # no usable answer: accepted or not
     NOT_SENT = "not_sent"  # the request cannot have reached it
@@ -48,7 +50,7 @@ class RotationAnswer:
 
 
 class Service(Protocol):
-    """What the rotation needs of the service."""
+    """What the rotation needs of the API."""
 
     def read(self) -> Account:
         """Read the account with a credential that outlives its key.
@@ -60,7 +62,7 @@ class Service(Protocol):
         """Ask once for a rotation, authenticated by the key that is to be replaced."""
 
     def accepts(self, key: ApiKey) -> bool:
-        """Tell whether the service lets this key in.
+        """Tell whether the API accepts this key.
 
         :raises MulticartError: when that could not be learnt.
         """

@@ -2,9 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """The HTTP client of MultiCartAPI: the only place that knows HTTP.
 
-Facts about the service are from its guide "Get or Regenerate Your API Key" and its public reference, both dated
+Facts about the API are from its guide "Get or Regenerate Your API Key" and its public reference, both dated
 2026-06-20. Every answer in its envelope is HTTP 200; ``status`` in the body decides.
 """
 
@@ -64,11 +66,11 @@ class TokenStore(Protocol):
 
 
 class _Rejected(MulticartError):
-    """The service refused the credential."""
+    """The API refused the credential."""
 
 
 class _NoAnswer(MulticartError):
-    """No usable answer came; ``sent`` tells whether the request may have reached the service."""
+    """No usable answer came; ``sent`` tells whether the request may have reached the API."""
 
     def __init__(self, reason: Reason, what: str, sent: bool = True) -> None:
         super().__init__(reason, what)
@@ -76,7 +78,7 @@ class _NoAnswer(MulticartError):
 
 
 class Client:
-    """One conversation with the service over one kept connection; close it, or use it in a ``with`` block.
+    """One conversation with the API over one kept connection; close it, or use it in a ``with`` block.
 
     :param connection: address, TLS options and credentials.
     :param tokens: where the token of this run's login is kept.
@@ -107,9 +109,9 @@ class Client:
         self._session.close()
 
     def read(self) -> Account:
-        """Read the account and its live key with the best credential at hand: token, login, API key.
+        """Read the account and its live key with the best credential that was given: token, login, API key.
 
-        A token that turned out dead is replaced by a login, where there is one.
+        A token that is rejected is replaced by a login, where there is one.
 
         :raises MulticartError: ``no_credentials``, ``credentials_rejected``, ``malformed_key``, or why no usable
             answer came within the timeout.
@@ -118,13 +120,13 @@ class Client:
             if self._connection.api_key is None:
                 raise MulticartError(Reason.NO_CREDENTIALS, "There is no credential to read the account with.")
             return self._account(_key_header(self._connection.api_key))
-        # This run has logged in only if the given token was dead, or there was none.
+        # This run has logged in only if the given token was rejected, or there was none.
         token = self._tokens.token() or self._connection.session_token
         if token is not None:
             try:
                 return self._read_with(token)
             except MulticartError as error:
-                # Nobody documents how a dead token is refused, so any definite refusal may be one.
+                # Nobody documents how a token that has ended is refused, so any definite refusal may mean that.
                 refused = error.reason in (Reason.CREDENTIALS_REJECTED, Reason.REFUSED)
                 if not refused or self._connection.login is None or token == self._unproven:
                     raise
@@ -140,7 +142,7 @@ class Client:
     def rotate(self, key: ApiKey) -> RotationAnswer:
         """Ask once, authenticated by the key that is to be replaced; never tries again by itself.
 
-        The service accepts it only while that key is alive, so that a repeat of the same request is harmless.
+        The API accepts it only while that key is live, so that a repeat of the same request is harmless.
         """
         self._secrets.add(key.reveal())
         try:
@@ -154,9 +156,9 @@ class Client:
         return RotationAnswer(Verdict.ACCEPTED)
 
     def accepts(self, key: ApiKey) -> bool:
-        """Tell whether the service lets this key in.
+        """Tell whether the API accepts this key.
 
-        Nobody documents with which ``code`` a dead key is answered, so every definite failure counts as a no.
+        Nobody documents with which ``code`` a revoked key is answered, so every definite failure counts as a no.
 
         :raises MulticartError: when no usable answer came within the timeout.
         """
@@ -172,7 +174,7 @@ class Client:
         return True
 
     def _log_in(self) -> str:
-        login = cast(Login, self._connection.login)  # whoever calls has looked
+        login = cast(Login, self._connection.login)  # the caller has made sure
         data = self._patiently(lambda: self._post(LOGIN_PATH, {}, {"email": login.email, "password": login.password}))
         token = data.get("token") if isinstance(data, dict) else None
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]{1,4096}", token):
@@ -192,7 +194,7 @@ class Client:
         try:
             key = ApiKey(text if isinstance(text, str) else "")
         except NotAKey as error:
-            raise MulticartError(Reason.MALFORMED_KEY, f"The service's answer holds no usable key: {error}.") from None
+            raise MulticartError(Reason.MALFORMED_KEY, f"The API's answer holds no usable key: {error}.") from None
         self._secrets.add(key.reveal())
         return Account(str(account_id), key, clean_fields(data, self._secrets))
 
@@ -220,7 +222,7 @@ class Client:
             raise _NoAnswer(Reason.REDIRECT_REFUSED, f"{endpoint} was answered with a redirect (HTTP {status}).")
         if status in (401, 403):
             raise _Rejected(
-                Reason.CREDENTIALS_REJECTED, f"{endpoint}: the service refused the credential (HTTP {status})."
+                Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected the credential (HTTP {status})."
             )
         if status != 200:
             raise _NoAnswer(
@@ -242,14 +244,14 @@ class Client:
         code = envelope.get("code")
         if envelope["status"] != 0 or not _is_whole(code) or code >= 500:
             # An inner failure does not tell whether the change was made.
-            raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint}: the service reported a failure of its own.")
+            raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint}: the API reported a failure of its own.")
         said = clean_text(envelope["data"], self._secrets) if isinstance(envelope["data"], str) else ""
         quoted = f' Its message: "{said}"' if said else " Its message repeats a credential." if said is None else ""
         if code in (401, 403):
-            raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the service refused the credential.{quoted}")
+            raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected the credential.{quoted}")
         if endpoint.endswith(LOGIN_PATH):
-            raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the service refused email and password.{quoted}")
-        raise MulticartError(Reason.REFUSED, f"{endpoint}: the service refused (code {code}).{quoted}")
+            raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected email and password.{quoted}")
+        raise MulticartError(Reason.REFUSED, f"{endpoint}: the API refused (code {code}).{quoted}")
 
     def _exchange(
         self, endpoint: str, path: str, credential: Mapping[str, str], body: Mapping[str, str]
@@ -364,7 +366,7 @@ def _transport_error(endpoint: str, error: BaseException) -> MulticartError:
         causes = _causes(error)
         if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
             return _NoAnswer(
-                Reason.CERTIFICATE_INVALID, f"{endpoint}: the service's certificate is not valid here.", sent=False
+                Reason.CERTIFICATE_INVALID, f"{endpoint}: the API's certificate is not valid here.", sent=False
             )
     if isinstance(error, requests.exceptions.ProxyError):
         # Also what a connection that breaks behind the proxy is called, with the request sent.
@@ -389,7 +391,7 @@ def _transport_error(endpoint: str, error: BaseException) -> MulticartError:
 
 
 def _never_left(error: BaseException) -> bool:
-    """Tell whether there never was a connection to the service that a request could have gone over."""
+    """Tell whether there never was a connection to the API that a request could have gone over."""
     return any(
         type(cause).__name__ in ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError")
         or isinstance(cause, ConnectionRefusedError)

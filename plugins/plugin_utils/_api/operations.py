@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The operations of the key plugins: each holds the run cache and one connection to the service while it works."""
+# Private to this collection: it may change without notice.
+
+"""The operations of the key plugins: each holds the run cache and one connection to the API while it works."""
 
 from __future__ import annotations
 
@@ -62,7 +64,7 @@ def live_key(connection: Connection, cache: RunCache, newer_than: float = 0.0) -
 
 
 def live(connection: Connection, cache: RunCache, newer_than: float = 0.0, ask_again: bool = True) -> Live:
-    """Return the account's live key, which the service lets in, read at most once in a run; and what is known of it.
+    """Return the account's live key, which the API accepts, read at most once in a run; and what is known of it.
 
     :param newer_than: what was asked for before this moment of ``time.monotonic()`` does not count.
     :param ask_again: ask also if this run has asked in vain before.
@@ -80,7 +82,7 @@ def live(connection: Connection, cache: RunCache, newer_than: float = 0.0, ask_a
 
 
 def _read_once(connection: Connection, ledger: AccountLedger, asked: float) -> ApiKey:
-    # A thousand forks that wait for one answer must not ask a dead service one after another.
+    # A thousand forks that wait for one answer must not ask an API that is down one after another.
     failure = ledger.failure(since=asked) or _lagging(ledger, asked)
     if failure is not None:
         raise failure
@@ -96,7 +98,7 @@ def _read_once(connection: Connection, ledger: AccountLedger, asked: float) -> A
 
 
 def _lagging(ledger: AccountLedger, asked: float) -> MulticartError | None:
-    """Return the failure of whoever has just waited for a read that does not lag: not every host waits as long."""
+    """Return the failure of a host that has just waited for a read that does not lag: not every host waits as long."""
     failure = ledger.failure(since=asked - SETTLE_TIMEOUT)
     return failure if failure is not None and failure.reason is Reason.NEW_KEY_REJECTED else None
 
@@ -168,7 +170,7 @@ class AccountOfRun:
 
 
 def try_credentials(connection: Connection, cache: RunCache) -> list[Trial]:
-    """Read the account with each credential at hand alone, and tell what came of it."""
+    """Read the account with each credential alone, and tell what came of it."""
     bare = replace(connection, session_token=None, login=None, api_key=None)
     alone = {
         "session_token": connection.session_token and replace(bare, session_token=connection.session_token),

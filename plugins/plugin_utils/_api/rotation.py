@@ -2,9 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """The rotation: the order of things and every decision, over a service and a ledger. No HTTP, no Ansible, no I/O.
 
-An *intent* is to retire one key. The request to rotate is authenticated by that very key, so the service itself
+An *intent* is to retire one key. The request to rotate is authenticated by that very key, so the API itself
 refuses whatever comes second: the same request may be sent again after a lost answer, and a lost race ends with the
 live key in hand.
 """
@@ -49,7 +51,7 @@ class Request:
     :ivar retire: the key to retire, by fingerprint; None: whichever is live.
     :ivar live: the live key, as the caller has just read and proven it; None: it has to be read.
     :ivar former: fingerprints of keys that were retired before: a read that returns one of them lags behind.
-    :ivar settle_timeout: seconds in which a replaced key must become readable, and the old one dead.
+    :ivar settle_timeout: seconds in which a new key must become readable, and the old one be rejected.
     :ivar verify: prove that the new key works and the old one does not.
     :ivar once_per_run: resume the intent that this run already has, if any.
     :ivar check_mode: read and decide, but do not rotate.
@@ -75,8 +77,8 @@ class Result:
     :ivar live: the live key, where it is known.
     :ivar previous: the key that was to be retired, where it is known.
     :ivar recovered: an answer was lost and the truth was read back.
-    :ivar verified: the live key was proven to work, and the previous one, if known, to be dead.
-    :ivar old_key_rejected: the service refused the previous key; None where that was not tried.
+    :ivar verified: the live key was proven to be accepted, and the previous one, if known, to be rejected.
+    :ivar old_key_rejected: the API rejected the previous key; None where that was not tried.
     :ivar rotated_at: when this run sent the request that replaced the key, UTC, ISO 8601: the old key died right after.
     :ivar updated_at: of the account, as it was read last.
     :ivar error: why it failed; None: it did not.
@@ -104,8 +106,8 @@ class Intent:
 
     :ivar retire: the key to retire.
     :ivar sent: a request left and was not definitely refused.
-    :ivar accepted: the service has accepted one.
-    :ivar dead: the service lets the key in no more.
+    :ivar accepted: the API has accepted one.
+    :ivar revoked: the API rejects the key.
     :ivar done: the key that replaced it is known.
     :ivar rotated_at: when this run sent the request that replaced it, UTC, ISO 8601.
     :ivar verified: the proofs succeeded.
@@ -114,7 +116,7 @@ class Intent:
     retire: ApiKey
     sent: bool = False
     accepted: bool = False
-    dead: bool = False
+    revoked: bool = False
     done: bool = False
     rotated_at: str | None = None
     verified: bool = False
@@ -124,10 +126,10 @@ class Ledger(Protocol):
     """What this run knows of the account; it outlives the call but not the run."""
 
     def live(self) -> ApiKey | None:
-        """Return the live key as it was last known to be let in."""
+        """Return the live key as it was last known to be accepted."""
 
     def keep_live(self, key: ApiKey) -> None:
-        """Keep the live key: the service lets it in, or has just made it."""
+        """Keep the live key: the API accepts it, or has just made it."""
 
     def learn(self, account: Account) -> None:
         """Keep which account was just read; its key may be an old one, or newer than the one that was kept."""
@@ -159,9 +161,9 @@ class Clock:
 
 
 def read_live(service: Service, clock: Clock | None = None) -> Account:
-    """Read the account until the service lets the key in: a read may be older than the live key.
+    """Read the account until the API accepts the key: a read may be older than the live key.
 
-    A dead key that is taken for live would be written over the live one.
+    A revoked key that is taken for live would be written over the live one.
 
     :raises MulticartError: ``new_key_rejected``, or why the account could not be read or the key not be tried.
     """
@@ -200,7 +202,7 @@ class _Rotation:
         self._intent: Intent | None = None
         self._accepted = False
         self._sent_at: str | None = None
-        self._let_in: ApiKey | None = None
+        self._accepted_key: ApiKey | None = None
         self._updated_at: str | None = None
 
     def run(self) -> Result:
@@ -215,9 +217,9 @@ class _Rotation:
     def _cut_short(self, error: MulticartError) -> Result:
         """Nothing more can be learnt now; say what this or an earlier call has left of the intent."""
         intent = self._intent
-        if intent is None or not (intent.sent or intent.dead):
+        if intent is None or not (intent.sent or intent.revoked):
             return Result(Outcome.UNCHANGED, error=error)
-        if not intent.dead:
+        if not intent.revoked:
             return Result(Outcome.UNKNOWN, None, intent.retire, error=_unknown(intent, error))
         self._read_error = error
         return Result(
@@ -237,7 +239,7 @@ class _Rotation:
         if intent is not None and intent.done and known is not None:
             self._refuse_another(intent, known)
             return Result(Outcome.ALREADY_ROTATED, known, intent.retire, rotated_at=intent.rotated_at)
-        if intent is not None and intent.dead and self._is_revoked(intent):
+        if intent is not None and intent.revoked and self._is_revoked(intent):
             return _revoked(intent)
         live = self._request.live or self._read()
         # Another credential of the same account may have recorded the intent; the account is known only now.
@@ -260,7 +262,7 @@ class _Rotation:
         intent = self._intent_of_run()
         if intent is None or intent.retire != key:
             intent = Intent(key)
-        if intent.dead:
+        if intent.revoked:
             return _revoked(intent)
         return Result(Outcome.WOULD_ROTATE, previous=key) if self._request.check_mode else intent
 
@@ -278,21 +280,21 @@ class _Rotation:
             )
 
     def _is_revoked(self, intent: Intent) -> bool:
-        """Whether nothing is left to do for a dead key, as the new one need not be read."""
+        """Whether nothing is left to do for a revoked key, as the new one need not be read."""
         return not self._request.read_back and self._request.retire in (None, intent.retire.fingerprint)
 
     def _is_to_be_retired(self, key: ApiKey, intent: Intent | None) -> bool:
         return intent.retire == key if intent else self._request.retire in (None, key.fingerprint)
 
     def _confirmed(self, key: ApiKey, intent: Intent | None) -> ApiKey:
-        """Read until the key is the one to retire, or the service lets it in: a read may be older than that one."""
+        """Read until the key is the one to retire, or the API accepts it: a read may be older than that one."""
         pauses = self._pauses()
         while not self._is_to_be_retired(key, intent) and not self._service.accepts(key):
             if not next(pauses, False):
                 raise _rejected()
             key = self._read()
         if not self._is_to_be_retired(key, intent):
-            self._let_in = key
+            self._accepted_key = key
             self._ledger.keep_live(key)
         return key
 
@@ -303,20 +305,20 @@ class _Rotation:
         answers, new = self._ask(intent)
         verdicts = {answer.verdict for answer in answers}
         ours = sent_before or not verdicts.isdisjoint({Verdict.ACCEPTED, Verdict.UNCLEAR})
-        dead: bool | None = True if new is not None else None
+        revoked: bool | None = True if new is not None else None
         if new is None and verdicts != {Verdict.NOT_SENT}:
-            new, dead = self._fate(intent, ours)
-        if dead:
+            new, revoked = self._fate(intent, ours)
+        if revoked:
             return self._replaced(intent, new, ours, recovered=sent_before or Verdict.UNCLEAR in verdicts)
         intent.sent = ours
         never_left = not sent_before and verdicts == {Verdict.NOT_SENT}
         error = answers[-1].error
-        if never_left or (dead is False and not ours):
+        if never_left or (revoked is False and not ours):
             return self._remembered(intent, Result(Outcome.UNCHANGED, intent.retire, intent.retire, error=error))
-        if dead is False and self._accepted:
-            what = "The service accepted the rotation, but the old key still works."
+        if revoked is False and self._accepted:
+            what = "The API accepted the rotation, but the old key still works."
             error = MulticartError(Reason.KEY_DID_NOT_CHANGE, what)
-        perhaps_revoked = dead is None and not self._request.read_back
+        perhaps_revoked = revoked is None and not self._request.read_back
         error = _unknown(intent, self._read_error or error, perhaps_revoked)
         return self._remembered(intent, Result(Outcome.UNKNOWN, None, intent.retire, error=error))
 
@@ -329,7 +331,7 @@ class _Rotation:
         return ([answer], new) if new is not None else ([answer, self._send(intent)], None)
 
     def _fate(self, intent: Intent, ours: bool) -> tuple[ApiKey | None, bool | None]:
-        """Return the key that replaced the old one, where it can be read, and whether the old one is dead, if known."""
+        """Return the key that replaced the old one, if it can be read, and whether the old one is revoked, if known."""
         old = intent.retire
         new = self._settled(old) if ours else self._look(old)
         if new is not None:
@@ -341,7 +343,7 @@ class _Rotation:
             return None, not alive
         new = self._look(old) if ours else self._settled(old)
         if new is None and (self._read_error is not None or not self._request.read_back):
-            # The service may let nothing in at all, so that this says nothing of the old key.
+            # The API may accept nothing at all, so that this says nothing of the old key.
             return None, None
         return new, True
 
@@ -356,7 +358,7 @@ class _Rotation:
 
     def _replaced(self, intent: Intent, new: ApiKey | None, ours: bool, recovered: bool) -> Result:
         """The key to retire is not the account's any more; say by whom it was replaced and with what."""
-        intent.dead, intent.done = True, new is not None
+        intent.revoked, intent.done = True, new is not None
         intent.sent = False
         if new is not None:
             self._keep_live(new)
@@ -391,7 +393,7 @@ class _Rotation:
     def _read(self) -> ApiKey:
         account = self._service.read()
         if self._account_id not in (None, account.id):
-            raise MulticartError(Reason.ACCOUNT_MISMATCH, "The credentials at hand read two different accounts.")
+            raise MulticartError(Reason.ACCOUNT_MISMATCH, "The credentials read two different accounts.")
         self._account_id = account.id
         self._updated_at = _text(account.fields.get("updated_at"))
         self._ledger.learn(account)
@@ -400,7 +402,7 @@ class _Rotation:
     def _look(self, old: ApiKey) -> ApiKey | None:
         """Read once; return the account's key if it is another than the old one.
 
-        Unless the service has accepted the rotation, that key must be let in: a read may be older than the old one.
+        Unless the API has accepted the rotation, it must accept that key, too: a read may be older than the old one.
         """
         if not self._request.read_back:
             return None
@@ -414,7 +416,7 @@ class _Rotation:
         trusted = self._accepted and key.fingerprint not in self._request.former
         if key == old or not (trusted or self._alive(key)):
             return None
-        self._let_in = None if trusted else key
+        self._accepted_key = None if trusted else key
         return key
 
     def _settled(self, old: ApiKey) -> ApiKey | None:
@@ -439,7 +441,7 @@ class _Rotation:
             return None
 
     def _proven(self, result: Result) -> Result:
-        """Prove that the live key works and the previous one is dead."""
+        """Prove that the live key is accepted and the previous one rejected."""
         if result.outcome is Outcome.WOULD_ROTATE:
             return result
         intent = self._ledger.intent() if self._request.read_back else None
@@ -448,7 +450,7 @@ class _Rotation:
             return result
         try:
             self._prove_live(result)
-            self._prove_dead(result)
+            self._prove_rejected(result)
         except MulticartError as error:
             result.error = error
             return result
@@ -459,7 +461,7 @@ class _Rotation:
 
     def _prove_live(self, result: Result) -> None:
         for _attempt in range(3):
-            if result.live is None or result.live == self._let_in:
+            if result.live is None or result.live == self._accepted_key:
                 return
             if self._service.accepts(result.live):
                 self._keep_live(result.live)
@@ -471,7 +473,7 @@ class _Rotation:
             result.live = newest
         raise _rejected()
 
-    def _prove_dead(self, result: Result) -> None:
+    def _prove_rejected(self, result: Result) -> None:
         if result.previous is None or result.old_key_rejected:
             return
         pauses = self._pauses()
@@ -487,7 +489,7 @@ def _text(value: object) -> str | None:
 
 
 def _rejected() -> MulticartError:
-    return MulticartError(Reason.NEW_KEY_REJECTED, "The service does not let in the key that it has on record.")
+    return MulticartError(Reason.NEW_KEY_REJECTED, "The API rejects the key that it has on record.")
 
 
 def _revoked(intent: Intent) -> Result:
@@ -502,7 +504,7 @@ def _unknown(intent: Intent, cause: MulticartError | None, perhaps_revoked: bool
     if perhaps_revoked:
         question = "the key is revoked"
         advice = (
-            "Run again. If the service refuses this key each time, it is revoked already, or nothing is let in from "
+            "Run again. If the API rejects this key each time, it is revoked already, or nothing is accepted from "
             "here: the dashboard shows which key is live."
         )
     else:

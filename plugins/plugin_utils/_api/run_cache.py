@@ -2,6 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """The run cache: what this run of Ansible knows about accounts, shared by all its forks and plays.
 
 One private file in Ansible's per-run temporary directory, encrypted with a key that is never on disk: multiprocessing
@@ -90,7 +92,7 @@ class AccountLedger:
         return ApiKey(known["live"]) if known and known["live"] and known["asked_at"] > newer_than else None
 
     def keep_live(self, key: ApiKey) -> None:
-        """Keep the live key: the service lets it in, or has just made it; the account must have been read before."""
+        """Keep the live key: the API accepts it, or has just made it; the account must have been read before."""
         known = self._known()
         if known is not None:
             # An answer may be older than its arrival, but not than its question, which was asked under the lock.
@@ -98,7 +100,7 @@ class AccountLedger:
             self._save()
 
     def account(self) -> str | None:
-        """Return what tells the account from any other, once it was read: a digest of the service's host and its id."""
+        """Return what tells the account from any other, once it was read: a digest of the API's host and its id."""
         known = self._known()
         return known["mark"] if known else None
 
@@ -154,7 +156,7 @@ class AccountLedger:
         """Keep the intent of the account; one that cannot be read has but the name of its credential."""
         known = self._known() or self._know(self._credential)
         known["intent"] = {**vars(intent), "retire": intent.retire.reveal()}
-        if (intent.sent or intent.dead) and known["live"] == intent.retire.reveal():
+        if (intent.sent or intent.revoked) and known["live"] == intent.retire.reveal():
             known["live"] = None
         self._save()
 
@@ -195,7 +197,7 @@ class EncryptedFile:
         except OSError as error:
             raise _unusable(f"cannot be read ({error.strerror})") from None
         except fernet.InvalidToken:
-            # Not of this run. Nothing is lost: the service is the source of truth.
+            # Not of this run. Nothing is lost: the API is the source of truth.
             return None
 
     def save(self, contents: Any) -> None:
@@ -231,7 +233,7 @@ def _unusable(how: str) -> MulticartError:
 
 
 def _credential_id(connection: Connection) -> str:
-    """A one-way name for the service and the credentials that read it."""
+    """A one-way name for the API and the credentials that read it."""
     login = connection.login
     parts = [connection.api_url, connection.session_token, login and login.email, login and login.password]
     if not connection.can_read_back and connection.api_key is not None:

@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Text from the service is hostile until it was cleaned here."""
+# Private to this collection: it may change without notice.
+
+"""Text from the API is hostile until it was cleaned here."""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 MAX_TEXT = 200
-"""Characters of the service's text that are ever shown."""
+"""Characters of the API's text that are ever shown."""
 
 _PIECE = 8
 """Characters of a secret that count as a leak of it."""

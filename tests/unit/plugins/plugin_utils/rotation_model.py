@@ -209,7 +209,7 @@ class MemoryLedger:
 
     def record(self, intent: Intent) -> None:
         self._save()
-        if (intent.sent or intent.dead) and self.key == intent.retire:
+        if (intent.sent or intent.revoked) and self.key == intent.retire:
             self.key = None
         self.kept = Intent(**vars(intent))
         self.saved.append(self.kept)

@@ -104,7 +104,7 @@ def test_nothing_is_known_at_first(cache: RunCache) -> None:
 
 
 def test_what_one_task_keeps_the_next_one_knows(cache: RunCache, tmp_path: Path) -> None:
-    intent = Intent(key(0), sent=True, dead=True, done=True, rotated_at="2026-06-20T03:00:00.000Z", verified=True)
+    intent = Intent(key(0), sent=True, revoked=True, done=True, rotated_at="2026-06-20T03:00:00.000Z", verified=True)
     with cache.held_for(TOKEN) as ledger:
         know(ledger, Account("7", key(1)))
         ledger.record(intent)
@@ -144,7 +144,7 @@ def test_a_kept_key_that_a_read_contradicts_has_to_be_proven_again(cache: RunCac
         assert ledger.live() is None
 
 
-@pytest.mark.parametrize("ended", [{"sent": True}, {"dead": True}])
+@pytest.mark.parametrize("ended", [{"sent": True}, {"revoked": True}])
 def test_a_key_that_may_be_dead_is_live_no_more(cache: RunCache, ended: dict[str, bool]) -> None:
     with cache.held_for(TOKEN) as ledger:
         know(ledger, Account("7", key(0)))
@@ -158,11 +158,11 @@ def test_the_intent_of_one_credential_is_known_to_another_of_the_account(cache: 
     other = Connection(session_token="another-token-of-the-account")
     learnt(cache, other, Account("7", key(0)))
     with cache.held_for(TOKEN) as ledger:
-        ledger.record(Intent(key(0), dead=True))
+        ledger.record(Intent(key(0), revoked=True))
         ledger.learn(Account("7", key(1)))
-        assert ledger.intent() == Intent(key(0), dead=True)
+        assert ledger.intent() == Intent(key(0), revoked=True)
     with cache.held_for(other) as ledger:
-        assert ledger.intent() == Intent(key(0), dead=True)
+        assert ledger.intent() == Intent(key(0), revoked=True)
 
 
 def test_a_live_key_of_an_account_that_was_never_read_is_not_kept(cache: RunCache) -> None:
@@ -173,11 +173,11 @@ def test_a_live_key_of_an_account_that_was_never_read_is_not_kept(cache: RunCach
 
 def test_an_intent_from_before_the_account_was_read_is_not_lost(cache: RunCache) -> None:
     with cache.held_for(TOKEN) as ledger:
-        ledger.record(Intent(key(0), dead=True))
-        assert (ledger.intent(), ledger.live(), ledger.account()) == (Intent(key(0), dead=True), None, None)
+        ledger.record(Intent(key(0), revoked=True))
+        assert (ledger.intent(), ledger.live(), ledger.account()) == (Intent(key(0), revoked=True), None, None)
     with cache.held_for(TOKEN) as ledger:
         know(ledger, Account("7", key(1)))
-        assert (ledger.intent(), ledger.live()) == (Intent(key(0), dead=True), key(1))
+        assert (ledger.intent(), ledger.live()) == (Intent(key(0), revoked=True), key(1))
 
 
 def test_a_new_read_replaces_the_key_and_keeps_the_intent(cache: RunCache) -> None:
