@@ -22,7 +22,7 @@ from typing import Any
 
 import ansible
 
-from tests.bench.alone import controller_alone, small_costs
+from tests.bench.alone import control_node_alone, small_costs
 from tests.bench.contenders import floor, ways
 from tests.bench.report import FLOOR, claims, show
 from tests.bench.stage import Outage, stage_of
@@ -46,7 +46,7 @@ def main() -> int:
         }
         if options.alone:
             _say(f"{options.alone} hosts behind a stub of ssh …")
-            found["alone"] = controller_alone(folder, options.alone, options.forks)
+            found["alone"] = control_node_alone(folder, options.alone, options.forks)
         _say("small costs …")
         found["costs"] = small_costs(folder)
     found["claims"] = claims(found)
@@ -104,10 +104,11 @@ def _summary(outages: list[Outage]) -> dict[str, Any]:
         "last": median(lambda outage: outage.last),
         "median": median(lambda outage: outage.median),
         "all_last": [outage.last for outage in outages],
-        "foretold": shown.foretold,
+        "restarted": max(shown.restarted.values(), default=None),
         "requests": sorted({outage.requests for outage in outages}),
         "cpu": median(lambda outage: outage.ran.cpu),
         "peak": median(lambda outage: outage.ran.peak),
+        "memory": median(lambda outage: outage.ran.memory),
         "run": median(lambda outage: outage.ran.seconds),
         "timeline": sorted(shown.written.values()),
         "refused": {name: [seconds, shown.written[name]] for name, seconds in shown.refused.items()},

@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller alone: a thousand hosts behind a program in place of ssh that answers after a tenth of a second."""
+"""The control node alone: a thousand hosts behind a program in place of ssh, which answers without a host."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +19,28 @@ from tests.integration.harness import Fleet
 from tests.sandbox.handle import Sandbox
 
 SECONDS = 0.1
-"""How long a host takes to answer."""
+"""How long a host takes to answer a module."""
+
+_FILE = {
+    **dict.fromkeys(("held", "holds"), ["LIVE"]),
+    **dict.fromkeys(("unknown", "restart_due"), False),
+    "path": "",
+    "variable": None,
+    "changed": True,
+    "problem": None,
+    "record": {"format": 1, "open": False, "held": "LIVE"},
+}
+_ANSWER = {"files": [_FILE], "changed": True, "restarted": False, "problems": []}
+SESSION: dict[str, dict[str, Any]] = {
+    "inspect": {"files": [{**_FILE, "changed": False, "record": None}], "lacking": []},
+    "ping": {},
+    **dict.fromkeys(("prepare", "deploy", "close", "conclude"), _ANSWER),
+}
+"""What each host answers to each request of a session; LIVE stands for the fingerprint of the live key."""
 
 
-def controller_alone(folder: Path, hosts: int, forks: int) -> dict[str, Any]:
-    """Return how long the window and the floor last for so many hosts, and what the controller needs for each."""
+def control_node_alone(folder: Path, hosts: int, forks: int) -> dict[str, Any]:
+    """Return how long the outage and the floor last for so many hosts, and what the control node needs for each."""
     with _stage(folder, hosts) as (stage, stub):
         environment = {"STUB": str(stub), "STUB_SECONDS": str(SECONDS)}
         _forget(stub)
@@ -33,7 +51,7 @@ def controller_alone(folder: Path, hosts: int, forks: int) -> dict[str, Any]:
         assert ran.code == 0, ran.output[-3000:]
         entries = stage.fleet.requests()
         (accepted,) = [entry["time"] for entry in entries if entry["committed"]]
-        written = _first_calls_after(accepted, stub, stage.fleet)
+        written = _writes_after(accepted, stub, stage.fleet)
         return {
             "hosts": hosts,
             "forks": forks,
@@ -45,6 +63,7 @@ def controller_alone(folder: Path, hosts: int, forks: int) -> dict[str, Any]:
             "requests": len(entries),
             "cpu_per_host": ran.cpu / hosts,
             "peak": ran.peak,
+            "memory_per_host": (ran.memory - least.memory) / hosts,
             "floor_cpu_per_host": least.cpu / hosts,
             "floor_peak": least.peak,
             "run": ran.seconds,
@@ -63,26 +82,27 @@ def _stage(folder: Path, hosts: int) -> Iterator[tuple[Stage, Path]]:
             ansible_python_interpreter=sys.executable,
             home=str(home),  # of all: what one of them answers is true of each
         )
+        session = folder / "stub" / "session"
+        session.mkdir(parents=True)
+        for phase, answer in SESSION.items():
+            (session / phase).write_text(json.dumps({**answer, "at": 0}) + "\n")
         yield stage, folder / "stub"
 
 
 def _forget(stub: Path) -> None:
     """Let all hosts be new to the stub."""
-    for name in ("hosts", "answers"):
-        directory = stub / name
-        directory.mkdir(parents=True, exist_ok=True)
-        for path in directory.iterdir():
-            path.rmdir() if path.is_dir() else path.unlink()
+    (stub / "hosts").mkdir(exist_ok=True)
+    for path in [*(stub / "hosts").iterdir(), stub / "answer"]:
+        path.unlink(missing_ok=True)
+    if (stub / "answer.lock").exists():
+        (stub / "answer.lock").rmdir()
 
 
-def _first_calls_after(moment: float, stub: Path, fleet: Fleet) -> dict[str, float]:
-    """Return when each host was done with its first call after a moment, in seconds after it."""
-    found: dict[str, float] = {}
-    for path in (stub / "hosts").iterdir():
-        name, called = path.stem, path.stat().st_mtime
-        if called > moment:
-            found[name] = min(found.get(name, float("inf")), called - moment + SECONDS)
+def _writes_after(moment: float, stub: Path, fleet: Fleet) -> dict[str, float]:
+    """Return when each host had the new key, in seconds after a moment."""
+    found = {path.name: path.stat().st_mtime - moment for path in (stub / "hosts").iterdir()}
     assert found.keys() == fleet.hosts.keys()
+    assert min(found.values()) > 0, "a host was given the key before the API had accepted the rotation"
     return found
 
 

@@ -15,16 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.bench.stage import HERE, Outage, Ran, Stage
-from tests.integration.mitogen import strategy_plugins
 from tests.integration.sshd import Sshd
 
 BY_HAND = "by hand"
 TUNED = "by hand, tuned"
 OURS = "multicart.keys"
-FREE = "multicart.keys, free"
-MITOGEN = "multicart.keys, mitogen_linear"
 RAW = "ssh alone"
-# Connections that stay open until the window, as the docs advise for large fleets; the same for the floor.
+# Connections that stay open for the whole run; the same for the floor.
 _KEEP = {"ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=300s"}
 
 Way = Callable[[Stage, Sshd, int], Outage]
@@ -53,15 +50,10 @@ def _by_hand(stage: Stage, forks: int, name: str, facts: bool, **env: str) -> Ou
     return stage.rotation(name, lambda: stage.run("ansible-playbook", *playbook, **env))
 
 
-def ours(name: str, strategy: str) -> Way:
-    """Return rotate.yml under this strategy."""
-
-    def rotate(stage: Stage, _sshd: Sshd, forks: int) -> Outage:
-        env = {**_KEEP, "ANSIBLE_STRATEGY": strategy, "ANSIBLE_STRATEGY_PLUGINS": str(strategy_plugins() or "")}
-        confirmed = ("-e", "multicart_rotate_confirm=true", "-f", str(forks))
-        return stage.rotation(name, lambda: stage.run("ansible-playbook", "multicart.keys.rotate", *confirmed, **env))
-
-    return rotate
+def ours(stage: Stage, _sshd: Sshd, forks: int) -> Outage:
+    """rotate.yml, with a restart on each host."""
+    confirmed = ("-e", "multicart_rotate_confirm=true", "-f", str(forks))
+    return stage.rotation(OURS, lambda: stage.run("ansible-playbook", "multicart.keys.rotate", *confirmed, **_KEEP))
 
 
 def raw_ssh(stage: Stage, sshd: Sshd, forks: int) -> Outage:
@@ -104,8 +96,5 @@ def floor(stage: Stage, forks: int, **env: str) -> tuple[dict[str, float], Ran]:
 
 
 def ways() -> dict[str, Way]:
-    """Return all of them that this environment has, by name."""
-    found: dict[str, Way] = {BY_HAND: by_hand, TUNED: tuned, OURS: ours(OURS, "linear"), FREE: ours(FREE, "free")}
-    if strategy_plugins():
-        found[MITOGEN] = ours(MITOGEN, "mitogen_linear")
-    return {**found, RAW: raw_ssh}
+    """Return all of them, by name."""
+    return {BY_HAND: by_hand, TUNED: tuned, OURS: ours, RAW: raw_ssh}

@@ -22,7 +22,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     if "alone" in found:
         alone = found["alone"]
         lines = {OURS: alone["timeline"], FLOOR: alone["floor_timeline"]}
-        pictures[f"the controller alone, {alone['hosts']} hosts"] = lines
+        pictures[f"the control node alone, {alone['hosts']} hosts"] = lines
     figure = Figure(figsize=(7 * len(pictures), 5), layout="constrained")
     axes = figure.subplots(1, len(pictures), squeeze=False)[0]
     styles = {
@@ -32,7 +32,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         for by, timeline in lines.items():
             line = ":" if by == FLOOR else "-"
             axis.step([0, *timeline], range(len(timeline) + 1), where="post", label=by, color=styles[by], ls=line)
-        axis.set(title=title, xlabel="seconds after the old key died", ylabel="hosts with the new key")
+        axis.set(title=title, xlabel="seconds after the old key was revoked", ylabel="hosts with the new key")
         axis.set_xscale("symlog", linthresh=1)
         axis.set_xlim(left=0)
         axis.grid(alpha=0.3)

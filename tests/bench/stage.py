@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -38,13 +37,18 @@ USER_AGENT = "bench-consumer"
 
 @dataclass
 class Ran:
-    """A program that has ended: seconds of processor time of it and its children, and its peak memory in MiB."""
+    """A program that has ended: seconds of processor time of it and its children, and memory in MiB.
+
+    :ivar peak: of its largest process.
+    :ivar memory: of all its processes together at their peak, what they share counted once.
+    """
 
     code: int
     output: str
     cpu: float
     peak: float
     seconds: float
+    memory: float = 0.0
     events: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -52,6 +56,7 @@ class Ran:
 class Outage:
     """One rotation: when each host had the new key, in seconds after the service accepted the rotation.
 
+    :ivar restarted: when what reads its file had been restarted, where the way does that.
     :ivar refused: for how long the consumers themselves were refused, by host, in seconds.
     :ivar slowest_call: how long a consumer's call of the service took at most, in seconds.
     """
@@ -60,18 +65,13 @@ class Outage:
     written: dict[str, float]
     requests: int
     ran: Ran
+    restarted: dict[str, float] = field(default_factory=dict)
     refused: dict[str, float] = field(default_factory=dict)
     slowest_call: float = 0.0
 
     @property
     def last(self) -> float:
         return max(self.written.values())
-
-    @property
-    def foretold(self) -> float | None:
-        """How long the run said beforehand that it would be; None: it said nothing."""
-        said = re.search(r"expected to hold the new key ([0-9.]+) s", self.ran.output)
-        return float(said[1]) if said else None
 
     @property
     def median(self) -> float:
@@ -92,7 +92,7 @@ class Stage:
         self.sandbox = sandbox
         self.fleet = Fleet(sandbox, folder, sandbox.add_account(f"{folder.name}@example.com", "a password"))
         self.fleet.variables.update(variables)
-        self.fleet.add_many(hosts)
+        self.fleet.add_many(hosts, multicart_deploy_commands=["touch {{ home }}/restarted"])
 
     def run(self, *command: str, **env: str) -> Ran:
         """Run a program of Ansible's and measure it."""
@@ -121,7 +121,9 @@ class Stage:
             process = subprocess.Popen(
                 command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             )
+            memory = Memory(process.pid)
             _pid, status, usage = os.wait4(process.pid, 0)
+            memory.stop()
             process.returncode = os.waitstatus_to_exitcode(status)
             output.seek(0)
             return Ran(
@@ -130,6 +132,7 @@ class Stage:
                 usage.ru_utime + usage.ru_stime,
                 usage.ru_maxrss / 1024,
                 time.monotonic() - began,
+                memory.peak,
                 [json.loads(line) for line in clock.read_text().splitlines()],
             )
 
@@ -151,8 +154,13 @@ class Stage:
         (accepted,) = [entry["time"] for entry in sent if entry["committed"]]
         # Every way replaces the file once; the kernel notes when that was done.
         written = {name: host.env.stat().st_ctime - accepted for name, host in self.fleet.hosts.items()}
+        marks = {name: host.folder / "restarted" for name, host in self.fleet.hosts.items()}
+        restarted = {name: mark.stat().st_mtime - accepted for name, mark in marks.items() if mark.exists()}
+        for mark in marks.values():
+            mark.unlink(missing_ok=True)
         refused = {each.name: each.refused for each in consumers}
-        return Outage(by, written, len(sent), ran, refused, max(each.slowest_call for each in consumers))
+        slowest = max(each.slowest_call for each in consumers)
+        return Outage(by, written, len(sent), ran, restarted, refused, slowest)
 
     def rotate_by_http(self) -> str:
         """Rotate and read back as two calls do; return the new key."""
@@ -164,6 +172,42 @@ class Stage:
     @property
     def token(self) -> dict[str, str]:
         return {"Authorization": f"Token {self.fleet.env['MULTICART_SESSION_TOKEN']}"}
+
+
+class Memory:
+    """How much memory a process and all that it has started take together, looked at again and again."""
+
+    def __init__(self, pid: int) -> None:
+        self.peak = 0.0
+        self._pid, self._over = pid, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.5):
+            self.peak = max(self.peak, sum(map(_pss, _family(self._pid))) / 1024)
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def _family(pid: int) -> Iterator[int]:
+    """Yield a process and its descendants."""
+    yield pid
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in task.read_text().split():
+                yield from _family(int(child))
+
+
+def _pss(pid: int) -> int:
+    """Return the KiB of a process, its share of what it has in common with others."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
 
 
 class Consumer:
