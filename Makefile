@@ -48,7 +48,7 @@ demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against
 sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotation on test hosts of your own
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
-test: lint sanity $(VENV)/.test ## linters, sanity and all tests but the slow ones
+test: lint sanity docs $(VENV)/.test ## linters, sanity, the documentation and all tests but the slow ones
 	$(PYTEST) tests/unit tests/integration tests/faults tests/leaks
 	$(MAKE) smoke
 
@@ -71,7 +71,7 @@ bench: $(VENV)/.bench | $(LINK) ## measure the outage beside other ways, over a 
 	@$(BIN)/python -m tests.bench --output .cache/bench $(ARGS)
 
 full: export MULTICART_FULL := 1
-full: test matrix ansible-test molecule docs leaks fuzz ## test with the slow tests, matrix, ansible-test, molecule, docs, leaks and fuzz
+full: test matrix ansible-test molecule leaks fuzz ## test with the slow tests, matrix, ansible-test, molecule, leaks and fuzz
 
 lint-basic: $(VENV)/.lint | $(LINK) ## ruff and mypy
 	$(BIN)/ruff check .
