@@ -10,8 +10,15 @@ SMOKE := tests/integration/test_env_file_tasks.py tests/integration/test_roles.p
 # Handed to pytest, or to the demo: make unit ARGS='-k rotation', make demo ARGS=--stay
 ARGS ?=
 
-VENV := .venv
+# Set by make newest, which takes the newest releases in place of the locked ones, in environments of its own.
+MULTICART_NEWEST ?=
+
+VENV := $(if $(MULTICART_NEWEST),.cache/newest/venv,.venv)
 BIN := $(VENV)/bin
+LOCK := tests/requirements/locked/main.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# For what pip builds something with, too: older ones go by the first, newer ones by the second.
+LOCKED := $(if $(MULTICART_NEWEST),,PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK))
 COLLECTIONS := .cache/collections
 LINK := $(COLLECTIONS)/ansible_collections/multicart/keys
 VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
@@ -36,8 +43,8 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test unit integration faults leaks fuzz bench full lint lint-basic yamllint reuse sanity ansible-test smoke matrix molecule \
-  docs build release clean
+.PHONY: help demo sandbox test newest unit integration faults leaks fuzz bench full lint lint-basic yamllint reuse \
+  sanity ansible-test smoke matrix molecule docs build lock release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,9 +55,15 @@ demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against
 sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotation on test hosts of your own
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
-test: lint sanity $(VENV)/.test ## linters, sanity and all tests but the slow ones
+test: lint sanity docs $(VENV)/.test ## linters, sanity, the documentation and all tests but the slow ones
 	$(PYTEST) tests/unit tests/integration tests/faults tests/leaks
 	$(MAKE) smoke
+
+newest: export MULTICART_NEWEST := 1
+newest: ## test and demo, with the newest releases of everything in place of the locked ones
+	rm -rf .cache/newest
+	$(MAKE) test
+	$(MAKE) demo </dev/null
 
 unit: $(VENV)/.test ## unit tests
 	$(PYTEST) tests/unit $(ARGS)
@@ -71,7 +84,7 @@ bench: $(VENV)/.bench | $(LINK) ## measure the outage beside other ways, over a 
 	@$(BIN)/python -m tests.bench --output .cache/bench $(ARGS)
 
 full: export MULTICART_FULL := 1
-full: test matrix ansible-test molecule docs leaks fuzz ## test with the slow tests, matrix, ansible-test, molecule, docs, leaks and fuzz
+full: test matrix ansible-test molecule leaks fuzz ## test with the slow tests, matrix, ansible-test, molecule, leaks and fuzz
 
 lint-basic: $(VENV)/.lint | $(LINK) ## ruff and mypy
 	$(BIN)/ruff check .
@@ -115,6 +128,11 @@ docs: $(VENV)/.tools | $(LINK) ## the documentation as a site, in .cache/docs/ht
 build: $(VENV)/.demo ## build the collection's tarball into .cache/dist
 	@$(BIN)/python -m tests.tools.tarball . .cache/dist
 
+# The uv that writes the locks is in none: what cannot be installed from a lock must not keep it from being replaced.
+lock: $(VENV)/.made ## write anew which versions everything is installed in, the newest that get along
+	@$(PIP) --upgrade uv
+	@$(BIN)/python -m tests.tools.lock
+
 release: $(VENV)/.tools ## write the changelog and build the tarball of a release: make release VERSION=1.2.3
 	@$(BIN)/python -m tests.tools.release $(VERSION)
 
@@ -130,20 +148,20 @@ $(VENV)/.made:
 	  echo "$(PYTHON) cannot make a virtual environment; Debian and Ubuntu have that in python3-venv." >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.demo: tests/requirements/demo.txt tests/sandbox/requirements.txt | $(VENV)/.made
+$(VENV)/.demo: tests/requirements/demo.txt tests/sandbox/requirements.txt $(LOCK) | $(VENV)/.made
 $(VENV)/.test: tests/requirements/test.txt tests/requirements/awx.txt tests/awx/collection.py $(VENV)/.demo
 $(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.test
 $(VENV)/.tools: tests/requirements/tools.txt $(VENV)/.lint
 $(VENV)/.bench: tests/requirements/bench.txt $(VENV)/.lint
 $(VENV)/.demo $(VENV)/.lint $(VENV)/.tools $(VENV)/.bench:
 	@echo "Installing $< ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@$(LOCKED) $(PIP) --requirement $<
 	@touch $@
 
 # awx.awx is on Galaxy, but in a package of PyPI, too.
 $(VENV)/.test:
 	@echo "Installing $< ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@$(LOCKED) $(PIP) --requirement $<
 	@$(BIN)/python -m tests.awx.collection
 	@touch $@
 

@@ -6,7 +6,7 @@
 
 The targets of the Makefile call these sessions. A session whose Python is missing is named as skipped at the end, and
 fails where ``CI`` is set, but for what is a part of ``make test``. Python 3.12 is the one that every supported
-ansible-core runs on.
+ansible-core runs on. Everything is installed in the versions of tests/requirements/locked, but for ``make newest``.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from pathlib import Path
 
 import nox
 
+LOCKED = not os.environ.get("MULTICART_NEWEST")  # as make newest sets it
+
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
-nox.options.envdir = ".cache/nox"
+nox.options.envdir = ".cache/nox" if LOCKED else ".cache/newest/nox"
 nox.options.reuse_venv = "yes"
 nox.options.stop_on_first_error = False
 
@@ -29,7 +31,7 @@ CACHE = ROOT / ".cache"
 VERSION = re.findall(r"^version: (.+)$", (ROOT / "galaxy.yml").read_text(encoding="utf-8"), re.MULTILINE)[0]
 TARBALL = CACHE / "dist" / f"multicart-keys-{VERSION}.tar.gz"
 
-# ansible-core, and the oldest and newest Python that it runs on.
+# ansible-core, and the oldest and newest Python that it runs on; `make lock` reads this.
 CORES = {
     "2.16": ("3.10", "3.12"),
     "2.18": ("3.11", "3.13"),
@@ -45,13 +47,21 @@ ON_TARGETS = ("tests/integration/test_env_file_tasks.py", "tests/integration/tes
 # pyenv's own shims run only the interpreters that are chosen; these are all that are installed.
 _PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
 os.environ["PATH"] = os.pathsep.join([*(str(path) for path in sorted(_PYENV.glob("3.*/bin"))), os.environ["PATH"]])
+# Else virtualenv would bring newer pips than its own after a while.
+os.environ["VIRTUALENV_NO_PERIODIC_UPDATE"] = "1"
 # Ansible prefers this over what a session says.
 os.environ.pop("MULTICART_TEST_ANSIBLE", None)
 
 
-def prepare(session: nox.Session, core: str, *more: str) -> None:
+def install(session: nox.Session, requirements: str, *more: str, lock: str = "main") -> None:
+    """Install what a file of tests/requirements names, in the versions of a lock."""
+    constraint = ("-c", f"tests/requirements/locked/{lock}.txt") if LOCKED else ()
+    session.install("--quiet", *more, "-r", f"tests/requirements/{requirements}.txt", *constraint)
+
+
+def prepare(session: nox.Session, core: str) -> None:
     """Install an ansible-core and what the tests run on."""
-    session.install("--quiet", f"ansible-core~={core}.0", "-r", "tests/requirements/test.txt", *more)
+    install(session, "test", f"ansible-core~={core}.0", lock=f"core-{core}")
     session.run("python", "-m", "tests.awx.collection")
 
 
@@ -129,7 +139,7 @@ def ansible_test_home() -> Path:
 @nox.session
 def galaxy(session: nox.Session) -> None:
     """The import into Galaxy: what it warns about is refused too."""
-    session.install("--quiet", "galaxy-importer")
+    install(session, "galaxy", lock="galaxy")
     home = Path(session.create_tmp()).resolve()
     session.chdir(home)
     # So that ansible-lint, which it runs on the roles and playbooks, finds the playbooks that others import.
@@ -145,7 +155,7 @@ def galaxy(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation as a site of HTML, in .cache/docs/html."""
-    session.install("--quiet", "ansible-core", "-r", "tests/requirements/docs.txt")
+    install(session, "docs")
     pages, html = CACHE / "docs" / "pages", CACHE / "docs" / "html"
     for folder in (pages, html):
         shutil.rmtree(folder, ignore_errors=True)
@@ -162,7 +172,7 @@ def docs(session: nox.Session) -> None:
 @nox.session(python="3.12")
 def molecule(session: nox.Session) -> None:
     """The molecule scenario, against the stand-in."""
-    prepare(session, NEWEST, "molecule")
+    install(session, "molecule")
     env = {"ANSIBLE_COLLECTIONS_PATH": str(CACHE / "collections"), "HOME": str(Path(session.create_tmp()).resolve())}
     session.chdir("extensions")
     session.run("molecule", "test", "--all", env=env)

@@ -19,7 +19,7 @@ description:
     V(ambiguous), names the line and changes nothing.
   - The file is replaced atomically. There is no backup, because it would contain the old key.
   - Enables pipelining unless you set it yourself, so that no module file with the key is written on the host. The
-    become method C(su) and E(ANSIBLE_KEEP_REMOTE_FILES) make pipelining impossible.
+    become method C(su) and C(ANSIBLE_KEEP_REMOTE_FILES) make pipelining impossible.
 notes:
   - Hosts whose sudo requires a terminal (C(requiretty)) cannot use pipelining. Set C(ansible_pipelining=false) for
     them.
