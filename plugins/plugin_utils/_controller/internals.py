@@ -196,7 +196,11 @@ def settings_of(action: ActionBase, variables: Mapping[str, Any], template: Call
     return {
         "connection": connection._load_name,
         "options": _plain(connection._options),
-        "shell": {"name": connection._shell._load_name, "options": _plain(connection._shell._options)},
+        "shell": {
+            "name": connection._shell._load_name,
+            "options": _plain(connection._shell._options),
+            "executable": str(getattr(connection._shell, "executable", None) or ""),
+        },
         "become": become and {"name": become._load_name, "options": _plain(become._options)},
         "context": _plain({name: getattr(action._play_context, name, None) for name in _CONTEXT}),
         **_python_of(action, variables, template),
@@ -245,6 +249,8 @@ def connected(action: ActionBase, settings: Mapping[str, Any]) -> ActionBase:
     _give(connection, settings["options"])
     connection._shell = shell_loader.get(settings["shell"]["name"])
     _give(connection._shell, settings["shell"]["options"])
+    if settings["shell"]["executable"]:  # what becomes another user needs it
+        connection._shell.executable = settings["shell"]["executable"]
     if settings["become"]:
         become = become_loader.get(settings["become"]["name"])
         if become is None:
