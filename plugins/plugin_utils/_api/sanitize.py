@@ -22,6 +22,9 @@ MAX_TEXT = 200
 _PIECE = 8
 """Characters of a secret that count as a leak of it."""
 
+_DEEPEST = 20
+"""Levels of a host's answer; some Pythons read more than they can walk through."""
+
 _SUSPECT_NAME = re.compile(r"key|secret|token|passw|credential", re.IGNORECASE)
 
 
@@ -35,18 +38,23 @@ def clean_text(text: str, secrets: Iterable[str]) -> str | None:
 
 
 def withhold(said: Any, secrets: Iterable[str]) -> Any:
-    """Return any JSON without the texts that repeat a secret, or a piece of one in any usual form."""
+    """Return any JSON without the texts that repeat a secret, or a piece of one in any usual form.
+
+    What is nested more deeply than anything that is asked for is left out.
+    """
     pieces = frozenset(piece for secret in secrets for piece in _pieces(secret))
 
     def repeats(text: str) -> bool:
         tight = _tight(text).lower()
         return any(tight[start : start + _PIECE] in pieces for start in range(len(tight) - _PIECE + 1))
 
-    def kept(value: Any) -> Any:
+    def kept(value: Any, depth: int = 0) -> Any:
+        if depth > _DEEPEST:
+            return None
         if isinstance(value, dict):
-            return {name: kept(each) for name, each in value.items()}
+            return {name: kept(each, depth + 1) for name, each in value.items()}
         if isinstance(value, list):
-            return [kept(each) for each in value]
+            return [kept(each, depth + 1) for each in value]
         return "(withheld, as it repeated a secret)" if isinstance(value, str) and repeats(value) else value
 
     return kept(said)
