@@ -12,6 +12,8 @@ import string
 from collections.abc import Callable
 from urllib.parse import quote
 
+from typing import Any
+
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.sanitize import (
     MAX_TEXT,
@@ -141,3 +143,13 @@ def test_what_a_host_says_repeats_no_key_in_any_form(form: Callable[[str], str])
     assert withheld["problems"][0]["text"].startswith("(withheld")
     assert (withheld["problems"][0]["reason"], withheld["changed"]) == ("unhealthy", True)
     assert withhold(said, {"another.WhollyDifferent"}) == said
+
+
+@pytest.mark.parametrize("depth", [1, 20, 21, 900])
+def test_an_answer_is_walked_through_however_deep_it_is(depth: int) -> None:
+    said: Any = "a text with acme.secret-secret in it"
+    for _level in range(depth):
+        said = [said]
+    shown = repr(withhold(said, {"acme.secret-secret"}))
+    assert "secret-secret" not in shown
+    assert ("withheld" in shown) == (depth <= 20)
