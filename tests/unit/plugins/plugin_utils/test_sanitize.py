@@ -10,9 +10,8 @@ import base64
 import json
 import string
 from collections.abc import Callable
-from urllib.parse import quote
-
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.sanitize import (
