@@ -14,10 +14,10 @@ description:
     that uses it fails until it has the new one; the playbook C(multicart.keys.rotate) prepares and updates them.
   - The request is authenticated by the key that it replaces, so the API itself rejects a repeat. If a response is
     lost, the module reads the key back and, if it is unchanged, sends the same request once more.
-  - An API key alone is refused before any request, because it cannot read the key that replaces it.
+  - An API key alone is refused before any request, because it cannot read the key that replaces it; in an emergency,
+    M(multicart.keys.multicart_key_revoke) needs no more.
   - Rotates an account at most once in a run, whatever C(serial), C(strategy), loops, C(until) or a missing C(run_once)
-    do, unless O(once_per_run=false). Nothing is kept between runs, so another run rotates again unless
-    O(retire) names the key to retire.
+    do. Nothing is kept between runs, so another run rotates again unless O(retire) names the key to retire.
   - Sends at most five requests when nothing fails, and one more to log in.
   - Runs on the control node, inside Ansible's own process, whatever host the task targets.
 extends_documentation_fragment:
@@ -63,22 +63,9 @@ options:
         items.
     type: bool
     default: false
-  once_per_run:
-    description:
-      - Whether every later call in the same run of Ansible resumes the account's first rotation instead of starting
-        another one.
-    type: bool
-    default: true
-  read_back:
-    description:
-      - V(false) only revokes the key and does not read the new one, for an emergency without a session token. This is
-        the one case in which O(api_key) alone is accepted.
-      - It then succeeds only if the API accepts the request. A key that is rejected may be revoked already, or the API
-        may accept nothing from this control node; RV(outcome) is V(unknown) then.
-    type: bool
-    default: true
 seealso:
   - module: multicart.keys.multicart_key_info
+  - module: multicart.keys.multicart_key_revoke
   - plugin: multicart.keys.multicart_key
     plugin_type: lookup
 """
@@ -112,10 +99,6 @@ reason:
   returned: failure
   type: str
   sample: unreachable
-recovered:
-  description: Whether a response was lost and the key was read to find out what happened.
-  returned: when the options were valid
-  type: bool
 verified:
   description: Whether the live key was verified to work, and the old one, if it is known, to be rejected.
   returned: when the options were valid

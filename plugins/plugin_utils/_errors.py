@@ -64,7 +64,7 @@ ADVICE: dict[Reason, str] = {
     ),
     Reason.READBACK_IMPOSSIBLE: (
         "An API key cannot read the key that replaces it, so this would lock you out. Add session_token, or email "
-        "and password. In an emergency, read_back=false revokes the key without reading the new one."
+        "and password. In an emergency, multicart_key_revoke revokes the key without reading the new one."
     ),
     Reason.INSECURE_URL: "Use an https:// URL; http:// is accepted for a loopback address only.",
     Reason.URL_NOT_BOUND: (

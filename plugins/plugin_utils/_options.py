@@ -60,6 +60,7 @@ class Option:
     shared: bool = False
     role_variable: str | None = None
     choices: tuple[str, ...] = ()
+    required: bool = False
 
     @property
     def label(self) -> str:
@@ -86,15 +87,15 @@ CONNECTION: tuple[Option, ...] = (
     Option("timeout", Kind.SECONDS, 10.0, shared=True),
 )
 REVEAL = Option("reveal", Kind.BOOL, False)
+SETTLE_TIMEOUT = Option("settle_timeout", Kind.SECONDS, 30.0)
 INFO: tuple[Option, ...] = (*CONNECTION, REVEAL)
 ROTATE: tuple[Option, ...] = (
     *INFO,
     Option("retire", Kind.FINGERPRINT),
-    Option("settle_timeout", Kind.SECONDS, 30.0),
+    SETTLE_TIMEOUT,
     Option("verify", Kind.BOOL, True),
-    Option("once_per_run", Kind.BOOL, True),
-    Option("read_back", Kind.BOOL, True),
 )
+REVOKE: tuple[Option, ...] = (*CONNECTION, Option("retire", Kind.FINGERPRINT, required=True), SETTLE_TIMEOUT)
 LOOKUP: tuple[Option, ...] = (*CONNECTION, Option("cache", Kind.BOOL, True))
 FLEET: tuple[Option, ...] = (
     *CONNECTION,
@@ -185,6 +186,8 @@ def resolve(
     for option in options.values():
         raw, sources[option.name] = _find(option, task, variables, template, environ)
         given = sources[option.name] is not Source.DEFAULT
+        if option.required and not given:
+            raise _invalid(option, sources[option.name], "is required")
         if option.choices and raw not in option.choices:
             raise _invalid(option, sources[option.name], f"must be one of {', '.join(option.choices)}")
         values[option.name] = _parse(option, raw, sources[option.name]) if given else raw

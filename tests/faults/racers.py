@@ -37,7 +37,6 @@ class Told:
     says: str
     live: str | None
     previous: str | None
-    recovered: bool
     proven: bool
 
     @classmethod
@@ -49,7 +48,6 @@ class Told:
             str(error or ""),
             result.live and result.live.fingerprint,
             result.previous and result.previous.fingerprint,
-            result.recovered,
             result.verified,
         )
 

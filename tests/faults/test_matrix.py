@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import rotate_key
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import revoke_key, rotate_key
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.revocation import Revocation
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Request, Result
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache import RunCache
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection, Login
@@ -73,19 +74,18 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     timeout: float = 10.0
     settle: float = 10.0
-    recovered: bool = False
     after: int = 1
     drain: float = 0.0
 
 
-def rotated(name: str, *faults: Fault, recovered: bool = False, **more: Any) -> Row:
+def rotated(name: str, *faults: Fault, **more: Any) -> Row:
     """The rotation succeeds all the same."""
-    return Row(name, "rotated", None, "", 1, faults, recovered=recovered, **more)
+    return Row(name, "rotated", None, "", 1, faults, **more)
 
 
 def recovered(name: str, *faults: Fault, **more: Any) -> Row:
     """The answer is lost, and the truth is read back."""
-    return rotated(name, *faults, recovered=True, **more)
+    return rotated(name, *faults, **more)
 
 
 def already(name: str, *faults: Fault, commits: int = 1, **more: Any) -> Row:
@@ -494,7 +494,6 @@ def test_a_rotation_under_a_fault(
     reason = first.error.reason.value if first.error else None
     assert (commits, first.outcome.value, reason) == (row.commits, row.outcome, row.reason), told(first)
     assert row.says in told(first)
-    assert first.recovered == row.recovered
     assert not elsewhere.was_called
     if row.outcome == "unknown":
         assert f"retire={fingerprint(retire)}" in told(first)
@@ -542,7 +541,8 @@ def test_a_key_alone_that_revokes_itself_never_says_so_without_knowing(
     key = ApiKey(account["api_key"])
     connection = Connection(sandbox.url, api_key=key, timeout=BRIEF)
     sandbox.faults(list(faults))
-    result = rotate_key(connection, new_run(tmp_path, "only"), Request(read_back=False, settle_timeout=BRIEF))
+    request = Revocation(key.fingerprint, settle_timeout=BRIEF)
+    result = revoke_key(connection, new_run(tmp_path, "only"), request)
     found = result.error.reason.value if result.error else None
     assert (result.outcome.value, found, sandbox.rotations(account["email"])) == (outcome, reason, commits), told(
         result
@@ -582,7 +582,7 @@ PLAYED = {
         "unknown", "unreachable", SAME_INTENT, 0, (rotate("answer_lost_before_commit", FOR_EVER),)
     ),
     "token-dies": Played("rotated", "new_key_unreadable", RUN_AGAIN, 1, settings=_MORTAL),
-    "http-403": Played("unchanged", "credentials_rejected", "refused the credential", 0, (rotate("http_403"),)),
+    "http-403": Played("unchanged", "credentials_rejected", "rejected the credential", 0, (rotate("http_403"),)),
     "redirect-307-when-first-read": Played(
         None, "redirect_refused", FIX_URL, 0, (read("redirect", value=307, to=ELSEWHERE),)
     ),

@@ -71,6 +71,10 @@ REVEAL = play(
       no_log: true
     """
 )
+REVOKE = play(
+    module("multicart_key_revoke", api_key="{{ key }}", retire="{{ (key | hash('sha256'))[:16] }}"),
+    variables={"key": "key"},
+)
 REVEAL_FAILS = play(module("multicart_key_rotate", reveal=True, timeout=1, settle_timeout=1))
 # The user's own templates; what they make is for the key, and the task says that nobody may see it.
 TEMPLATES = play(
@@ -113,6 +117,7 @@ TASKS = {
     "key-info-by-key": Scenario(INFO, has="key"),
     "rotate": Scenario(ROTATE),
     "rotate-by-login": Scenario(ROTATE, has="login"),
+    "revoke-by-key": Scenario(REVOKE, has="key", shown=VARIABLES, quick=True),
     "rotate-and-write": Scenario(WRITE, has="both", quick=True),
     "reveal": Scenario(REVEAL, shown=VARIABLES, quick=True),
     "lookup-in-templates": Scenario(TEMPLATES, shown=frozenset({"tasks given to callbacks"}), quick=True),
@@ -200,7 +205,7 @@ TASKS = {
     ),
     # --- the user errs
     "a-key-for-a-fingerprint": Scenario(
-        wrong("multicart_key_rotate", if_fingerprint="{{ key }}"), "invalid_option", shown=VARIABLES
+        wrong("multicart_key_rotate", retire="{{ key }}"), "invalid_option", shown=VARIABLES
     ),
     "a-token-for-a-number": Scenario(
         wrong("multicart_key_info", timeout="{{ token }}"), "invalid_option", shown=VARIABLES

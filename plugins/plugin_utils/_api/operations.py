@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account, Trial
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import Client
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.revocation import Revocation, revoke
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import (
     SETTLE_TIMEOUT,
     Outcome,
@@ -107,12 +108,23 @@ def rotate_key(connection: Connection, cache: RunCache, request: Request) -> Res
     """Replace the account's key once for one intent. A failure is in the result, never raised."""
     try:
         _need_credential(connection)
-        if request.read_back and not connection.can_read_back:
+        if not connection.can_read_back:
             raise MulticartError(Reason.READBACK_IMPOSSIBLE, "There is only an API key to rotate with.")
-        if not request.read_back:
-            request = replace(request, only_key=connection.api_key)
         with cache.held_for(connection) as ledger, Client(connection, ledger) as client:
             return rotate(client, ledger, request)
+    except MulticartError as error:
+        return Result(Outcome.UNCHANGED, error=error)
+
+
+def revoke_key(connection: Connection, cache: RunCache, request: Revocation) -> Result:
+    """Revoke a key without reading the one that replaces it. A failure is in the result, never raised."""
+    try:
+        _need_credential(connection)
+        own = connection.api_key
+        if own is not None and (own.fingerprint == request.retire or not connection.can_read_back):
+            request = replace(request, api_key=own)
+        with cache.held_for(connection) as ledger, Client(connection, ledger) as client:
+            return revoke(client, ledger, request)
     except MulticartError as error:
         return Result(Outcome.UNCHANGED, error=error)
 

@@ -53,10 +53,7 @@ class Request:
     :ivar former: fingerprints of keys that were retired before: a read that returns one of them lags behind.
     :ivar settle_timeout: seconds in which a new key must become readable, and the old one be rejected.
     :ivar verify: prove that the new key works and the old one does not.
-    :ivar once_per_run: resume the intent that this run already has, if any.
     :ivar check_mode: read and decide, but do not rotate.
-    :ivar read_back: read the new key; False only revokes, for an emergency.
-    :ivar only_key: with ``read_back`` off, the key to revoke; None: the one that a read tells.
     """
 
     retire: str | None = None
@@ -64,10 +61,7 @@ class Request:
     former: frozenset[str] = frozenset()
     settle_timeout: float = SETTLE_TIMEOUT
     verify: bool = True
-    once_per_run: bool = True
     check_mode: bool = False
-    read_back: bool = True
-    only_key: ApiKey | None = None
 
 
 @dataclass
@@ -76,7 +70,6 @@ class Result:
 
     :ivar live: the live key, where it is known.
     :ivar previous: the key that was to be retired, where it is known.
-    :ivar recovered: an answer was lost and the truth was read back.
     :ivar verified: the live key was proven to be accepted, and the previous one, if known, to be rejected.
     :ivar old_key_rejected: the API rejected the previous key; None where that was not tried.
     :ivar rotated_at: when this run sent the request that replaced the key, UTC, ISO 8601: the old key died right after.
@@ -87,7 +80,6 @@ class Result:
     outcome: Outcome
     live: ApiKey | None = None
     previous: ApiKey | None = None
-    recovered: bool = False
     verified: bool = False
     old_key_rejected: bool | None = None
     rotated_at: str | None = None
@@ -159,6 +151,14 @@ class Clock:
     sleep: Callable[[float], None] = time.sleep
     utc: Callable[[], str] = utc_now
 
+    def pauses(self, seconds: float) -> Iterator[bool]:
+        """Sleep longer and longer at each step, until so many seconds have passed."""
+        pause, deadline = 0.1, self.monotonic() + seconds
+        while self.monotonic() + pause <= deadline:
+            self.sleep(pause)
+            yield True
+            pause = min(pause * 2, 2.0)
+
 
 def read_live(service: Service, clock: Clock | None = None) -> Account:
     """Read the account until the API accepts the key: a read may be older than the live key.
@@ -168,22 +168,13 @@ def read_live(service: Service, clock: Clock | None = None) -> Account:
     :raises MulticartError: ``new_key_rejected``, or why the account could not be read or the key not be tried.
     """
     clock = clock or Clock()
-    pauses = _pauses(clock, SETTLE_TIMEOUT)
+    pauses = clock.pauses(SETTLE_TIMEOUT)
     while True:
         account = service.read()
         if service.accepts(account.key):
             return account
         if not next(pauses, False):
             raise _rejected()
-
-
-def _pauses(clock: Clock, seconds: float) -> Iterator[bool]:
-    """Sleep longer and longer at each step, until so many seconds have passed."""
-    pause, deadline = 0.1, clock.monotonic() + seconds
-    while clock.monotonic() + pause <= deadline:
-        clock.sleep(pause)
-        yield True
-        pause = min(pause * 2, 2.0)
 
 
 def rotate(service: Service, ledger: Ledger, request: Request, clock: Clock | None = None) -> Result:
@@ -233,14 +224,12 @@ class _Rotation:
 
     def _before_anything_is_sent(self) -> Result | Intent:
         """Return the intent that is to be carried out, or the result where there is nothing to send."""
-        if self._request.only_key is not None:
-            return self._intent_of_key_alone(self._request.only_key)
         intent, known = self._intent_of_run(), self._ledger.live()
         if intent is not None and intent.done and known is not None:
             self._refuse_another(intent, known)
+            if self._request.retire not in (None, intent.retire.fingerprint):
+                return Result(Outcome.ALREADY_ROTATED, known)
             return Result(Outcome.ALREADY_ROTATED, known, intent.retire, rotated_at=intent.rotated_at)
-        if intent is not None and intent.revoked and self._is_revoked(intent):
-            return _revoked(intent)
         live = self._request.live or self._read()
         # Another credential of the same account may have recorded the intent; the account is known only now.
         intent = self._intent_of_run()
@@ -248,40 +237,21 @@ class _Rotation:
             live = self._confirmed(live, intent)
         if intent is not None and intent.retire != live:
             self._refuse_another(intent, live)
-            return self._replaced(intent, live, ours=intent.sent, recovered=intent.sent)
+            return self._replaced(intent, live, ours=intent.sent)
         if intent is None and self._request.retire not in (None, live.fingerprint):
             return Result(Outcome.ALREADY_ROTATED, live)
         if self._request.check_mode:
             return Result(Outcome.WOULD_ROTATE, previous=live)
         return intent or Intent(live)
 
-    def _intent_of_key_alone(self, key: ApiKey) -> Result | Intent:
-        """Likewise, where nothing can be read and the key is to be revoked."""
-        if self._request.retire not in (None, key.fingerprint):
-            raise MulticartError(Reason.INVALID_OPTION, "The option api_key is not the key that retire names.")
-        intent = self._intent_of_run()
-        if intent is None or intent.retire != key:
-            intent = Intent(key)
-        if intent.revoked:
-            return _revoked(intent)
-        return Result(Outcome.WOULD_ROTATE, previous=key) if self._request.check_mode else intent
-
     def _intent_of_run(self) -> Intent | None:
-        self._intent = self._ledger.intent() if self._request.once_per_run else None
+        self._intent = self._ledger.intent()
         return self._intent
 
     def _refuse_another(self, intent: Intent, live: ApiKey) -> None:
         if live.fingerprint == self._request.retire != intent.retire.fingerprint:
             self._intent = None  # which is not the one that was asked for
-            raise MulticartError(
-                Reason.INVALID_OPTION,
-                "The option retire names the live key, but this run has replaced another key already.",
-                "Retire it in a run of its own, or set once_per_run to false.",
-            )
-
-    def _is_revoked(self, intent: Intent) -> bool:
-        """Whether nothing is left to do for a revoked key, as the new one need not be read."""
-        return not self._request.read_back and self._request.retire in (None, intent.retire.fingerprint)
+            raise another_was_replaced()
 
     def _is_to_be_retired(self, key: ApiKey, intent: Intent | None) -> bool:
         return intent.retire == key if intent else self._request.retire in (None, key.fingerprint)
@@ -309,7 +279,7 @@ class _Rotation:
         if new is None and verdicts != {Verdict.NOT_SENT}:
             new, revoked = self._fate(intent, ours)
         if revoked:
-            return self._replaced(intent, new, ours, recovered=sent_before or Verdict.UNCLEAR in verdicts)
+            return self._replaced(intent, new, ours)
         intent.sent = ours
         never_left = not sent_before and verdicts == {Verdict.NOT_SENT}
         error = answers[-1].error
@@ -318,8 +288,7 @@ class _Rotation:
         if revoked is False and self._accepted:
             what = "The API accepted the rotation, but the old key still works."
             error = MulticartError(Reason.KEY_DID_NOT_CHANGE, what)
-        perhaps_revoked = revoked is None and not self._request.read_back
-        error = _unknown(intent, self._read_error or error, perhaps_revoked)
+        error = _unknown(intent, self._read_error or error)
         return self._remembered(intent, Result(Outcome.UNKNOWN, None, intent.retire, error=error))
 
     def _ask(self, intent: Intent) -> tuple[list[RotationAnswer], ApiKey | None]:
@@ -342,7 +311,7 @@ class _Rotation:
         if alive or intent.accepted:
             return None, not alive
         new = self._look(old) if ours else self._settled(old)
-        if new is None and (self._read_error is not None or not self._request.read_back):
+        if new is None and self._read_error is not None:
             # The API may accept nothing at all, so that this says nothing of the old key.
             return None, None
         return new, True
@@ -356,7 +325,7 @@ class _Rotation:
             self._accepted = intent.accepted = True
         return answer
 
-    def _replaced(self, intent: Intent, new: ApiKey | None, ours: bool, recovered: bool) -> Result:
+    def _replaced(self, intent: Intent, new: ApiKey | None, ours: bool) -> Result:
         """The key to retire is not the account's any more; say by whom it was replaced and with what."""
         intent.revoked, intent.done = True, new is not None
         intent.sent = False
@@ -365,13 +334,10 @@ class _Rotation:
         if ours:
             intent.rotated_at = self._sent_at or self._clock.utc()
         outcome = Outcome.ROTATED if ours else Outcome.ALREADY_ROTATED
-        result = Result(
-            outcome, new, intent.retire, recovered, rotated_at=intent.rotated_at, updated_at=self._updated_at
-        )
+        result = Result(outcome, new, intent.retire, rotated_at=intent.rotated_at, updated_at=self._updated_at)
         if new is None:
             result.old_key_rejected = True
-            if self._request.read_back:
-                result.error = self._unreadable()
+            result.error = self._unreadable()
         return self._remembered(intent, result)
 
     def _unreadable(self) -> MulticartError:
@@ -404,8 +370,6 @@ class _Rotation:
 
         Unless the API has accepted the rotation, it must accept that key, too: a read may be older than the old one.
         """
-        if not self._request.read_back:
-            return None
         try:
             key = self._read()
         except MulticartError as error:
@@ -424,14 +388,14 @@ class _Rotation:
         pauses = self._pauses()
         while True:
             new = self._look(old)
-            if new is not None or not self._request.read_back or self._is_locked_out() or not next(pauses, False):
+            if new is not None or self._is_locked_out() or not next(pauses, False):
                 return new
 
     def _is_locked_out(self) -> bool:
         return self._read_error is not None and self._read_error.reason is Reason.CREDENTIALS_REJECTED
 
     def _pauses(self) -> Iterator[bool]:
-        return _pauses(self._clock, self._request.settle_timeout)
+        return self._clock.pauses(self._request.settle_timeout)
 
     def _alive(self, key: ApiKey) -> bool | None:
         try:
@@ -444,7 +408,7 @@ class _Rotation:
         """Prove that the live key is accepted and the previous one rejected."""
         if result.outcome is Outcome.WOULD_ROTATE:
             return result
-        intent = self._ledger.intent() if self._request.read_back else None
+        intent = self._ledger.intent()
         if intent is not None and intent.verified and intent.retire == result.previous:
             result.verified = result.old_key_rejected = True
             return result
@@ -492,27 +456,22 @@ def _rejected() -> MulticartError:
     return MulticartError(Reason.NEW_KEY_REJECTED, "The API rejects the key that it has on record.")
 
 
-def _revoked(intent: Intent) -> Result:
-    return Result(Outcome.ALREADY_ROTATED, None, intent.retire, old_key_rejected=True, rotated_at=intent.rotated_at)
+def another_was_replaced() -> MulticartError:
+    """Describe that a run which has replaced a key is to replace the next one."""
+    return MulticartError(
+        Reason.INVALID_OPTION,
+        "The option retire names the live key, but this run has replaced another key already.",
+        "Retire it in a run of its own.",
+    )
 
 
-def _unknown(intent: Intent, cause: MulticartError | None, perhaps_revoked: bool = False) -> MulticartError:
-    """Describe that nobody knows what became of the key.
-
-    :param perhaps_revoked: it was only to be revoked, and is refused without a request that is known to be accepted.
-    """
-    if perhaps_revoked:
-        question = "the key is revoked"
-        advice = (
-            "Run again. If the API rejects this key each time, it is revoked already, or nothing is accepted from "
-            "here: the dashboard shows which key is live."
-        )
-    else:
-        question = "the key was replaced"
-        advice = (
-            f"Run again with retire={intent.retire.fingerprint}: that is the same intent and cannot rotate "
-            "twice. multicart_key_info tells the live fingerprint."
-        )
+def _unknown(intent: Intent, cause: MulticartError | None) -> MulticartError:
+    """Describe that nobody knows what became of the key."""
     reason = cause.reason if cause else Reason.KEY_DID_NOT_CHANGE
     what = f"{cause.what} " if cause else ""
-    return MulticartError(reason, f"{what}Whether {question} could not be learnt.", advice)
+    return MulticartError(
+        reason,
+        f"{what}Whether the key was replaced could not be learnt.",
+        f"Run again with retire={intent.retire.fingerprint}: that is the same intent and cannot rotate twice. "
+        "multicart_key_info tells the live fingerprint.",
+    )

@@ -18,6 +18,7 @@ import yaml
 from ansible import constants
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.revocation import Revocation
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Request, Result
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
@@ -28,8 +29,8 @@ SECRETS = ("oldoldold", "newnewnew", "canary")
 COMMON = {"changed", "failed", "msg", "diff"}
 """What every module may return, and Ansible documents."""
 
-OF_THE_CALLER = {"only_key", "check_mode", "live", "former"}
-"""What no option of the module says."""
+OF_THE_CALLER = {"api_key", "check_mode", "live", "former"}
+"""What no option of the modules says, or that of the connection."""
 
 ERROR = MulticartError(Reason.NEW_KEY_UNREADABLE, "It cannot be read.")
 ROTATIONS = [
@@ -37,7 +38,7 @@ ROTATIONS = [
     Result(Outcome.ROTATED, None, OLD, rotated_at="2026-06-20T03:00:00.000Z", error=ERROR),
     Result(Outcome.ROTATED, None, OLD, old_key_rejected=True, rotated_at="2026-06-20T03:00:00.000Z"),
     Result(Outcome.ALREADY_ROTATED, NEW, verified=True),
-    Result(Outcome.ALREADY_ROTATED, NEW, OLD, recovered=True, verified=True, old_key_rejected=True),
+    Result(Outcome.ALREADY_ROTATED, NEW, OLD, verified=True, old_key_rejected=True),
     Result(Outcome.WOULD_ROTATE, previous=OLD),
     Result(Outcome.UNCHANGED, OLD, OLD, error=ERROR),
     Result(Outcome.UNCHANGED, error=ERROR),
@@ -187,61 +188,109 @@ def test_rotate_with_wrong_options_has_changed_nothing() -> None:
     assert "canary" not in json.dumps(result)
 
 
-# --- both -----------------------------------------------------------------------------------------
-
-BOTH = {"multicart_key_info": "read_account", "multicart_key_rotate": "rotate_key"}
+# --- multicart_key_revoke -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize(
+    "rotation", ROTATIONS, ids=lambda rotation: f"{rotation.outcome.value}-{rotation.error is None}"
+)
+def test_revoke_returns_what_is_documented_for_every_way_it_can_end(
+    monkeypatch: pytest.MonkeyPatch, rotation: Result
+) -> None:
+    plugin, module = action("multicart_key_revoke", {"api_key": OLD.reveal(), "retire": OLD.fingerprint})
+    monkeypatch.setattr(module, "revoke_key", lambda connection, cache, request: replace(rotation))
+    result = plugin.run(task_vars={})
+    assert_documented("multicart_key_revoke", result)
+    assert result["outcome"] == rotation.outcome.value
+    assert result["changed"] == (rotation.outcome in (Outcome.ROTATED, Outcome.WOULD_ROTATE))
+    assert bool(result.get("failed")) == (rotation.error is not None)
+    assert "_ansible_no_log" not in result
+    assert not any(secret in json.dumps(result) for secret in SECRETS)
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_every_option_of_revoke_reaches_the_revocation(monkeypatch: pytest.MonkeyPatch, check_mode: bool) -> None:
+    given = {"retire": OLD.fingerprint, "settle_timeout": 7.5}
+    plugin, module = action("multicart_key_revoke", {"session_token": "canary-token", **given}, check_mode)
+    asked: list[Revocation] = []
+
+    def revoke_key(_connection: Connection, _cache: Any, request: Revocation) -> Result:
+        asked.append(request)
+        return replace(ROTATIONS[0])
+
+    monkeypatch.setattr(module, "revoke_key", revoke_key)
+    plugin.run(task_vars={})
+    assert asked == [Revocation(OLD.fingerprint, None, 7.5, check_mode)]
+
+
+def test_revoke_without_the_fingerprint_of_the_key_changes_nothing() -> None:
+    plugin, _module = action("multicart_key_revoke", {"api_key": OLD.reveal()})
+    result = plugin.run(task_vars={})
+    assert (result["outcome"], result["reason"], result["changed"]) == ("unchanged", "invalid_option", False)
+    assert "The option retire is required." in result["msg"]
+
+
+# --- all -----------------------------------------------------------------------------------------
+
+MODULES = {
+    "multicart_key_info": "read_account",
+    "multicart_key_rotate": "rotate_key",
+    "multicart_key_revoke": "revoke_key",
+}
+REQUIRED = {"multicart_key_revoke": {"retire": OLD.fingerprint}}
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_an_unexpected_error_shows_type_and_place_only(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    plugin, module = action(name, {"session_token": "canary-token"})
+    plugin, module = action(name, {"session_token": "canary-token", **REQUIRED.get(name, {})})
 
     def broken(*_args: Any) -> None:
         raise RuntimeError("canary")
 
-    monkeypatch.setattr(module, BOTH[name], broken)
+    monkeypatch.setattr(module, MODULES[name], broken)
     result = plugin.run(task_vars={})
     assert_documented(name, result)
     assert result["reason"] == "internal_error"
     assert "Unexpected RuntimeError at broken:" in result["msg"]
     assert "canary" not in json.dumps(result)
     assert "exception" not in result
-    if name == "multicart_key_rotate":
+    if name != "multicart_key_info":
         assert result["outcome"] == "unknown"
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", MODULES)
 def test_without_a_credential_the_result_says_which_options_to_set(name: str) -> None:
-    result = action(name)[0].run(task_vars={})
+    result = action(name, REQUIRED.get(name))[0].run(task_vars={})
     assert_documented(name, result)
     assert result["reason"] == "no_credentials"
     assert "MULTICART_SESSION_TOKEN" in result["msg"]
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", MODULES)
 def test_variables_and_the_controllers_environment_reach_the_connection(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("MULTICART_API_URL", "https://environment.example")
-    plugin, module = action(name, {"timeout": 3})
+    plugin, module = action(name, {"timeout": 3, **REQUIRED.get(name, {})})
     seen: list[Connection] = []
 
     def stop(connection: Connection, *_args: Any) -> None:
         seen.append(connection)
         raise MulticartError(Reason.REFUSED, "No.")
 
-    monkeypatch.setattr(module, BOTH[name], stop)
+    monkeypatch.setattr(module, MODULES[name], stop)
     plugin.run(task_vars={"multicart_session_token": "from-a-variable"})
     assert seen == [Connection("https://environment.example", "from-a-variable", timeout=3.0)]
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", MODULES)
 def test_a_documented_reason_is_one_of_the_closed_list(name: str) -> None:
     assert documented(name)["reason"]["sample"] in {reason.value for reason in Reason}
 
 
-def test_the_documented_outcomes_are_those_of_the_code() -> None:
-    text = " ".join(documented("multicart_key_rotate")["outcome"]["description"])
+@pytest.mark.parametrize("name", ["multicart_key_rotate", "multicart_key_revoke"])
+def test_the_documented_outcomes_are_those_of_the_code(name: str) -> None:
+    text = " ".join(documented(name)["outcome"]["description"])
     for outcome in Outcome:
         assert f"V({outcome.value})" in text
     assert text.count("V(") == len(Outcome)

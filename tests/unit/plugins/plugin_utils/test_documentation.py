@@ -17,6 +17,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._options import (
     HOST,
     INFO,
     LOOKUP,
+    REVOKE,
     ROTATE,
     Kind,
     Option,
@@ -25,6 +26,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._options import (
 PACKAGE = "ansible_collections.multicart.keys.plugins"
 PLUGINS = {
     "modules.multicart_key_info": INFO,
+    "modules.multicart_key_revoke": REVOKE,
     "modules.multicart_key_rotate": ROTATE,
     "lookup.multicart_key": LOOKUP,
 }
@@ -62,7 +64,7 @@ def test_types_and_defaults_are_those_of_the_code(plugin: str, option: Option) -
     assert described["type"] == TYPES[option.kind]
     assert described.get("default") == option.default
     assert type(described.get("default")) is type(option.default)
-    assert not described.get("required")
+    assert described.get("required", False) == option.required
 
 
 @pytest.mark.parametrize("option", [option for option in ROTATE if option.shared], ids=lambda option: option.name)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.revocation import Revocation, revoke
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import (
     SETTLE_TIMEOUT,
     Intent,
@@ -24,6 +25,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.plugins.plugin_utils.rotation_model import Fault, MemoryLedger, Model, Step, key
+from tests.unit.plugins.plugin_utils.rotation_scripts import STEP, calls, lies_twice, meets
 
 
 def run(model: Model, ledger: MemoryLedger | None = None, **request: Any) -> Result:
@@ -43,7 +45,7 @@ def test_it_takes_five_calls_when_nothing_fails() -> None:
     assert model.calls == ["read", "rotate", "read", "accepts", "accepts"]
     assert (result.outcome, result.error) == (Outcome.ROTATED, None)
     assert (result.previous, result.live) == (key(0), key(1))
-    assert result.changed and result.verified and result.old_key_rejected and not result.recovered
+    assert result.changed and result.verified and result.old_key_rejected
     assert result.rotated_at and result.rotated_at.endswith("Z")
 
 
@@ -175,7 +177,7 @@ def test_a_disk_that_fills_up_after_sending_is_never_reported_as_unchanged(saves
 def test_an_answer_lost_after_the_change_is_made_good_by_reading(fault: Fault) -> None:
     model = Model().will(Fault.NONE, fault)
     result = run(model)
-    assert (result.outcome, result.live, result.recovered, result.error) == (Outcome.ROTATED, key(1), True, None)
+    assert (result.outcome, result.live, result.error) == (Outcome.ROTATED, key(1), None)
     assert model.calls.count("rotate") == 1
     assert result.verified
 
@@ -184,7 +186,7 @@ def test_an_answer_lost_after_the_change_is_made_good_by_reading(fault: Fault) -
 def test_an_answer_lost_before_the_change_is_made_good_by_sending_once_more(fault: Fault) -> None:
     model = Model().will(Fault.NONE, fault)
     result = run(model)
-    assert (result.outcome, result.live, result.recovered, result.error) == (Outcome.ROTATED, key(1), True, None)
+    assert (result.outcome, result.live, result.error) == (Outcome.ROTATED, key(1), None)
     assert model.calls.count("rotate") == 2
     assert model.commits == [key(0)]
 
@@ -214,7 +216,7 @@ def test_two_lost_answers_with_the_old_key_alive_end_unknown_and_name_the_intent
 def test_a_lost_answer_and_stale_reads_are_settled_by_sending_once_more() -> None:
     model = Model().will(Fault.NONE, Fault.LOST_AFTER, Fault.STALE, Fault.NONE, Fault.STALE, Fault.STALE)
     result = run(model)
-    assert (result.outcome, result.live, result.recovered) == (Outcome.ROTATED, key(1), True)
+    assert (result.outcome, result.live) == (Outcome.ROTATED, key(1))
     assert model.calls.count("rotate") == 2 and model.commits == [key(0)]
 
 
@@ -239,7 +241,7 @@ def test_a_definite_refusal_leaves_the_key_unchanged() -> None:
 def test_stale_reads_for_a_while_are_waited_for() -> None:
     model = Model().will(Fault.NONE, Fault.NONE, *[Fault.STALE] * 5)
     result = run(model)
-    assert (result.outcome, result.live, result.recovered) == (Outcome.ROTATED, key(1), False)
+    assert (result.outcome, result.live) == (Outcome.ROTATED, key(1))
 
 
 @pytest.mark.parametrize("settle_timeout", [0.5, 30.0, 600.0])
@@ -389,7 +391,7 @@ def test_what_was_proven_of_another_key_proves_nothing() -> None:
     model, ledger = Model(), MemoryLedger()
     assert run(model, ledger).verified
     model.calls.clear()
-    result = run(model, ledger, retire=key(7).fingerprint, once_per_run=False)
+    result = run(model, ledger, retire=key(7).fingerprint)
     assert (result.outcome, result.previous, result.verified) == (Outcome.ALREADY_ROTATED, None, True)
     assert result.old_key_rejected is None
     assert "accepts" in model.calls
@@ -398,7 +400,7 @@ def test_what_was_proven_of_another_key_proves_nothing() -> None:
 def test_what_was_proven_without_the_old_key_does_not_count_for_it() -> None:
     model, ledger = Model(), MemoryLedger()
     run(model, ledger, verify=False)
-    assert run(model, ledger, retire=key(7).fingerprint, once_per_run=False).verified
+    assert run(model, ledger, retire=key(7).fingerprint).verified
     model.calls.clear()
     result = run(model, ledger)
     assert (model.calls, result.old_key_rejected) == (["accepts", "accepts"], True)
@@ -429,19 +431,12 @@ def test_a_second_call_of_the_run_makes_up_for_proofs_that_the_first_did_not_ask
     assert model.calls == []
 
 
-def test_without_once_per_run_a_second_call_rotates_again() -> None:
-    model, ledger = Model(), MemoryLedger()
-    run(model, ledger)
-    assert run(model, ledger, once_per_run=False).live == key(2)
-    assert model.commits == [key(0), key(1)]
-
-
 def test_a_run_that_has_replaced_a_key_says_so_when_the_next_one_is_named_and_does_not_call_it_rotated() -> None:
     model, ledger = Model(), MemoryLedger()
     run(model, ledger)
     result = run(model, ledger, retire=key(1).fingerprint)
     assert result.error and result.error.reason is Reason.INVALID_OPTION
-    assert "retire" in result.error.what and "once_per_run" in result.error.advice
+    assert "retire" in result.error.what and "a run of its own" in result.error.advice
     assert result.outcome is Outcome.UNCHANGED
     for other in (key(0), key(7)):
         assert run(model, ledger, retire=other.fingerprint).outcome is Outcome.ALREADY_ROTATED
@@ -461,7 +456,7 @@ def test_an_unknown_intent_is_settled_by_the_next_call() -> None:
     assert run(model, ledger).outcome is Outcome.UNKNOWN
     model.will()
     result = run(model, ledger)
-    assert (result.outcome, result.live, result.recovered) == (Outcome.ROTATED, key(1), True)
+    assert (result.outcome, result.live) == (Outcome.ROTATED, key(1))
     assert model.commits == [key(0)]
 
 
@@ -509,73 +504,6 @@ def test_another_run_with_the_fingerprint_takes_up_the_intent_of_a_dead_one() ->
     assert model.commits == [key(0)]
 
 
-# --- only revoke ----------------------------------------------------------------------------------
-
-
-def test_only_revoking_needs_no_read() -> None:
-    model = Model()
-    result = run(model, read_back=False, only_key=key(0))
-    assert model.calls == ["rotate", "accepts"]
-    assert (result.outcome, result.live, result.previous) == (Outcome.ROTATED, None, key(0))
-    assert result.old_key_rejected and result.error is None
-
-
-def test_only_revoking_settles_an_answer_lost_before_by_sending_once_more() -> None:
-    model = Model().will(Fault.LOST_BEFORE)
-    result = run(model, read_back=False, only_key=key(0))
-    assert (result.outcome, result.error, result.old_key_rejected) == (Outcome.ROTATED, None, True)
-    assert model.commits == [key(0)]
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        pytest.param(Model().will(Fault.LOST_AFTER), id="the answer was lost"),
-        pytest.param(Model(keys=[key(0), key(1)]), id="it was dead before"),
-        pytest.param(Model(lock_at=0), id="nothing is let in"),
-        pytest.param(Model(lock_at=1).will(Fault.LOST_BEFORE), id="nothing is let in any more"),
-    ],
-)
-def test_only_revoking_does_not_take_a_refusal_for_a_dead_key(model: Model) -> None:
-    """Whoever is blocked is refused with a live key, too, and nothing else is at hand to ask with."""
-    result = run(model, read_back=False, only_key=key(0))
-    assert (result.outcome, result.verified, result.old_key_rejected) == (Outcome.UNKNOWN, False, None)
-    assert result.error is not None and "dashboard" in str(result.error)
-
-
-def test_only_revoking_is_once_per_run_with_the_key_alone() -> None:
-    model, ledger = Model(), MemoryLedger()
-    outcomes = [run(model, ledger, read_back=False, only_key=key(0)).outcome for _host in range(3)]
-    assert outcomes == [Outcome.ROTATED, Outcome.ALREADY_ROTATED, Outcome.ALREADY_ROTATED]
-    assert model.commits == [key(0)]
-
-
-def test_only_revoking_in_check_mode_sends_nothing() -> None:
-    model = Model()
-    assert run(model, read_back=False, only_key=key(0), check_mode=True).outcome is Outcome.WOULD_ROTATE
-    assert model.calls == []
-
-
-def test_only_revoking_refuses_a_key_that_retire_does_not_name() -> None:
-    model = Model()
-    result = run(model, read_back=False, only_key=key(0), retire=key(5).fingerprint)
-    assert (result.outcome, reason(result)) == (Outcome.UNCHANGED, Reason.INVALID_OPTION)
-    assert model.calls == []
-
-
-def test_only_revoking_with_a_token_is_once_per_run_too() -> None:
-    model, ledger = Model(), MemoryLedger()
-    outcomes = [run(model, ledger, read_back=False).outcome for _host in range(3)]
-    assert outcomes == [Outcome.ROTATED, Outcome.ALREADY_ROTATED, Outcome.ALREADY_ROTATED]
-    assert model.commits == [key(0)]
-
-
-def test_only_revoking_is_unchanged_after_a_refusal() -> None:
-    model = Model().will(Fault.REFUSED)
-    result = run(model, read_back=False, only_key=key(0))
-    assert (result.outcome, reason(result)) == (Outcome.UNCHANGED, Reason.REFUSED)
-
-
 # --- a service that lets nothing in ---------------------------------------------------------------
 
 
@@ -596,53 +524,19 @@ def test_a_service_that_lets_nothing_in_says_nothing_about_the_key(why: Reason, 
 
 # --- whatever happens -----------------------------------------------------------------------------
 
-_FAULTS = st.sampled_from(sorted(Fault, key=lambda fault: fault.value))
-_STEP = st.builds(Step, st.one_of(st.just(Fault.NONE), _FAULTS), st.sampled_from([False] * 9 + [True]))
-
-
-@st.composite
-def _calls(draw: st.DrawFn) -> list[tuple[list[Step], Fault, dict[str, Any]]]:
-    """Several calls for one intent: by the same run, or by others that name the key."""
-    found = []
-    for _call in range(draw(st.integers(1, 4))):
-        script = draw(st.lists(_STEP, max_size=8))
-        after = draw(st.sampled_from([Fault.NONE, Fault.NONE, Fault.STALE, Fault.LOST_BEFORE, Fault.TOKEN_REJECTED]))
-        options = {
-            "same_run": draw(st.booleans()),
-            "verify": draw(st.booleans()),
-            "proven": draw(st.booleans()),
-            "settle_timeout": draw(st.sampled_from([0.2, 5.0])),
-            "locks_after": draw(st.one_of(st.none(), st.none(), st.none(), st.integers(0, 8))),
-        }
-        found.append((script, after, options))
-    return found
-
-
-def _meets(model: Model, script: list[Step], after: Fault, options: dict[str, Any]) -> None:
-    """Script the calls to come."""
-    model.will(*script, for_ever=after)
-    if options["locks_after"] is not None:
-        model.lock_at = len(model.calls) + options["locks_after"]
-
-
-def _lies_twice(model: Model, calls: list[tuple[list[Step], Fault, dict[str, Any]]]) -> bool:
-    """Claims without a change, and besides older reads or nothing let in: that cannot be seen through."""
-    claims = any(step.fault is Fault.CLAIMED for script, *dummy in calls for step in script)
-    return claims and (len(model.keys) > 1 or any(options["locks_after"] is not None for *dummy, options in calls))
-
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(_calls(), st.booleans())
+@given(calls(), st.booleans())
 def test_whatever_fails_the_result_is_true_and_the_key_is_replaced_at_most_once(
-    calls: list[tuple[list[Step], Fault, dict[str, Any]]], rotated_lately: bool
+    scripted: list[tuple[list[Step], Fault, dict[str, Any]]], rotated_lately: bool
 ) -> None:
     model, ledger = Model(keys=[key(99), key(0)] if rotated_lately else [key(0)]), MemoryLedger()
-    assume(not _lies_twice(model, calls))
+    assume(not lies_twice(model, scripted))
     retire = model.live
     by_this_run = 0
-    for script, after, options in calls:
+    for script, after, options in scripted:
         same_run = options["same_run"]
-        _meets(model, script, after, options)
+        meets(model, script, after, options)
         outsiders, commits = model.outsiders, len(model.commits)
         result = rotate(
             model,
@@ -687,38 +581,20 @@ def test_whatever_fails_the_result_is_true_and_the_key_is_replaced_at_most_once(
     assert model.live != retire
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(_calls(), st.booleans())
-def test_whatever_fails_revoking_says_done_only_of_a_key_that_is_dead(
-    calls: list[tuple[list[Step], Fault, dict[str, Any]]], dead_before: bool
-) -> None:
-    model, ledger = Model(keys=[key(0), key(1)] if dead_before else [key(0)]), MemoryLedger()
-    assume(not any(step.fault is Fault.CLAIMED for script, *dummy in calls for step in script))
-    for script, after, options in calls:
-        _meets(model, script, after, options)
-        request = Request(
-            settle_timeout=options["settle_timeout"], verify=options["verify"], read_back=False, only_key=key(0)
-        )
-        result = rotate(model, ledger if options["same_run"] else MemoryLedger(), request, model.time.clock)
-        model.finish()
-        assert model.commits in ([], [key(0)])
-        if result.error is None or result.verified or result.outcome is Outcome.ROTATED:
-            assert model.live != key(0)
-        if result.outcome is Outcome.ROTATED:
-            assert model.commits or model.outsiders
-
-
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(_calls(), st.lists(st.booleans(), min_size=4, max_size=4))
+@given(calls(), st.lists(st.booleans(), min_size=4, max_size=4))
 def test_whatever_fails_a_run_that_names_no_key_retires_one(
-    calls: list[tuple[list[Step], Fault, dict[str, Any]]], read_back: list[bool]
+    scripted: list[tuple[list[Step], Fault, dict[str, Any]]], read_back: list[bool]
 ) -> None:
     model, ledger = Model(), MemoryLedger()
-    assume(not _lies_twice(model, calls))
-    for (script, after, options), reads in zip(calls, read_back, strict=False):
-        _meets(model, script, after, options)
-        request = Request(settle_timeout=options["settle_timeout"], verify=options["verify"], read_back=reads)
-        result = rotate(model, ledger, request, model.time.clock)
+    assume(not lies_twice(model, scripted))
+    for (script, after, options), reads in zip(scripted, read_back, strict=False):
+        meets(model, script, after, options)
+        settle = options["settle_timeout"]
+        if reads:
+            result = rotate(model, ledger, Request(settle_timeout=settle, verify=options["verify"]), model.time.clock)
+        else:
+            result = revoke(model, ledger, Revocation(key(0).fingerprint, None, settle), model.time.clock)
         model.finish()
         assert len(model.commits) <= 1
         if result.outcome is Outcome.ROTATED:
@@ -729,32 +605,8 @@ def test_whatever_fails_a_run_that_names_no_key_retires_one(
             assert ledger.live() in model.proven or model.commits or model.outsiders
 
 
-@pytest.mark.parametrize("verify", [True, False])
-def test_a_lagging_read_does_not_hide_the_key_that_is_to_be_revoked(verify: bool) -> None:
-    model = Model(keys=[key(0), key(1)]).will(Fault.STALE)
-    result = run(model, retire=key(1).fingerprint, read_back=False, verify=verify)
-    assert (result.outcome, model.commits, result.error) == (Outcome.ROTATED, [key(1)], None)
-
-
-def test_revoking_resumes_an_intent_that_is_unsettled_and_takes_no_newer_key() -> None:
-    for fault in (Fault.LOST_AFTER, Fault.SERVER_ERROR_AFTER):
-        model, ledger = Model().will(Fault.NONE, fault), MemoryLedger()
-        assert run(model, ledger, read_back=False).outcome is Outcome.UNKNOWN
-        result = run(model, ledger, read_back=False)
-        assert (result.outcome, result.error, model.commits) == (Outcome.ROTATED, None, [key(0)])
-
-
-def test_revoking_that_was_accepted_is_settled_by_the_next_call() -> None:
-    model, ledger = Model().will(Fault.NONE, for_ever=Fault.LOST_BEFORE), MemoryLedger()
-    result = run(model, ledger, read_back=False, only_key=key(0))
-    assert result.outcome is Outcome.UNKNOWN
-    model.will()
-    result = run(model, ledger, read_back=False, only_key=key(0))
-    assert (result.outcome, result.error, model.commits) == (Outcome.ROTATED, None, [key(0)])
-
-
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(_STEP, max_size=12), st.sampled_from([Fault.NONE, Fault.STALE, Fault.LOST_BEFORE]))
+@given(st.lists(STEP, max_size=12), st.sampled_from([Fault.NONE, Fault.STALE, Fault.LOST_BEFORE]))
 def test_whatever_fails_only_a_key_that_is_let_in_is_read_as_live(script: list[Step], after: Fault) -> None:
     model = Model(keys=[key(99), key(0)])
     model.will(*script, for_ever=after)

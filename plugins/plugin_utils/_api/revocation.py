@@ -1,0 +1,168 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change without notice.
+
+"""Revoking a key without reading the one that replaces it, for an emergency. No HTTP, no Ansible, no I/O.
+
+An API key alone can ask nothing else of the API, so that a rejection of it proves nothing: whoever is blocked is
+rejected with a live key, too. Only an accepted request does, or that the API accepts another key of the account.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import RotationAnswer, Service, Verdict
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import (
+    SETTLE_TIMEOUT,
+    Clock,
+    Intent,
+    Ledger,
+    Outcome,
+    Result,
+    another_was_replaced,
+)
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """What the caller wants.
+
+    :ivar retire: the key to revoke, by fingerprint.
+    :ivar api_key: that key itself; None: it has to be read.
+    :ivar settle_timeout: seconds in which the key must be rejected.
+    :ivar check_mode: read and decide, but revoke nothing.
+    """
+
+    retire: str
+    api_key: ApiKey | None = None
+    settle_timeout: float = SETTLE_TIMEOUT
+    check_mode: bool = False
+
+
+def revoke(service: Service, ledger: Ledger, request: Revocation, clock: Clock | None = None) -> Result:
+    """Revoke one key, or say truthfully what is the case instead. Never raises for a failure."""
+    return _Revocation(service, ledger, request, clock or Clock()).run()
+
+
+class _Revocation:
+    def __init__(self, service: Service, ledger: Ledger, request: Revocation, clock: Clock) -> None:
+        self._service = service
+        self._ledger = ledger
+        self._request = request
+        self._clock = clock
+        self._intent: Intent | None = None
+
+    def run(self) -> Result:
+        try:
+            return self._revoke()
+        except MulticartError as error:
+            intent = self._intent
+            if intent is None or not (intent.sent or intent.revoked):
+                return Result(Outcome.UNCHANGED, error=error)
+            if intent.revoked:
+                return Result(Outcome.ALREADY_ROTATED, None, intent.retire, rotated_at=intent.rotated_at, error=error)
+            return self._kept(intent, self._unknown(intent, error))
+
+    def _revoke(self) -> Result:
+        self._intent = self._intent_of_run()
+        if self._intent is not None and self._intent.revoked:
+            return self._proven(self._intent, Outcome.ALREADY_ROTATED)
+        key = self._request.api_key or self._read()
+        if self._request.api_key is not None and key.fingerprint != self._request.retire:
+            raise MulticartError(Reason.INVALID_OPTION, "The option api_key is not the key that retire names.")
+        self._intent = intent = self._intent_of_run()  # the account is known only now
+        if key.fingerprint != self._request.retire:
+            return self._replaced(intent, key)
+        other = self._ledger.intent()
+        if intent is None and other is not None and (other.sent or other.revoked):
+            raise another_was_replaced()
+        if self._request.check_mode:
+            return Result(Outcome.WOULD_ROTATE, previous=key)
+        self._intent = intent = intent or Intent(key)
+        return self._carry_out(intent)
+
+    def _intent_of_run(self) -> Intent | None:
+        intent = self._ledger.intent()
+        return intent if intent is not None and intent.retire.fingerprint == self._request.retire else None
+
+    def _read(self) -> ApiKey:
+        """Read until the key is the one to revoke, or the API accepts it: a read may be older than that one."""
+        pauses = self._clock.pauses(self._request.settle_timeout)
+        while True:
+            account = self._service.read()
+            self._ledger.learn(account)
+            if account.key.fingerprint == self._request.retire:
+                return account.key
+            if self._service.accepts(account.key):
+                self._ledger.keep_live(account.key)
+                return account.key
+            if not next(pauses, False):
+                raise MulticartError(Reason.NEW_KEY_REJECTED, "The API rejects the key that it has on record.")
+
+    def _replaced(self, intent: Intent | None, live: ApiKey) -> Result:
+        """Another key is live."""
+        if intent is None:
+            return Result(Outcome.ALREADY_ROTATED, live)
+        return self._proven(intent, Outcome.ROTATED if intent.sent else Outcome.ALREADY_ROTATED, live)
+
+    def _carry_out(self, intent: Intent) -> Result:
+        sent_before = intent.sent
+        answers = [self._send(intent)]
+        if answers[0].verdict in (Verdict.UNCLEAR, Verdict.NOT_SENT):
+            answers.append(self._send(intent))
+        verdicts = {answer.verdict for answer in answers}
+        error = answers[-1].error
+        if intent.accepted:
+            return self._proven(intent, Outcome.ROTATED)
+        ours = sent_before or Verdict.UNCLEAR in verdicts
+        unchanged = not ours and (verdicts == {Verdict.NOT_SENT} or self._service.accepts(intent.retire))
+        intent.sent = ours
+        if unchanged:
+            return self._kept(intent, Result(Outcome.UNCHANGED, intent.retire, intent.retire, error=error))
+        return self._kept(intent, self._unknown(intent, error))
+
+    def _send(self, intent: Intent) -> RotationAnswer:
+        self._ledger.record(replace(intent, sent=True))
+        intent.sent = True
+        sent_at = self._clock.utc()
+        answer = self._service.rotate(intent.retire)
+        intent.accepted = intent.accepted or answer.verdict is Verdict.ACCEPTED
+        if answer.verdict in (Verdict.ACCEPTED, Verdict.UNCLEAR):
+            intent.rotated_at = intent.rotated_at or sent_at
+        return answer
+
+    def _proven(self, intent: Intent, outcome: Outcome, live: ApiKey | None = None) -> Result:
+        """The key was replaced; prove that the API rejects it."""
+        pauses = self._clock.pauses(self._request.settle_timeout)
+        while self._service.accepts(intent.retire):
+            if next(pauses, False):
+                continue
+            if live is None and not intent.revoked:
+                what = "The API accepted the request, but the key still works."
+                return self._kept(intent, self._unknown(intent, MulticartError(Reason.KEY_DID_NOT_CHANGE, what)))
+            error = MulticartError(Reason.OLD_KEY_STILL_VALID, "The key was replaced, but it still works.")
+            return Result(outcome, live, intent.retire, old_key_rejected=False, error=error)
+        intent.sent, intent.revoked = False, True
+        result = Result(outcome, live, intent.retire, True, True, intent.rotated_at)
+        return self._kept(intent, result)
+
+    def _kept(self, intent: Intent, result: Result) -> Result:
+        with suppress(MulticartError):  # what is not kept is only learnt again
+            self._ledger.record(intent)
+        return result
+
+    def _unknown(self, intent: Intent, cause: MulticartError | None) -> Result:
+        reason = cause.reason if cause else Reason.KEY_DID_NOT_CHANGE
+        error = MulticartError(
+            reason,
+            f"{cause.what if cause else ''} Whether the key is revoked could not be learnt.".strip(),
+            "Run again. If the API rejects this key each time, it is revoked already, or nothing is accepted from "
+            "here: the dashboard shows which key is live.",
+        )
+        return Result(Outcome.UNKNOWN, None, intent.retire, error=error)
