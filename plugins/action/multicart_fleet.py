@@ -24,7 +24,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_sto
     RunStore,
     this_run,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import Worker, end_children
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import Worker, end_rest
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
@@ -126,7 +126,7 @@ class ActionModule(FleetAction):
         try:
             yield Act(hosts, api, lambda line: _display.display(f"  {line}"), guard, bool(self._task.check_mode))
         finally:
-            end_children()
+            end_rest(host.session for host in hosts if host.session is not None)
 
     def _refuse_parts(self) -> None:
         """Refuse what would make this task less than one task for the whole play.
@@ -176,7 +176,8 @@ class ActionModule(FleetAction):
             self._store.put(RESULT, name, {"msg": "No files of this account.", **overall})
         versions = Versions(VERSION, core_version)
         report = report_of(result, self._account, versions, datetime.now(timezone.utc))
-        self._store.put(REPORT, "", report.to_json())
+        # Also in place of the report of an act before it in this run.
+        self._store.put(REPORT, "", report.to_json() if report.worth_keeping else None)
         lines = [*([str(error)] if error else []), *result.lines]
         return {
             "msg": lines,

@@ -284,8 +284,8 @@ class Session:
             self._let_next()
             if ended_by == "host":
                 break
-            if ended_by == "limit":
-                self.give_up(_late(reader.limit))
+            if ended_by is not None:
+                self.give_up(_late(reader.limit) if ended_by == "limit" else _flooding())
                 break
             self._answer(reply, reader)
             reply = self._inbox.get()
@@ -320,6 +320,10 @@ def wait_for(replies: Sequence[Reply], watch: Callable[[], None] = lambda: None)
 
 def _late(seconds: float) -> LinkError:
     return LinkError("timed_out", f"it did not answer within {seconds:g} s")
+
+
+def _flooding() -> LinkError:
+    return LinkError("malformed_answer", f"it printed more than {LONGEST_OUTPUT >> 20} MiB instead of an answer")
 
 
 def _line(request: Mapping[str, Any]) -> bytes:
@@ -393,7 +397,7 @@ class _Reader:
 
 
 def _exchange(pipes: Pipes, data: bytes, reader: _Reader) -> str | None:
-    """Send a request and read until its answer; return what ended that before its time: ``host`` or ``limit``."""
+    """Send a request and read until its answer; return what ended that before its time: ``host``, ``limit``, ``flood``."""
     to_program, from_program, complaints = (
         pipe.fileno() for pipe in (pipes.to_program, pipes.from_program, pipes.complaints)
     )
@@ -403,8 +407,10 @@ def _exchange(pipes: Pipes, data: bytes, reader: _Reader) -> str | None:
     poll.register(to_program, select.POLLOUT)
     while not reader.done:
         left = reader.began + reader.limit - time.monotonic()
-        if left <= 0 or reader.printed > LONGEST_OUTPUT:
+        if left <= 0:
             return "limit"
+        if reader.printed > LONGEST_OUTPUT:
+            return "flood"
         for descriptor, _event in poll.poll(left * 1000):
             if descriptor == to_program:
                 waiting = waiting[_written(to_program, waiting) :]
