@@ -28,6 +28,7 @@ class Reason(str, enum.Enum):
     ANSWER_TOO_LARGE = "answer_too_large"
     CREDENTIALS_REJECTED = "credentials_rejected"
     REFUSED = "refused"
+    RATE_LIMITED = "rate_limited"
     MALFORMED_KEY = "malformed_key"
     ACCOUNT_MISMATCH = "account_mismatch"
     NEW_KEY_UNREADABLE = "new_key_unreadable"
@@ -83,6 +84,7 @@ ADVICE: dict[Reason, str] = {
         "Check the credentials; a session token can be renewed by logging in, so give email and password as well."
     ),
     Reason.REFUSED: "Read the API's message, if there is one, and the account's state in the dashboard.",
+    Reason.RATE_LIMITED: "There were too many requests, perhaps by others. Wait some minutes, then run again.",
     Reason.MALFORMED_KEY: "Nothing was written. Look at the key in the dashboard.",
     Reason.ACCOUNT_MISMATCH: "Make sure that session_token, email and api_key belong to the same account.",
     Reason.NEW_KEY_UNREADABLE: (

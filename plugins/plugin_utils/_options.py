@@ -349,13 +349,14 @@ def _checked_url(url: str) -> str:
         wrong = "must name a host in the usual form"
     if wrong or parts is None or not host:
         raise MulticartError(Reason.INVALID_OPTION, f"The option api_url {wrong}.", f"The default is {DEFAULT_URL}.")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise MulticartError(Reason.INSECURE_URL, "The option api_url would send credentials unencrypted.")
     return url.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine, by its name or address."""
+    if host.rstrip(".").lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

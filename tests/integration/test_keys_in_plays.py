@@ -153,3 +153,20 @@ def test_without_reveal_only_masks_are_told(fleet: Fleet) -> None:
     assert info["key_fingerprint"] == fingerprint(fleet.live)
     assert info["account"]["timezone"] == fleet.account["timezone"]
     assert "api_key" not in info.result and "api_key" not in info["account"]
+
+
+def test_an_api_key_alone_revokes_itself_and_no_later_run_calls_it_done(fleet: Fleet) -> None:
+    fleet.add("web1")
+    fleet.add("web2")
+    del fleet.env["MULTICART_SESSION_TOKEN"]
+    old = fleet.live
+    task = f'- multicart.keys.multicart_key_revoke: {{retire: "{fingerprint(old)}", timeout: 3}}'
+    run = fleet.play(task, "--diff", env={"MULTICART_API_KEY": old})
+    told = run.of("multicart_key_revoke")
+    assert run.green and sorted(each["outcome"] for each in told) == ["already_rotated", "rotated"], run
+    assert fleet.live != old and fleet.rotations == 1
+    again = fleet.play(task, env={"MULTICART_API_KEY": old})
+    assert {(each["outcome"], each["reason"]) for each in again.of("multicart_key_revoke")} == {
+        ("unknown", "credentials_rejected")
+    }, again
+    assert not again.green and fleet.rotations == 1

@@ -199,6 +199,12 @@ def redirect(call: Call) -> Answer:
     return answers.redirect(int(call.value), call.to)
 
 
+@_fault(value=1)
+def rate_limited(call: Call) -> Answer:
+    """HTTP 429 with a ``Retry-After`` of ``value``; nothing was changed."""
+    return detail(429, "Request was throttled.", Retry_After=str(call.value))
+
+
 # --- the envelope lies ----------------------------------------------------------------------------
 
 

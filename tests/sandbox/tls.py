@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trustme
 
-_NAMES = ("127.0.0.1", "::1", "localhost")
+_NAMES = ("127.0.0.1", "::1", "localhost", "api.example")
 
 
 def server_context(state_dir: Path) -> tuple[ssl.SSLContext, Path]:

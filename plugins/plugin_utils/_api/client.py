@@ -21,13 +21,17 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from importlib.util import find_spec
 from typing import Any, Protocol, TypeGuard, TypeVar, cast
+from urllib.parse import urlsplit
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account, RotationAnswer, Verdict
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.sanitize import clean_fields, clean_text
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection, Login
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection, Login, is_loopback
 
 try:
     import requests
@@ -45,6 +49,15 @@ MAX_ANSWER = 256 * 1024
 
 GRACE = 0.5
 """Seconds by which the HTTP library may be late to say itself that it found no connection in time."""
+
+RATE_LIMIT_PATIENCE = 60.0
+"""Seconds for which a request is put off at the API's wish, however long it would like that to be."""
+
+REFUSING_CODES = (400, 404)
+"""Codes of an envelope that reject a key, besides 401 and 403: nobody documents which one a revoked key gets.
+
+All others, such as 402, 409 and 429, are about something else.
+"""
 
 # The trailing slash differs from path to path, and a wrong one is answered with a redirect.
 LOGIN_PATH = "/users/login"
@@ -67,6 +80,22 @@ class TokenStore(Protocol):
 
 class _Rejected(MulticartError):
     """The API refused the credential."""
+
+
+class _Refused(MulticartError):
+    """The API refused for another cause; ``code`` is the envelope's."""
+
+    def __init__(self, what: str, code: int) -> None:
+        super().__init__(Reason.REFUSED, what)
+        self.code = code
+
+
+class _RateLimited(MulticartError):
+    """The API did not look at the request, as there were too many; ``seconds`` is what it asks to wait, if it does."""
+
+    def __init__(self, endpoint: str, seconds: float | None) -> None:
+        super().__init__(Reason.RATE_LIMITED, f"{endpoint}: the API limits the rate of requests.")
+        self.seconds = seconds
 
 
 class _NoAnswer(MulticartError):
@@ -140,13 +169,13 @@ class Client:
         return account
 
     def rotate(self, key: ApiKey) -> RotationAnswer:
-        """Ask once, authenticated by the key that is to be replaced; never tries again by itself.
+        """Ask once, authenticated by the key that is to be replaced; again only if the API did not look at the request.
 
         The API accepts it only while that key is live, so that a repeat of the same request is harmless.
         """
         self._secrets.add(key.reveal())
         try:
-            self._post(ROTATE_PATH, _key_header(key), {})
+            self._patiently(lambda: self._post(ROTATE_PATH, _key_header(key), {}), tries_again=False)
         except _Rejected as error:
             return RotationAnswer(Verdict.REJECTED, error)
         except _NoAnswer as error:
@@ -156,22 +185,24 @@ class Client:
         return RotationAnswer(Verdict.ACCEPTED)
 
     def accepts(self, key: ApiKey) -> bool:
-        """Tell whether the API accepts this key.
+        """Tell whether the API accepts this key, or rejects it.
 
-        Nobody documents with which ``code`` a revoked key is answered, so every definite failure counts as a no.
-
-        :raises MulticartError: when no usable answer came within the timeout.
+        :raises MulticartError: when no answer that says so came within the timeout.
         """
         self._secrets.add(key.reveal())
         try:
-            self._patiently(lambda: self._post(ACCOUNT_PATH, _key_header(key), {}))
-        except _NoAnswer:
-            raise
-        except MulticartError as error:
-            if error.reason in (Reason.CREDENTIALS_REJECTED, Reason.REFUSED):
-                return False
-            raise
+            self._patiently(lambda: self._try(key))
+        except _Rejected:
+            return False
         return True
+
+    def _try(self, key: ApiKey) -> None:
+        try:
+            self._post(ACCOUNT_PATH, _key_header(key), {})
+        except _Refused as error:
+            if error.code in REFUSING_CODES:
+                raise _Rejected(Reason.CREDENTIALS_REJECTED, error.what) from None
+            raise _NoAnswer(error.reason, error.what) from None
 
     def _log_in(self) -> str:
         login = cast(Login, self._connection.login)  # the caller has made sure
@@ -198,39 +229,49 @@ class Client:
         self._secrets.add(key.reveal())
         return Account(str(account_id), key, clean_fields(data, self._secrets))
 
-    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
-        """Ask again with growing pauses until a usable answer comes or the timeout has passed. Only for reads."""
-        pause, deadline = 0.2, self._clock() + self._connection.timeout
+    def _patiently(self, ask: Callable[[], Answer], tries_again: bool = True) -> Answer:
+        """Ask again with growing pauses until a usable answer comes or the timeout has passed.
+
+        :param tries_again: also where the API may have looked at the request: only for reads.
+        """
+        pause, began = 0.2, self._clock()
         while True:
             try:
                 return ask()
             except _NoAnswer as error:
                 final = error.reason in (Reason.CERTIFICATE_INVALID, Reason.REDIRECT_REFUSED, Reason.ANSWER_TOO_LARGE)
-                if final or self._clock() + pause >= deadline:
+                wait, patience = pause, self._connection.timeout
+                if final or not tries_again or self._clock() + wait >= began + patience:
                     raise
-            self._sleep(pause)
+            except _RateLimited as error:
+                wait = max(pause, 1.0 if error.seconds is None else error.seconds)
+                if self._clock() + wait >= began + RATE_LIMIT_PATIENCE:
+                    raise
+            self._sleep(wait)
             pause = min(pause * 2, 2.0)
 
     def _post(self, path: str, credential: Mapping[str, str], body: Mapping[str, str]) -> Any:
         """Send one request and return ``data`` of a successful envelope.
 
-        :raises MulticartError: ``_Rejected``, ``_NoAnswer``, or plain with ``refused`` for a definite no.
+        :raises MulticartError: ``_Rejected``, ``_Refused``, ``_RateLimited`` or ``_NoAnswer``.
         """
         endpoint = f"POST {path}"
-        status, body_text = self._exchange(endpoint, path, credential, body)
+        status, body_text, seconds = self._exchange(endpoint, path, credential, body)
         if 300 <= status < 400:
             raise _NoAnswer(Reason.REDIRECT_REFUSED, f"{endpoint} was answered with a redirect (HTTP {status}).")
         if status in (401, 403):
             raise _Rejected(
                 Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected the credential (HTTP {status})."
             )
+        if status == 429:
+            raise _RateLimited(endpoint, seconds)
         if status != 200:
             raise _NoAnswer(
                 Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered with HTTP {status} instead of an envelope."
             )
-        return self._open_envelope(endpoint, body_text)
+        return self._open_envelope(endpoint, body_text, seconds)
 
-    def _open_envelope(self, endpoint: str, body: bytes) -> Any:
+    def _open_envelope(self, endpoint: str, body: bytes, seconds: float | None) -> Any:
         try:
             envelope = json.loads(body)
         except (ValueError, RecursionError):
@@ -245,22 +286,24 @@ class Client:
         if envelope["status"] != 0 or not _is_whole(code) or code >= 500:
             # An inner failure does not tell whether the change was made.
             raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint}: the API reported a failure of its own.")
+        if code == 429:
+            raise _RateLimited(endpoint, seconds)
         said = clean_text(envelope["data"], self._secrets) if isinstance(envelope["data"], str) else ""
         quoted = f' Its message: "{said}"' if said else " Its message repeats a credential." if said is None else ""
         if code in (401, 403):
             raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected the credential.{quoted}")
         if endpoint.endswith(LOGIN_PATH):
             raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected email and password.{quoted}")
-        raise MulticartError(Reason.REFUSED, f"{endpoint}: the API refused (code {code}).{quoted}")
+        raise _Refused(f"{endpoint}: the API refused (code {code}).{quoted}", code)
 
     def _exchange(
         self, endpoint: str, path: str, credential: Mapping[str, str], body: Mapping[str, str]
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, bytes, float | None]:
         """Do one HTTP exchange within the timeout, name resolution and a slow body included.
 
         It runs in a thread of its own because nothing in an HTTP library bounds the whole of an exchange.
         """
-        done: queue.SimpleQueue[tuple[int, bytes] | BaseException] = queue.SimpleQueue()
+        done: queue.SimpleQueue[tuple[int, bytes, float | None] | BaseException] = queue.SimpleQueue()
 
         def run() -> None:
             try:
@@ -282,7 +325,10 @@ class Client:
             raise _transport_error(endpoint, outcome) from None
         return outcome
 
-    def _send(self, path: str, credential: Mapping[str, str], body: Mapping[str, str]) -> tuple[int, bytes]:
+    def _send(
+        self, path: str, credential: Mapping[str, str], body: Mapping[str, str]
+    ) -> tuple[int, bytes, float | None]:
+        """Return the status, the body and the seconds that the API asks to wait."""
         url = self._connection.api_url + path
         with self._session.post(
             url,
@@ -294,20 +340,32 @@ class Client:
         ) as response:
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"POST {path} was answered in an encoding nobody asked for.")
+            seconds = _seconds(response.headers.get("Retry-After", ""))
             if response.status_code != 200:
-                return response.status_code, b""
+                return response.status_code, b"", seconds
             text = response.raw.read(MAX_ANSWER + 1, decode_content=False)
             if len(text) > MAX_ANSWER:
                 raise _NoAnswer(Reason.ANSWER_TOO_LARGE, f"POST {path} was answered with more than {MAX_ANSWER} bytes.")
             length = response.headers.get("Content-Length", "")
             if length.isdecimal() and int(length) != len(text):
                 raise _NoAnswer(Reason.UNREACHABLE, f"POST {path}: the answer ended too early.")
-            return response.status_code, text
+            return response.status_code, text, seconds
 
 
 def _is_whole(value: Any) -> TypeGuard[int]:
     """Tell whether a JSON value is a whole number; ``true`` is none, although Python's bool is an int."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _seconds(text: str) -> float | None:
+    """Return the seconds of a ``Retry-After``, a number or a date; None: it is neither."""
+    if re.fullmatch(r"[0-9]{1,15}", text):
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return (moment - datetime.now(timezone.utc)).total_seconds() if moment.tzinfo else None
 
 
 def _key_header(key: ApiKey) -> dict[str, str]:
@@ -323,9 +381,7 @@ def _session(connection: Connection) -> requests.Session:
     session = _Session()
     session.trust_env = False
     session.auth = _leave_alone
-    if connection.api_url.lower().startswith("https:"):
-        # Plain http is for loopback only, and a proxy is somewhere else.
-        session.proxies = requests.utils.get_environ_proxies(connection.api_url)
+    session.proxies = _proxies(connection.api_url)
     session.verify = _trust(connection)
     session.cookies.set_policy(_NoCookies())
     session.headers = requests.structures.CaseInsensitiveDict(
@@ -336,6 +392,37 @@ def _session(connection: Connection) -> requests.Session:
         }
     )
     return session
+
+
+def _proxies(url: str) -> dict[str, str]:
+    """Return the proxies of the environment; a loopback address is this machine's, and a proxy is somewhere else.
+
+    :raises MulticartError: ``invalid_option``; the text holds nothing of the proxy's URL, which may hold a password.
+    """
+    if is_loopback(urlsplit(url).hostname or ""):
+        return {}
+    proxy: str | None = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    if proxy is None:
+        return {}
+    wrong = None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        parts = urlsplit(proxy)
+        if parts.port == 0 or not re.fullmatch(r"[A-Za-z0-9._:%-]+", parts.hostname or ""):
+            wrong = "is not the URL of a proxy"
+        elif parts.scheme.startswith("socks") and find_spec("socks") is None:
+            wrong = "names a SOCKS proxy, for which the Python library PySocks is missing"
+        elif parts.scheme not in ("http", "https", "socks4", "socks4a", "socks5", "socks5h"):
+            wrong = "is not the URL of a proxy"
+    except ValueError:
+        wrong = "is not the URL of a proxy"
+    if wrong:
+        raise MulticartError(
+            Reason.INVALID_OPTION,
+            f"What the environment sets as proxy (HTTPS_PROXY or ALL_PROXY) {wrong}.",
+            "Nothing was changed; correct it, or name the API's host in NO_PROXY.",
+        )
+    return {"https": proxy}
 
 
 def _leave_alone(request: Any) -> Any:

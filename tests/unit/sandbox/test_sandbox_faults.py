@@ -290,6 +290,13 @@ def test_a_mistyped_fault_is_refused_as_a_whole(client: Client, rule: dict[str, 
     assert client.sandbox.remaining_faults() == []
 
 
+def test_too_many_requests(client: Client) -> None:
+    client.fault("rotate", "rate_limited", value=7)
+    answer = client.rotate(client.as_key())
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
+    assert client.account["rotations"] == 0
+
+
 def test_every_fault_is_tried_here() -> None:
     with open(__file__, encoding="utf-8") as source:
         text = source.read()

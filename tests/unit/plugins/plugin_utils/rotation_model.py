@@ -148,6 +148,8 @@ class Model:
             return False
         if fault in _UNANSWERED:
             raise MulticartError(_UNANSWERED[fault], f"Asking failed: {fault.value}.")
+        if fault is Fault.REFUSED:
+            raise MulticartError(Reason.REFUSED, "A conflict, which does not say whether the key is rejected.")
         if key == self.live:
             self.proven.append(key)
         return key == self.live

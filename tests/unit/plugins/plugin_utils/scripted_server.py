@@ -18,7 +18,7 @@ from typing import Any
 
 import trustme
 
-from tests.unit.plugins.plugin_utils.raw_server import BreakingProxy, RawServer, reset
+from tests.unit.plugins.plugin_utils.raw_server import NAMED, BreakingProxy, RawServer, reset
 
 RESET = None
 """A step of a script: close the connection with RST."""
@@ -118,7 +118,7 @@ class Authority:
         when = {"expired": (now - 2 * day, now - day), "not yet valid": (now + day, now + 2 * day)}
         before, after = when.get(kind, (now - day, now + day))
         authority = trustme.CA() if kind in ("self-signed", "unknown authority") else self._own
-        names = ["other.example", "127.0.0.2"] if kind == "wrong name" else ["127.0.0.1", "localhost"]
+        names = ["other.example", "127.0.0.2"] if kind == "wrong name" else ["127.0.0.1", "localhost", NAMED]
         chain = self._folder / "chain.pem"
         if kind == "self-signed":
             chain.write_bytes(authority.private_key_pem.bytes() + authority.cert_pem.bytes())

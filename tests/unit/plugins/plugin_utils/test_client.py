@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +21,18 @@ import pytest
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api import client as client_module
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Verdict
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import MAX_ANSWER, VERSION, Client
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import (
+    MAX_ANSWER,
+    RATE_LIMIT_PATIENCE,
+    VERSION,
+    Client,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection, Login
 
 from tests.sandbox.faults import FAULTS
 from tests.unit.plugins.plugin_utils.doubles import Time, Tokens
-from tests.unit.plugins.plugin_utils.raw_server import BreakingProxy, RawServer, answer
+from tests.unit.plugins.plugin_utils.raw_server import NAMED, BreakingProxy, RawServer, answer
 
 if TYPE_CHECKING:
     from tests.unit.plugins.plugin_utils.conftest import Rehearsal
@@ -36,6 +44,11 @@ DEAD_FORMS = ["envelope401", "envelope400", "http401", "http403"]
 def open_client(connection: Connection, tokens: Tokens | None = None, time: Time | None = None) -> Client:
     watch = time or Time()
     return Client(connection, tokens or Tokens(), watch.sleep, watch.clock)
+
+
+def by_name(connection: Connection) -> Connection:
+    """Return the connection to the same server under a name that is not a loopback address."""
+    return replace(connection, api_url=connection.api_url.replace("127.0.0.1", NAMED))
 
 
 def failing(ask: Callable[[], object]) -> MulticartError:
@@ -276,6 +289,91 @@ def test_an_inner_failure_of_the_service_is_no_definite_answer(rehearsal: Rehear
     with open_client(rehearsal.connection()) as client:
         assert failing(client.read).reason is Reason.NOT_AN_ENVELOPE
         assert client.rotate(rehearsal.key).verdict is Verdict.UNCLEAR
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404])
+def test_x7_an_envelope_that_refuses_the_credential_is_a_rejection(rehearsal: Rehearsal, code: int) -> None:
+    rehearsal.will("read", "refused", value=code, times=-1)
+    with open_client(rehearsal.connection()) as client:
+        assert client.accepts(rehearsal.key) is False
+    assert len(rehearsal.journal()) == 1
+
+
+@pytest.mark.parametrize("code", [200, 402, 409, 410, 422, 451, 500, 503])
+def test_x7_any_other_answer_does_not_say_that_a_key_is_rejected(rehearsal: Rehearsal, code: int) -> None:
+    rehearsal.will("read", "refused", value=code, times=-1)
+    with open_client(rehearsal.connection()) as client:
+        failing(lambda: client.accepts(KEY))
+        failing(lambda: client.accepts(rehearsal.key))
+    assert len(rehearsal.journal()) > 4
+
+
+@pytest.mark.parametrize("code", [409, 500])
+def test_x7_an_answer_that_does_not_say_it_is_asked_for_again(rehearsal: Rehearsal, code: int) -> None:
+    rehearsal.will("read", "refused", value=code, times=2)
+    with open_client(rehearsal.connection()) as client:
+        assert client.accepts(KEY) is False
+        rehearsal.will("read", "refused", value=code, times=2)
+        assert client.accepts(rehearsal.key) is True
+
+
+# --- too many requests ----------------------------------------------------------------------------
+
+LIMITED = [("rate_limited", 7), ("refused", 429)]
+"""HTTP 429, which may say how long to wait, and an envelope."""
+
+
+@pytest.mark.parametrize(("fault", "value"), LIMITED)
+def test_a_rate_limit_is_waited_for(rehearsal: Rehearsal, fault: str, value: int) -> None:
+    time = Time()
+    with open_client(rehearsal.connection(login=rehearsal.login), time=time) as client:
+        for on in ("login", "read", "rotate"):
+            rehearsal.will(on, fault, value=value, times=2)
+        key = client.read().key
+        assert key == rehearsal.key
+        assert client.rotate(key).verdict is Verdict.ACCEPTED
+        assert 6 * (7 if value == 7 else 1) <= time.now < 6 * 8
+        rehearsal.will("read", fault, value=value, times=2)
+        assert client.accepts(key) is False
+        rehearsal.will("read", fault, value=value, times=2)
+        assert client.accepts(rehearsal.key) is True
+    assert rehearsal.rotations() == 1
+
+
+@pytest.mark.parametrize(("fault", "value"), [*LIMITED, ("rate_limited", 0), ("rate_limited", "soon")])
+def test_a_rate_limit_is_waited_for_in_bounded_time(rehearsal: Rehearsal, fault: str, value: Any) -> None:
+    rehearsal.will("any", fault, value=value, times=-1)
+    for ask in ("read", "accepts", "rotate"):
+        time = Time()
+        with open_client(rehearsal.connection(), time=time) as client:
+            if ask == "rotate":
+                answer = client.rotate(rehearsal.key)
+                assert answer.verdict is Verdict.REFUSED
+                error = answer.error
+            else:
+                error = failing(client.read if ask == "read" else lambda: client.accepts(rehearsal.key))
+        assert error is not None and error.reason is Reason.RATE_LIMITED
+        assert RATE_LIMIT_PATIENCE - 8 <= time.now < RATE_LIMIT_PATIENCE
+    assert rehearsal.rotations() == 0
+    assert len(rehearsal.journal()) <= 3 * 70
+
+
+@pytest.mark.parametrize("value", [RATE_LIMIT_PATIENCE + 1, 10**9, "9" * 400])
+def test_a_rate_limit_that_is_too_long_is_told_at_once(rehearsal: Rehearsal, value: Any) -> None:
+    rehearsal.will("any", "rate_limited", value=str(value).removesuffix(".0"), times=-1)
+    time = Time()
+    with open_client(rehearsal.connection(), time=time) as client:
+        assert failing(client.read).reason is Reason.RATE_LIMITED
+    assert time.now == 0 or value == "9" * 400
+
+
+def test_a_rate_limit_until_a_moment_is_waited_for(rehearsal: Rehearsal) -> None:
+    moment = datetime.now(timezone.utc) + timedelta(seconds=30)
+    rehearsal.will("read", "rate_limited", value=format_datetime(moment, usegmt=True), times=1)
+    time = Time()
+    with open_client(rehearsal.connection(), time=time) as client:
+        assert client.read().key == rehearsal.key
+    assert 25 < time.now <= 30
 
 
 @pytest.mark.parametrize("fault", ["http_401", "http_403"])
@@ -566,13 +664,13 @@ def test_a_proxy_is_used_for_https_and_sees_no_credential(
     connection = tls_rehearsal.connection()
     with RawServer(answer(status="403 Forbidden")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        url = scheme + connection.api_url.removeprefix("https")
+        url = scheme + by_name(connection).api_url.removeprefix("https")
         with open_client(replace(connection, api_url=url, timeout=0.3)) as client:
             error = failing(client.read)
             client.rotate(tls_rehearsal.key)
         heard = b"".join(proxy.heard)
     assert error.reason is Reason.UNREACHABLE
-    assert heard.startswith(f"CONNECT 127.0.0.1:{tls_rehearsal.sandbox.port} ".encode())
+    assert heard.startswith(f"CONNECT {NAMED}:{tls_rehearsal.sandbox.port} ".encode())
     assert not any(secret.encode() in heard for secret in tls_rehearsal.sandbox.secrets())
     assert tls_rehearsal.journal() == []
 
@@ -580,10 +678,82 @@ def test_a_proxy_is_used_for_https_and_sees_no_credential(
 def test_no_proxy_is_honoured(tls_rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
     with RawServer(answer(status="403 Forbidden")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        with open_client(tls_rehearsal.connection()) as client:
+        monkeypatch.setenv("NO_PROXY", NAMED)
+        find = socket.getaddrinfo
+
+        def found(host: str, *rest: Any, **more: Any) -> Any:
+            return find("127.0.0.1" if host == NAMED else host, *rest, **more)
+
+        monkeypatch.setattr(socket, "getaddrinfo", found)
+        with open_client(by_name(tls_rehearsal.connection())) as client:
             assert client.read().key == tls_rehearsal.key
         assert proxy.heard == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "localhost.", "127.9.9.9", "[::1]"])
+@pytest.mark.parametrize("no_proxy", ["", "example.com"])
+def test_x5_a_loopback_address_goes_through_no_proxy_over_tls_either(
+    tls_rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch, host: str, no_proxy: str
+) -> None:
+    connection = tls_rehearsal.connection(timeout=0.3)
+    with RawServer(answer(status="403 Forbidden")) as proxy:
+        for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        monkeypatch.setenv("NO_PROXY", no_proxy)
+        url = connection.api_url.replace("127.0.0.1", host)
+        with open_client(replace(connection, api_url=url)) as client:
+            if host in ("127.0.0.1", "localhost"):
+                assert client.read().key == tls_rehearsal.key
+            else:  # nobody listens there, or under that name
+                client.rotate(KEY)
+        assert proxy.heard == []
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://",
+        "http://:3128",
+        "http://proxy:port-canary",
+        "http://proxy:99999",
+        "http://proxy:0",
+        "http://[::1",
+        "http://pro xy:3128",
+        "ftp://proxy:3128",
+        "://canary",
+        "canary:canary@",
+    ],
+)
+def test_o5_a_malformed_proxy_is_named_as_that(
+    tls_rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    error = failing(lambda: open_client(by_name(tls_rehearsal.connection())).read())
+    assert error.reason is Reason.INVALID_OPTION
+    assert "proxy" in error.what and "HTTPS_PROXY" in error.what
+    assert "canary" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["proxy:3128", "http://user:p%40ss@proxy:3128/", "https://10.0.0.1", "http://[::1]:3128"]
+)
+def test_o5_a_proxy_in_any_usual_form_is_used(
+    tls_rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with open_client(by_name(tls_rehearsal.connection(timeout=0.1))) as client:
+        error = failing(client.read)
+    assert error.reason is Reason.UNREACHABLE and "the proxy" in error.what or "no connection in time" in error.what
+
+
+def test_o5_a_socks_proxy_without_its_library_is_named_as_that(
+    tls_rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5h://user:canary@127.0.0.1:1")
+    monkeypatch.setattr(client_module, "find_spec", lambda name: None)
+    error = failing(lambda: open_client(by_name(tls_rehearsal.connection())).read())
+    assert error.reason is Reason.INVALID_OPTION and "PySocks" in error.what
+    assert "canary" not in str(error)
 
 
 def test_a_proxy_that_is_not_there_has_carried_nothing(
@@ -592,7 +762,7 @@ def test_a_proxy_that_is_not_there_has_carried_nothing(
     with RawServer() as proxy:
         url = proxy.url
     monkeypatch.setenv("HTTPS_PROXY", url)
-    with open_client(tls_rehearsal.connection()) as client:
+    with open_client(by_name(tls_rehearsal.connection())) as client:
         assert client.rotate(tls_rehearsal.key).verdict is Verdict.NOT_SENT
 
 
@@ -605,7 +775,7 @@ def test_a_proxy_that_breaks_off_the_answer_may_have_carried_the_request(
     for answers in range(1, 8):
         with BreakingProxy(answers) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-            with open_client(tls_rehearsal.connection(timeout=3.0)) as client:
+            with open_client(by_name(tls_rehearsal.connection(timeout=3.0))) as client:
                 verdict = client.rotate(key).verdict
             if tls_rehearsal.rotations():
                 committed.append(verdict)

@@ -28,7 +28,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Mult
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection, Login
 
 from tests.unit.plugins.plugin_utils.doubles import Time, Tokens
-from tests.unit.plugins.plugin_utils.raw_server import RawServer, answer
+from tests.unit.plugins.plugin_utils.raw_server import NAMED, RawServer, answer
 
 pytest.importorskip("trustme")
 from tests.unit.plugins.plugin_utils.scripted_server import RESET, Authority, RecordingProxy, ScriptedServer, Step
@@ -336,9 +336,11 @@ def test_a_bad_certificate_hears_no_credential(
     for name in ("ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name)
     with ScriptedServer(row.script(""), authority.context(kind)) as server, RecordingProxy() as proxy:
+        url = server.url
         if proxied:
             monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        with connect(server.url, ca_path=authority.path, timeout=2.0) as client:
+            url = url.replace("127.0.0.1", NAMED)
+        with connect(url, ca_path=authority.path, timeout=2.0) as client:
             assert read_reason(client) == CERTIFICATES[kind]
             verdict = client.rotate(KEY).verdict
             assert verdict is Verdict.ACCEPTED if kind == "good" else verdict in (Verdict.NOT_SENT, Verdict.UNCLEAR)
@@ -346,7 +348,7 @@ def test_a_bad_certificate_hears_no_credential(
         assert bool(proxy.heard) == proxied
         for request in proxy.heard:
             lines = request.rstrip(b"\r\n").split(b"\r\n")
-            assert lines[0].startswith(f"CONNECT 127.0.0.1:{server.port} HTTP/1.".encode())
+            assert lines[0].startswith(f"CONNECT {NAMED}:{server.port} HTTP/1.".encode())
             assert {line.split(b":")[0].lower() for line in lines[1:]} <= {b"host", b"user-agent"}
         carried = b"".join(proxy.heard) + proxy.carried
         assert not [secret for secret in (TOKEN, KEY.reveal(), PASSWORD) if secret.encode() in carried]
@@ -356,11 +358,11 @@ def test_a_bad_certificate_hears_no_credential(
 def test_https_is_never_left_for_http(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, elsewhere: RawServer, proxied: bool
 ) -> None:
-    monkeypatch.setenv("NO_PROXY", "" if proxied else "127.0.0.1")
     row = says("downgrade", b"", "redirect_refused", f"Location: {elsewhere.url}/", status="307 Down")
     with ScriptedServer(row.script(""), authority.context("good")) as server, RecordingProxy() as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        with connect(server.url, ca_path=authority.path) as client:
+        url = server.url.replace("127.0.0.1", NAMED) if proxied else server.url
+        with connect(url, ca_path=authority.path) as client:
             assert read_reason(client) == "redirect_refused"
         assert bool(proxy.heard) == proxied
 
