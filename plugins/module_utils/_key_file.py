@@ -65,7 +65,9 @@ class KeyFile:
         self.held = self.holds = self._keys()
         self._refuse_other_account()
         self._ids = ids_of(self._entry)
-        host_file.check(self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint)))
+        host_file.check(
+            self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, self._account))
+        )
         # Also finds out, before the old key is revoked, what only the change of a line would show.
         trial = self._content.data or b"" if self.variable is None else self._with(LONGEST_KEY)
         if host_file.check(self._content, trial, self._entry["unsafe_writes"], self._ids):
@@ -112,7 +114,7 @@ class KeyFile:
         # Its readers use the key that it holds: should nothing come of the rotation, no restart is due.
         if known is None and len(set(self.holds)) == 1:
             known = record.adopted(record.NONE, self.holds[0])
-        self._keep(record.opened(known, retire))
+        self._keep(record.opened(known, retire, self._account))
 
     def write(self, key: ApiKey, since: str, retires: Optional[Dict[str, Any]] = None) -> None:
         """Make the file hold the key.

@@ -122,9 +122,11 @@ def serialize(record: Record) -> bytes:
     return (json.dumps(record, sort_keys=True) + "\n").encode("utf-8")
 
 
-def opened(record: Optional[Record], retire: str) -> Record:
+def opened(record: Optional[Record], retire: str, account: Optional[str] = None) -> Record:
     """Return the record with the rotation of a key under way; what it knew stays."""
-    return dict(record or NONE, open=True, rotation={"retire": retire, "concluded": False})
+    known = record or NONE
+    rotation = {"retire": retire, "concluded": False}
+    return dict(known, open=True, rotation=rotation, account=account or known["account"])
 
 
 def rewritten(record: Record, readers: str) -> Record:

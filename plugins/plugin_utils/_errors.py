@@ -45,6 +45,7 @@ class Reason(str, enum.Enum):
     NOT_CONFIRMED = "not_confirmed"
     NOT_READY = "not_ready"
     RETIRE_UNKNOWN = "retire_unknown"
+    OTHER_ACCOUNT = "other_account"
     NOT_PREPARED = "not_prepared"
     NOT_WHOLE = "not_whole"
     NOT_RUN = "not_run"
@@ -120,6 +121,10 @@ ADVICE: dict[Reason, str] = {
     Reason.RETIRE_UNKNOWN: (
         "Nothing was changed. It is neither the live key nor in any consumer's file or record, so it may be a "
         "typo: compare multicart_rotate_retire with what audit.yml shows."
+    ),
+    Reason.OTHER_ACCOUNT: (
+        "Nothing was changed. Use the credentials of the account whose key it is. If it was a key of this account, run "
+        "multicart.keys.deploy, which writes the live key."
     ),
     Reason.NOT_PREPARED: (
         "Nothing was rotated. A rotation needs every consumer: run the role multicart.keys.multicart_rotate, or the "

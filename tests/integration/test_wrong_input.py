@@ -108,6 +108,26 @@ def test_without_requests_it_is_told_how_to_install_it(fleet: Fleet) -> None:
     assert fleet.rotations == 0
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_t13_retiring_with_the_credentials_of_another_account_changes_nothing(
+    fleet: Fleet, new_account: Callable[[], Account], recorded: bool
+) -> None:
+    """The leaked key is of one account, the credentials are of another; the files never had a record, or one has."""
+    fleet.add_many(2)
+    leaked = fleet.live
+    if recorded:
+        assert fleet.deploy("-e", "multicart_hosts=web1").green
+    before = fleet.snapshot()
+    other = new_account()
+    theirs = {"MULTICART_SESSION_TOKEN": fleet.sandbox.token(other["email"])}
+    run = fleet.rotate("-e", f"multicart_rotate_retire={fingerprint(leaked)}", env=theirs)
+    assert (run.green, run.reason) == (False, "other_account"), run
+    assert fleet.snapshot() == before and fleet.live == leaked
+    assert (fleet.rotations, fleet.sandbox.rotations(other["email"])) == (0, 0)
+    run = fleet.rotate("-e", f"multicart_rotate_retire={fingerprint(leaked)}")
+    assert run.green and fleet.rotations == 1 and fleet.live != leaked, run
+
+
 def test_the_credentials_of_another_account_lock_nobody_out(fleet: Fleet, new_account: Callable[[], Account]) -> None:
     """Once a file was given a key, only a key of the same account takes its place, in whatever state that file is."""
     fleet.add_many(2)

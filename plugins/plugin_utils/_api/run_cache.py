@@ -21,6 +21,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -100,7 +101,7 @@ class AccountLedger:
             self._save()
 
     def account(self) -> str | None:
-        """Return what tells the account from any other, once it was read: a digest of the API's host and its id."""
+        """Return what tells the account from any other, once it was read: a digest of its id and when it was made."""
         known = self._known()
         return known["mark"] if known else None
 
@@ -111,9 +112,8 @@ class AccountLedger:
 
     def learn(self, account: Account) -> None:
         """Keep which account was just read; a key that was kept and is not the one read has to be proven again."""
-        mark = hashlib.sha256(f"{urlsplit(self._url).hostname} {account.id}".encode()).hexdigest()[:16]
         known = self._know(f"{self._url} {account.id}")
-        known["mark"] = mark
+        known["mark"] = _mark(account, self._url)
         for name in ("created_at", "updated_at"):
             known[name] = account.fields.get(name) if isinstance(account.fields.get(name), str) else None
         if known["live"] != account.key.reveal():
@@ -230,6 +230,25 @@ def _open_private(path: str, flags: int) -> int:
 
 def _unusable(how: str) -> MulticartError:
     return MulticartError(Reason.RUN_CACHE_UNUSABLE, f"The run cache {how}.")
+
+
+def _mark(account: Account, url: str) -> str:
+    """Return a digest that tells the account from any other, and is the same under every host name of the API.
+
+    Two systems, such as one for tests, have accounts of the same id, but hardly made at the same moment.
+    """
+    created_at = account.fields.get("created_at")
+    made = _in_utc(created_at) if isinstance(created_at, str) else f"{urlsplit(url).hostname}"
+    return hashlib.sha256(f"{made} {account.id}".encode()).hexdigest()[:16]
+
+
+def _in_utc(text: str) -> str:
+    """Return a moment in UTC; any other text as it is."""
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return text
+    return moment.astimezone(timezone.utc).isoformat() if moment.tzinfo else text
 
 
 def _credential_id(connection: Connection) -> str:

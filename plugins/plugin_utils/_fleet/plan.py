@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ansible_collections.multicart.keys.plugins.module_utils._record import REJECTED, STILL_VALID
+from ansible_collections.multicart.keys.plugins.module_utils._record import REJECTED, STILL_VALID, OtherAccount
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Consumer, Record, Standing, State
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Consumer, File, Record, Standing, State
 
 CONFIRMING = 2
 """So many consumers must say the same of a key before it is believed; in a fleet of one, that one."""
@@ -101,7 +101,7 @@ def make_plan(
     """Decide what to do; the first that applies decides.
 
     :param fleet: the consumers, inspected as far as they could be.
-    :raises MulticartError: ``no_consumers``, ``retire_unknown``; or why a new rotation is refused.
+    :raises MulticartError: ``no_consumers``, ``retire_unknown``, ``other_account``; or why a new rotation is refused.
     """
     if not fleet:
         raise MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
@@ -144,15 +144,28 @@ def _choose(fleet: Sequence[Consumer], account: AccountState, wanted: Wanted, no
 def _retire(fleet: Sequence[Consumer], live: str, retire: str) -> Plan:
     if retire == live:
         return Plan(Step.ROTATE, "the key to retire is the live one", live)
-    if retire in {key for consumer in fleet for key in _known_keys(consumer)}:
+    files = [file for consumer in fleet for file in consumer.files]
+    if any(retire in _keys_of_account(file) for file in files):
         return Plan(Step.RETIRED, "the key to retire is not the live one", retire)
+    if any(retire in (*file.holds, *_recorded(file.record)) for file in files):
+        raise MulticartError(
+            Reason.OTHER_ACCOUNT,
+            f"The key {retire} is not the live one, and no record shows that it ever was a key of this account.",
+        )
     raise MulticartError(Reason.RETIRE_UNKNOWN, f"Unknown key {retire}: it is neither live nor recorded on any host.")
 
 
-def _known_keys(consumer: Consumer) -> set[str]:
-    held = {key for file in consumer.files for key in file.holds}
-    recorded = {key for record in consumer.records for key in (record.retire, record.held) if key}
-    return held | recorded | {entry.key for record in consumer.records for entry in record.retired}
+def _keys_of_account(file: File) -> set[str]:
+    """Return the keys that are known to have been this account's: the file has a record of it."""
+    if file.record is None or (file.problem is not None and file.problem.reason == OtherAccount.reason):
+        return set()
+    return {*file.holds, *_recorded(file.record)}
+
+
+def _recorded(record: Record | None) -> set[str]:
+    if record is None:
+        return set()
+    return {key for key in (record.retire, record.held) if key} | {entry.key for entry in record.retired}
 
 
 def _is_behind(consumer: Consumer, live: str) -> bool:

@@ -165,12 +165,36 @@ def mark(cache: RunCache, url: str, account_id: str = "7", **fields: object) -> 
 
 
 def test_accounts_of_the_same_number_at_two_hosts_are_two(tmp_path: Path) -> None:
-    """X6: what tells them apart is the host's name and the number, and neither way nor port to the API."""
+    """X6: where nothing tells when they were made, the host's name and the number do, and neither way nor port."""
     urls = ["https://a.example/api/v1", "https://b.example/api/v1", "https://a.example:8443/v2", "http://a.example"]
     marks = [mark(RunCache(str(tmp_path), SECRET), url)[0] for url in urls]
     assert marks[0] == marks[2] == marks[3] != marks[1]
     assert mark(RunCache(str(tmp_path), SECRET), urls[0], "8")[0] != marks[0]
     assert all(each is not None and len(each) == 16 for each in marks)
+
+
+MADE = "2025-01-15T09:00:00.123456Z"
+
+
+def test_x7_an_account_is_the_same_under_every_host_name_of_the_api(tmp_path: Path) -> None:
+    urls = ["https://a.example/api/v1", "https://b.example/api/v1", "https://192.0.2.7:8443/v2"]
+    marks = {mark(RunCache(str(tmp_path), SECRET), url, created_at=MADE)[0] for url in urls}
+    assert len(marks) == 1
+    assert marks != {mark(RunCache(str(tmp_path), SECRET), urls[0], "8", created_at=MADE)[0]}
+
+
+@pytest.mark.parametrize("same", ["2025-01-15T19:00:00.123456+10:00", "2025-01-15T09:00:00.123456+00:00"])
+def test_x7_the_time_zone_of_an_account_does_not_make_it_another(cache: RunCache, same: str) -> None:
+    url = "https://a.example"
+    assert mark(cache, url, created_at=MADE)[0] == mark(cache, url, created_at=same)[0]
+
+
+@pytest.mark.parametrize("made", ["2025-01-15T09:00:00.123457Z", "2025-01-15T09:00:00.123456", "long ago", None])
+def test_x7_accounts_of_the_same_number_that_were_made_at_other_moments_are_two(
+    cache: RunCache, made: str | None
+) -> None:
+    url = "https://a.example"
+    assert mark(cache, url, created_at=MADE)[0] != mark(cache, url, created_at=made)[0]
 
 
 def test_of_an_account_that_was_not_read_nothing_is_known(cache: RunCache) -> None:

@@ -70,6 +70,7 @@ def decide(*files: File, account: AccountState = ACCOUNT, refusals: Refusals | N
 
 
 GOOD, STALE, MISSING = holding(LIVE), holding(OLD), holding(None)
+KNOWN_STALE = holding(OLD, Record(held=LIVE))
 UNREADABLE = File(PATH, problem=FULL)
 DUE = holding(LIVE, Record(open=True), restart_due=True)
 PENDING = holding(LIVE, rotation(OLD))
@@ -91,7 +92,7 @@ CATCH_UP = (Step.CATCH_UP, None)
         ("… although the fleet is behind", [GOOD, STALE, DUE], {"retire": LIVE}, ROTATE),
         ("… although it is young", [GOOD], {"retire": LIVE, "max_age": 999 * DAY}, ROTATE),
         ("… although another rotation is pending", [PENDING, PENDING], {"retire": LIVE}, ROTATE),
-        ("retire a former key that is in a file", [STALE, GOOD], {"retire": OLD}, (Step.RETIRED, OLD)),
+        ("retire a former key that is in a file", [KNOWN_STALE, GOOD], {"retire": OLD}, (Step.RETIRED, OLD)),
         ("… that a rotation was to retire", [CONCLUDED], {"retire": OLD}, (Step.RETIRED, OLD)),
         ("… that a file was given", [holding(None, Record(held=OLD))], {"retire": OLD}, (Step.RETIRED, OLD)),
         (
@@ -104,7 +105,7 @@ CATCH_UP = (Step.CATCH_UP, None)
             {"retire": OLDER},
             (Step.RETIRED, OLDER),
         ),
-        ("… even if it is forced", [STALE], {"retire": OLD, "force": True}, (Step.RETIRED, OLD)),
+        ("… even if it is forced", [KNOWN_STALE], {"retire": OLD, "force": True}, (Step.RETIRED, OLD)),
         ("… although its rotation is pending", [PENDING, PENDING], {"retire": OLD}, (Step.RETIRED, OLD)),
         ("a pending rotation", [PENDING, PENDING], {}, FINISH),
         ("… that one consumer has closed", [DONE, PENDING], {}, FINISH),
@@ -146,6 +147,30 @@ def test_a_key_to_retire_that_is_known_nowhere_is_refused(wanted: dict[str, Any]
         decide(GOOD, CONCLUDED, PENDING, retire=UNKNOWN, **wanted)
     assert caught.value.reason is Reason.RETIRE_UNKNOWN
     assert UNKNOWN in caught.value.what
+
+
+FOREIGN = Problem("other_account", "it holds the key of another account")
+
+
+@pytest.mark.parametrize("wanted", [{}, {"force": True}, {"assume_rejected": OLD}])
+@pytest.mark.parametrize(
+    "files",
+    [
+        [STALE],
+        [STALE, STALE, GOOD],
+        [STALE, holding(LIVE, Record(held=LIVE))],
+        [STALE, holding(LIVE, rotation(OLDER, is_open=False))],
+        [STALE, holding(OLD, Record(held=OLD), problem=FOREIGN)],
+        [holding(OLD, rotation(OLD), problem=FOREIGN)],
+    ],
+)
+def test_t13_a_key_of_which_no_record_says_that_it_was_of_this_account_is_not_retired(
+    files: list[File], wanted: dict[str, Any]
+) -> None:
+    with pytest.raises(MulticartError) as caught:
+        decide(*files, retire=OLD, **wanted)
+    assert caught.value.reason is Reason.OTHER_ACCOUNT
+    assert OLD in caught.value.what
 
 
 def test_a_fleet_without_consumers_is_refused_whatever_is_wanted() -> None:
@@ -243,8 +268,10 @@ def step_by_the_rules(kinds: Sequence[tuple[str, Record | None]], wanted: Wanted
     if wanted.retire == LIVE:
         return new
     if wanted.retire is not None:
-        known = "out of date" in states or any(record is not None and record.retire == OLD for record in records)
-        return Step.RETIRED if known and wanted.retire == OLD else Reason.RETIRE_UNKNOWN
+        known = any(record is not None and (record.retire == OLD or how == "out of date") for (how, record) in kinds)
+        if wanted.retire != OLD or not (known or "out of date" in states):
+            return Reason.RETIRE_UNKNOWN
+        return Step.RETIRED if known else Reason.OTHER_ACCOUNT
     if is_pending(records, OLD):
         return Step.FINISH
     if wanted.force:
