@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.integration.harness import Fleet
+import pytest
+
+from tests.integration.harness import Fleet, fingerprint
 from tests.sandbox.shapes import Account
 
 IN_TASKS = {

@@ -282,7 +282,7 @@ def test_readers_that_a_slower_run_has_restarted_with_the_former_key_are_restart
     assert not host.record["open"] and not host.inspect().restart_due
 
 
-def test_each_set_of_readers_of_a_file_is_restarted_once(host: Host) -> None:
+def test_t16_each_set_of_readers_of_a_file_is_restarted_once(host: Host) -> None:
     """T16: two roles on one host share a file, each with services of its own."""
     host.write(NEW)
     host.close(NEW)
@@ -723,7 +723,7 @@ def test_where_a_file_is_replaced_its_mode_is_no_problem(host: Host, monkeypatch
 
 
 @pytest.mark.parametrize("target", ["elsewhere", "missing", ".env.KEY.multicart.json.real"])
-def test_a_link_in_place_of_the_record_is_refused(host: Host, target: str) -> None:
+def test_x3_a_link_in_place_of_the_record_is_refused(host: Host, target: str) -> None:
     """X3: whoever may write beside the file would have root write where the link leads."""
     place = host.folder / target
     if target != "missing":

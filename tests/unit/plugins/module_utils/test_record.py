@@ -327,7 +327,7 @@ def test_a_file_that_held_the_key_before_is_used_by_its_readers_already(full: re
     assert record.restart_due(adopted, NEWER, READERS)
 
 
-def test_each_set_of_readers_has_its_own_restart(full: record.Record) -> None:
+def test_t16_each_set_of_readers_has_its_own_restart(full: record.Record) -> None:
     """T16: two roles of one host share a file, each with its own services."""
     kept = record.restarted({**full, "readers": {}}, READERS, NEW)
     assert kept == {**full, "readers": {READERS: NEW}}

@@ -441,7 +441,7 @@ def test_a_rotation_that_somebody_else_was_faster_with_is_deployed_all_the_same(
     assert result.lines[0] == "The key had been rotated before this run asked for it."
 
 
-def test_an_old_key_that_stays_valid_is_red_until_its_rejection_is_seen(fleet: Fleet) -> None:
+def test_t12_an_old_key_that_stays_valid_is_red_until_its_rejection_is_seen(fleet: Fleet) -> None:
     """T12: the run after it does not call it dead either."""
     error = MulticartError(Reason.OLD_KEY_STILL_VALID, "The old key still works.")
     fleet.api.verification = lambda result: replace(result, verified=False, old_key_rejected=False, error=error)
@@ -566,7 +566,7 @@ PHASES = ["inspect", "prepare", "ping", "deploy", "close", "conclude"]
     ("phase", "answer"),
     [(phase, answer) for phase in PHASES for answer in MALFORMED if (phase, answer) != ("ping", "{}")],
 )
-def test_a_malformed_answer_is_red_for_its_host_alone(fleet: Fleet, phase: str, answer: str) -> None:
+def test_t18_a_malformed_answer_is_red_for_its_host_alone(fleet: Fleet, phase: str, answer: str) -> None:
     """T18: the others are inspected, served and told as if nothing were."""
     good = "{'files': [{'holds': [%r], 'record': None}], 'problems': []}"
     held = f"{good!r} % (({OLD.fingerprint!r} if request['phase'] in ('inspect', 'prepare') else {NEW.fingerprint!r}),)"

@@ -164,7 +164,7 @@ def mark(cache: RunCache, url: str, account_id: str = "7", **fields: object) -> 
         return ledger.account(), ledger.dates()
 
 
-def test_accounts_of_the_same_number_at_two_hosts_are_two(tmp_path: Path) -> None:
+def test_x6_accounts_of_the_same_number_at_two_hosts_are_two(tmp_path: Path) -> None:
     """X6: where nothing tells when they were made, the host's name and the number do, and neither way nor port."""
     urls = ["https://a.example/api/v1", "https://b.example/api/v1", "https://a.example:8443/v2", "http://a.example"]
     marks = [mark(RunCache(str(tmp_path), SECRET), url)[0] for url in urls]

@@ -335,7 +335,7 @@ HONEST = [
 
 
 @pytest.mark.parametrize("honest", HONEST)
-def test_one_lying_consumer_of_three_makes_no_rotation_pending(honest: list[File]) -> None:
+def test_t14_one_lying_consumer_of_three_makes_no_rotation_pending(honest: list[File]) -> None:
     """T14: a record beside one file says that the rotation of some key is under way."""
     named = {file.record.retire for file in honest if file.record is not None}
     for lie in LIES:
@@ -376,7 +376,7 @@ def test_one_lying_consumer_of_three_hides_nobody_who_is_not_ready() -> None:
 
 
 @pytest.mark.parametrize("seen", ["still_valid", "unseen"])
-def test_one_lying_consumer_of_three_makes_no_key_rejected(seen: str) -> None:
+def test_t12_one_lying_consumer_of_three_makes_no_key_rejected(seen: str) -> None:
     """T12: two have noted that the API still accepts the key, or nothing at all."""
     told = rotation(OLD, False, True, retired=(Retired(OLD, seen, NOW, False),))
     for lie in LIES:
@@ -474,7 +474,7 @@ def test_only_a_key_older_than_the_maximum_is_rotated(days: float, max_age: time
     assert make_plan(fleet, ACCOUNT, Wanted(True, max_age=max_age, rotate_unknown_age=True), NOW).step is step
 
 
-def test_a_key_of_unknown_age_is_rotated_only_on_request_and_that_is_told() -> None:
+def test_t15_a_key_of_unknown_age_is_rotated_only_on_request_and_that_is_told() -> None:
     """T15: hosts that replaced others have no record of when the key was made."""
     plan = decide(GOOD, GOOD, max_age=DAY)
     assert plan.step is Step.NOT_DUE

@@ -371,7 +371,7 @@ class Lagging(Model):
 
 
 @pytest.mark.parametrize("lags", [1, 3])
-def test_a_former_key_that_a_replica_gives_back_is_never_taken_for_the_new_one(lags: int) -> None:
+def test_t17_a_former_key_that_a_replica_gives_back_is_never_taken_for_the_new_one(lags: int) -> None:
     """T17: the API has accepted the rotation, and the first read that follows is two rotations old."""
     model = Lagging(keys=[key(0), key(1)])
     model.lags = lags
@@ -386,7 +386,7 @@ def test_a_former_key_that_is_read_for_ever_is_told_as_unreadable() -> None:
     assert (result.outcome, result.live, reason(result)) == (Outcome.ROTATED, None, Reason.NEW_KEY_UNREADABLE)
 
 
-def test_what_was_proven_of_another_key_proves_nothing() -> None:
+def test_x6_what_was_proven_of_another_key_proves_nothing() -> None:
     """X6: what the run knows of one key that it has retired is not taken for another's."""
     model, ledger = Model(), MemoryLedger()
     assert run(model, ledger).verified
