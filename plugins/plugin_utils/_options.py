@@ -213,24 +213,42 @@ def _find(
     template: Callable[[Any], Any],
     environ: Mapping[str, str],
 ) -> tuple[Any, Source]:
-    raw = None if option.role_variable else task.get(option.name)
-    if not _unset(raw):
-        return raw, Source.TASK
+    if not option.role_variable and task.get(option.name) is not None:
+        raw = _plain(lambda: task[option.name], f"option {option.name}")
+        if not _unset(raw):
+            return raw, Source.TASK
     if option.shared or option.role_variable:
-        if not _unset(variables.get(option.variable)):
-            try:
-                raw = template(variables[option.variable])
-            except Exception as error:
-                # The text of a templating error may quote the expression or its parts.
-                raise MulticartError(
-                    Reason.INVALID_OPTION,
-                    f"The variable {option.variable} cannot be templated ({type(error).__name__}).",
-                ) from None
+        if option.variable in variables:
+            raw = _plain(lambda: template(variables[option.variable]), f"variable {option.variable}")
             if not _unset(raw):
                 return raw, Source.VARIABLE
         if option.shared and environ.get(option.environment):
             return environ[option.environment], Source.ENVIRONMENT
     return option.default, Source.DEFAULT
+
+
+def _plain(get: Callable[[], Any], label: str) -> Any:
+    """Return a value as a plain one; a text from Ansible Vault may be decrypted only now."""
+    try:
+        raw = get()
+        known = raw is None or isinstance(raw, (str, bool, int, float, dict, list, tuple, set))
+        return raw if known else str(raw)
+    except Exception as error:
+        # The text of such an error may quote the expression or its parts.
+        if _is_of_vault(error):
+            what = f"The {label} cannot be decrypted: the password of its Ansible Vault is missing or wrong."
+            advice = "Nothing was changed; give it with --vault-id, --vault-password-file or --ask-vault-pass."
+            raise MulticartError(Reason.INVALID_OPTION, what, advice) from None
+        what = f"The {label} cannot be templated ({type(error).__name__})."
+        raise MulticartError(Reason.INVALID_OPTION, what) from None
+
+
+def _is_of_vault(error: BaseException | None) -> bool:
+    while error is not None:
+        if "vault" in type(error).__name__.lower() or "vault secrets" in str(error).lower():
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _unset(raw: Any) -> bool:
@@ -260,6 +278,9 @@ def _parse(option: Option, raw: Any, source: Source) -> Any:
         if not re.fullmatch(r"[0-9]{1,6}", text) or isinstance(raw, bool):
             raise _invalid(option, source, "must be a whole number")
         return int(text)
+    if not isinstance(raw, str):
+        # YAML has read 0123 as octal, and jinja2_native 12e45678 as infinity: the text is lost.
+        raise _invalid(option, source, "must be text: put it in quotes; in a template, end it with | string")
     if option.kind is Kind.AGE:
         return _parse_age(option, text, source)
     if option.kind is Kind.FINGERPRINT and not is_fingerprint(text):
