@@ -10,6 +10,7 @@ import itertools
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -392,3 +393,92 @@ def test_on_the_pythons_of_managed_hosts(version: str, file: Path) -> None:
     )
     assert (done.stdout, done.stderr) == ("done\n", "")
     assert file.read_bytes() == b"export KEY='173axcs.new' # ours\n"
+
+
+# --- X6: what no other test would miss ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_x6_no_file_is_opened_through_a_link_and_none_that_was_there_is_taken_for_the_new_one(
+    file: Path, monkeypatch: pytest.MonkeyPatch, in_place: bool
+) -> None:
+    opened = []
+    real = os.open
+
+    def watched(path: Any, flags: int, *mode: Any, **more: Any) -> int:
+        opened.append((os.path.basename(os.fspath(path)), flags))
+        return real(path, flags, *mode, **more)
+
+    if in_place:
+        os.link(file, file.with_name("another name"))
+    monkeypatch.setattr(os, "open", watched)
+    content = host_file.read(str(file))
+    assert [bool(each & os.O_NOFOLLOW) for found, each in opened if found == "file"] == [True]
+    opened.clear()
+    host_file.replace(content, b"new\n", in_place)
+    # What is opened to be read is only looked at: compared, or asked for its flags.
+    opened[:] = [(found, each) for found, each in opened if each & (os.O_WRONLY | os.O_RDWR)]
+    flags = {name: [each for found, each in opened if found == name] for name in ("file", LEFTOVER)}
+    assert file.read_bytes() == b"new\n"
+    assert bool(flags["file"]) == in_place != bool(flags[LEFTOVER])
+    assert all(each & os.O_NOFOLLOW for found in flags.values() for each in found)
+    assert all(each & os.O_EXCL for each in flags[LEFTOVER])
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "file"])
+def test_x6_what_is_planted_in_place_of_the_new_file_is_not_written(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"theirs\n")
+    content = host_file.read(str(file))
+    real = host_file.check
+
+    def planted(*arguments: Any) -> Any:
+        place = file.with_name(LEFTOVER)
+        if kind == "link":
+            place.symlink_to(victim)
+        elif kind == "hard link":
+            os.link(victim, place)
+        else:
+            place.write_bytes(b"")
+            place.chmod(0o666)
+        return real(*arguments)
+
+    monkeypatch.setattr(host_file, "check", planted)
+    with pytest.raises(host_file.HostFileError):
+        host_file.replace(content, b"new\n", False)
+    assert (victim.read_bytes(), file.read_bytes()) == (b"theirs\n", b"old\n")
+
+
+def test_x6_the_new_file_is_on_the_disk_before_it_takes_the_place_and_the_place_before_the_end(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(descriptor: int) -> None:
+        happened.append(("fsync", os.fstat(descriptor).st_ino))
+        fsync(descriptor)
+
+    def renamed(source: Any, target: Any) -> None:
+        happened.append(("rename", os.stat(source).st_ino))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    host_file.replace(host_file.read(str(file)), b"new\n", False)
+    inode, folder = file.stat().st_ino, file.parent.stat().st_ino
+    assert happened == [("fsync", inode), ("rename", inode), ("fsync", folder)]
+
+
+def test_x6_an_acl_that_only_the_directory_gives_is_not_kept(file: Path) -> None:
+    everybody = [(1, 6, -1), (2, 6, NOBODY), (4, 4, -1), (16, 6, -1), (32, 0, -1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in everybody)
+    try:
+        os.setxattr(file.parent, "system.posix_acl_default", acl)
+    except OSError:
+        pytest.skip("this file system knows no ACL")
+    host_file.replace(host_file.read(str(file)), b"new\n", False)
+    assert file.read_bytes() == b"new\n"
+    assert "system.posix_acl_access" not in os.listxattr(file)

@@ -230,6 +230,15 @@ def test_the_token_of_a_login_is_not_given_to_another_credential(cache: RunCache
             assert ledger.token() is None
 
 
+def test_x6_a_key_counts_from_its_question_and_not_from_the_arrival_of_the_answer(cache: RunCache) -> None:
+    with cache.held_for(TOKEN) as ledger:
+        meanwhile = time.monotonic()
+        know(ledger, Account("7", key(0)))
+    with cache.held_for(TOKEN) as ledger:
+        assert ledger.live(meanwhile) is None
+        assert ledger.live() == key(0)
+
+
 def test_a_key_that_was_read_too_early_does_not_count(cache: RunCache) -> None:
     before = time.monotonic()
     learnt(cache, TOKEN, Account("7", key(0)))
