@@ -86,8 +86,11 @@ class Link(Protocol):
     holds: bool
     with_terminal: Link | None
 
-    def converse(self, talk: Callable[[Pipes], None]) -> Ended:
-        """Start the program, call ``talk`` with its open pipes, and wait for its end."""
+    def converse(self, talk: Callable[[Pipes], bytes]) -> Ended:
+        """Start the program, call ``talk`` with its open pipes, and wait for its end.
+
+        :param talk: returns the complaints that it has read, which nobody else can read any more.
+        """
 
     def run(self, requests: bytes) -> Ended:
         """Start the program with these requests as its whole input, and wait for its end."""
@@ -272,7 +275,7 @@ class Session:
         if self._over is None and any(not reply.answered for reply in self._pending):
             raise _failure_of(replace(ended, complaints=ended.complaints + self._complaints))
 
-    def _talk(self, pipes: Pipes, reply: Reply | None) -> None:
+    def _talk(self, pipes: Pipes, reply: Reply | None) -> bytes:
         self._process = pipes.process
         for pipe in (pipes.to_program, pipes.from_program, pipes.complaints):
             os.set_blocking(pipe.fileno(), False)
@@ -290,6 +293,7 @@ class Session:
             self._answer(reply, reader)
             reply = self._inbox.get()
         _leave(pipes)
+        return self._complaints
 
     def _reader(self, reply: Reply) -> _Reader:
         reply.began = reply.began or time.monotonic()
@@ -397,7 +401,7 @@ class _Reader:
 
 
 def _exchange(pipes: Pipes, data: bytes, reader: _Reader) -> str | None:
-    """Send a request and read until its answer; return what ended that before its time: ``host``, ``limit``, ``flood``."""
+    """Send a request and read until its answer; return what ended that too early: ``host``, ``limit``, ``flood``."""
     to_program, from_program, complaints = (
         pipe.fileno() for pipe in (pipes.to_program, pipes.from_program, pipes.complaints)
     )
