@@ -55,6 +55,13 @@ _TAKEN = "_multicart_arguments"
 # --- tasks, variables, inventory ------------------------------------------------------------------
 
 
+class _Withheld(dict[str, Any]):
+    """Arguments that are not shown as a whole, as core does with those of each module where ``ANSIBLE_DEBUG`` is set."""
+
+    def __repr__(self) -> str:
+        return "(withheld)"
+
+
 def take_arguments(action: ActionBase) -> dict[str, Any]:
     """Return the task's arguments, and leave none of their values in the task.
 
@@ -63,7 +70,7 @@ def take_arguments(action: ActionBase) -> dict[str, Any]:
     """
     task = action._task
     if not hasattr(task, _TAKEN):  # for ``until``, each attempt is another action, but the task stays the same
-        setattr(task, _TAKEN, dict(task.args))
+        setattr(task, _TAKEN, _Withheld(task.args))
         task.args = dict.fromkeys(task.args, "(withheld)")
     taken: dict[str, Any] = getattr(task, _TAKEN)
     return taken
