@@ -56,7 +56,7 @@ _TAKEN = "_multicart_arguments"
 
 
 class _Withheld(dict[str, Any]):
-    """Arguments that are not shown as a whole, as core does with those of each module where ``ANSIBLE_DEBUG`` is set."""
+    """Arguments that nobody shows as a whole, as core does with those of each module where ``ANSIBLE_DEBUG`` is set."""
 
     def __repr__(self) -> str:
         return "(withheld)"
