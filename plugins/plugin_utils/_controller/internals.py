@@ -102,7 +102,7 @@ def without_facts(variables: Mapping[str, Any]) -> dict[str, Any]:
         for name in (str(fact), f"ansible_{fact}"):
             if name in kept and kept[name] == facts[fact]:
                 del kept[name]
-    for name in ("ansible_facts", "ansible_local"):
+    for name in ("ansible_facts", "ansible_local", "vars"):  # the last one holds all others once more
         kept.pop(name, None)
     return kept
 
