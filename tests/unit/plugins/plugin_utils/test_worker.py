@@ -22,12 +22,13 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller import 
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import (
     FILES_A_HOST,
     Worker,
-    end_children,
+    end_rest,
     most_held,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Ended, LinkError
 
-from tests.unit.plugins.plugin_utils.local_hosts import eventually, is_gone
+from tests.unit.plugins.plugin_utils.local_hosts import LocalHost, LocalLink, eventually, is_gone, strange
 
 ACCOUNT, NEW = "a" * 16, "1" * 16
 
@@ -275,8 +276,37 @@ def test_what_was_started_and_goes_on_is_ended(tmp_path: Path) -> None:
         deaf = subprocess.Popen(["sh", "-c", f"trap '' TERM INT HUP; touch {tmp_path}/deaf; while :; do sleep 1; done"])
         eventually((tmp_path / "deaf").exists)
         (tmp_path / "pid").write_text(str(deaf.pid))
-        end_children()
+        end_rest([])
         return not eventually(lambda: is_gone(deaf.pid), 3)
 
     assert status_of(fork(work)) == 0
     assert is_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_session_may_clean_up_after_its_process_was_ended_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "REMOVING", 0.7)
+
+    class CleansUp(LocalLink):
+        """A link that removes what it has copied when its program has ended, by another process that may hang."""
+
+        def run(self, requests: bytes) -> Ended:
+            ended = super().run(requests)
+            (tmp_path / "removed").touch()
+            subprocess.run(["sleep", "60"], check=False)
+            return ended
+
+    def work() -> int:
+        web = LocalHost("web", tmp_path / "web", CleansUp(strange("time.sleep(60)"), holds=False))
+        session = web.session()
+        session.ask("inspect", 60.0)
+        eventually(lambda: web.link.processes)
+        session.give_up(LinkError("timed_out", "it hangs"))
+        began = time.monotonic()
+        end_rest([session])
+        took = time.monotonic() - began
+        done = session.join(3) and web.link.processes[0].poll() is not None
+        return not (done and took < 3 and (tmp_path / "removed").exists())
+
+    assert status_of(fork(work)) == 0
