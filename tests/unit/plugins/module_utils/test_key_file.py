@@ -695,10 +695,25 @@ def test_a_problem_is_told_by_the_inspection_and_raised_before_anything_changes(
 def test_what_only_the_longest_key_shows_is_found_out_before_the_old_one_is_revoked(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes: list[int] = []
-    monkeypatch.setattr(host_file, "check", lambda _content, data, *_more: sizes.append(len(data)))
+    checked: dict[str, bytes] = {}
+    monkeypatch.setattr(host_file, "check", lambda content, data, *_more: checked.update({content.path: data}))
     host.inspect()
-    assert max(sizes) == len(f"A=1\nKEY={'x' * 512}\n")
+    assert len(checked[str(host.env)]) == len(f"A=1\nKEY={'x' * 512}\n")
+    kept = record.parse(checked[str(host.record_path)])
+    assert kept is not None and kept["open"]
+
+
+def test_a_record_that_cannot_be_written_is_found_out_before_the_old_key_is_revoked(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(content: Any, *_more: Any) -> bool:
+        if content.path == str(host.record_path):
+            raise HostFileError("no_space", content.path)
+        return False
+
+    monkeypatch.setattr(host_file, "check", check)
+    problem = host.inspect().describe()["problem"]
+    assert problem["reason"] == "no_space" and str(host.record_path) in problem["text"]
 
 
 @pytest.mark.parametrize(("mode", "refused"), [("0640", True), ("u=rw,g=,o=", False), (None, False)])
