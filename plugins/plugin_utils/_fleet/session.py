@@ -466,6 +466,17 @@ def _leave(pipes: Pipes) -> None:
         pipes.process.kill()
 
 
+_NOT_BECOME = {
+    (b"a password is required", b"Authentication required", b"Password:"): (
+        "becoming another user needs a password there: set ansible_become_password"
+    ),
+    (b"incorrect password", b"Authentication failed"): "incorrect become password",
+    (b"not in the sudoers file", b"not allowed to", b"doas: Operation not permitted"): (
+        "the user that it is connected to as may not become another one there"
+    ),
+}
+
+
 def _failure_of(ended: Ended) -> LinkError:
     """Say why a host's program ended without an answer; what it printed is not quoted."""
     if ended.status == NO_PYTHON:
@@ -480,6 +491,8 @@ def _failure_of(ended: Ended) -> LinkError:
             "requiretty from sudoers",
             needs_terminal=True,
         )
-    if b"a password is required" in said or b"Password:" in said:
-        return LinkError("become_failed", "becoming another user needs a password there: set ansible_become_password")
+    for words, why in _NOT_BECOME.items():
+        if any(word in said for word in words):
+            # Without a terminal, doas does not even ask for the password.
+            return LinkError("become_failed", why, needs_terminal=b"doas" in said)
     return LinkError("no_answer", f"its Python gave no answer (exit status {ended.status}); run with -vvv to see why")
