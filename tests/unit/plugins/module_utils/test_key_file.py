@@ -126,10 +126,10 @@ def test_a_rotation_leaves_the_right_record_at_each_step(host: Host) -> None:
 def test_a_rotation_that_is_done_changes_nothing_when_it_is_run_again(host: Host) -> None:
     host.write(NEW)
     host.close(NEW)
-    before = host.all_files
+    before = host.all_files, [path.stat().st_ino for path in sorted(host.folder.iterdir())]
     written, closed = host.write(NEW, LATER), host.close(NEW)
     assert (written.changed, written.restart_due, closed.changed) == (False, False, False)
-    assert host.all_files == before
+    assert (host.all_files, [path.stat().st_ino for path in sorted(host.folder.iterdir())]) == before
 
 
 def test_a_deployment_opens_the_record_for_no_rotation(host: Host) -> None:
@@ -406,6 +406,17 @@ def test_attributes_are_given_before_the_file_is_seen_and_told_as_a_change(
     assert host.write(NEW).changed
     assert stat.S_IMODE(host.env.stat().st_mode) == 0o600
     assert (host.write(NEW).changed, len(seen)) == (False, 1)
+
+
+def test_check_mode_foretells_that_attributes_change(host: Host) -> None:
+    host.write(NEW)
+    host.close(NEW)
+    host.env.chmod(0o600)
+    host.request["check_mode"] = True
+    for mode, changed in (("0640", True), ("0600", False), (None, False)):
+        host.entry["mode"] = mode
+        assert host.write(NEW).changed is changed
+    assert stat.S_IMODE(host.env.stat().st_mode) == 0o600
 
 
 def test_an_inspection_tells_that_attributes_would_change(host: Host) -> None:
