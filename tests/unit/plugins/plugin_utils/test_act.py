@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -655,6 +655,51 @@ def test_after_a_crash_with_one_host_down_all_others_are_served(fleet: Fleet) ->
     result = fleet.rotate()
     assert (reason(result), fleet.holds) == (Reason.CAUGHT_UP, ["new"] * 3)
     assert fleet.api.calls.count("rotate") == 1
+
+
+class Killed(BaseException):
+    """Nobody catches it, as with SIGKILL."""
+
+
+EVENTS = ["read", "Inspected", "Rotating", "armed in", "rotate", "accepted", "have the new key", "verify", "verified"]
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("all_die", [True, False])
+def test_a_run_that_is_killed_at_any_point_is_finished_by_the_same_command(
+    fleet: Fleet, event: str, all_die: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _arguments: None)
+    for host in fleet.hosts:
+        host.variables = {"commands": [host.logs("restart")]}
+
+    def die(_result: Any = None) -> Any:
+        if all_die:  # with the control node, all connections are gone
+            end_all(fleet.hosts)
+        raise Killed
+
+    when(fleet, event, die)
+    if event in ("read", "rotate", "verify"):
+        fleet.api.at[event] = die
+    elif event == "accepted":
+        fleet.api.rotation = die
+    elif event == "verified":
+        fleet.api.verification = die
+    with suppress(Killed):
+        fleet.rotate()
+    assert all(process.poll() is not None for link in fleet.started for process in link.processes)
+    fleet.api.at.clear()
+    fleet.api.rotation = fleet.api.verification = lambda result: result
+    rotated = fleet.api.key != OLD
+    assert rotated == (event in EVENTS[EVENTS.index("accepted") :])
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds, states(result)) == (None, ["new"] * 3, UP_TO_DATE)
+    assert result.plan is not None and result.plan.step is (Step.FINISH if rotated else Step.ROTATE)
+    assert fleet.records == [(False, concluded(OLD))] * 3
+    assert fleet.api.key == NEW, "no key was retired that nobody asked for"
+    for host in fleet.hosts:
+        assert host.log[0] == "restart" and len(host.log) <= 2
+        assert host.record is not None and host.record["retired"][0]["key"] == OLD.fingerprint
 
 
 def test_a_fleet_of_one_that_nobody_confirms_is_finished_and_red_once(tmp_path: Path) -> None:
