@@ -404,7 +404,10 @@ class Act:
             self._say("The key was replaced again meanwhile.")
             live = self._deploy_live()
         seen = REJECTED if verified.old_key_rejected else STILL_VALID if still_valid else UNSEEN
-        self._conclude(live, _seen(before.key.fingerprint, seen, [before.updated_at, live.updated_at]))
+        # In no other form than records may have: one that cannot be read counts as none.
+        moments = map(parse_time, (before.updated_at, live.updated_at))
+        moved = [iso_time(moment) if moment else None for moment in moments]
+        self._conclude(live, _seen(before.key.fingerprint, seen, moved))
         if verified.error is not None:
             raise verified.error
 
