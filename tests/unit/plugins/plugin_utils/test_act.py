@@ -203,7 +203,7 @@ def test_a_rotation_brings_the_new_key_to_all_and_concludes(fleet: Fleet) -> Non
         assert host.record is not None
         (retired,) = host.record["retired"]
         assert (retired["key"], retired["seen"], retired["accepted"]) == (OLD.fingerprint, "rejected", True)
-        assert host.record["updated_at"] == ["2026-01-01T00:00:00Z", fleet.api.updated_at]
+        assert host.record["updated_at"] == ["2026-01-01T00:00:00.000Z", fleet.api.updated_at]
         assert (host.record["account"], host.record["since"]) == (
             ACCOUNT,
             result.rotation and result.rotation.rotated_at,
@@ -267,6 +267,14 @@ def test_a_run_that_has_rotated_already_only_deploys(fleet: Fleet) -> None:
     result = fleet.rotate()
     assert result.plan is not None and result.plan.step is Step.DONE
     assert (reason(result), fleet.holds, fleet.api.calls.count("rotate")) == (None, ["new"] * 3, 1)
+
+
+@pytest.mark.parametrize("odd", ["2026-06-20 03:00:00", "yesterday", "2026-06-20", None])
+def test_a_date_of_the_account_in_another_form_spoils_no_record(fleet: Fleet, odd: Any) -> None:
+    fleet.api.updated_at = odd
+    assert reason(fleet.rotate()) is None
+    assert fleet.records == [(False, concluded(OLD))] * 3
+    assert [host.record and host.record["updated_at"] for host in fleet.hosts] == [[None, fleet.api.updated_at]] * 3
 
 
 # --- check mode -----------------------------------------------------------------------------------
