@@ -200,7 +200,7 @@ TASKS = {
     ),
     # --- the user errs
     "a-key-for-a-fingerprint": Scenario(
-        wrong("multicart_key_rotate", if_fingerprint="{{ key }}"), "invalid_option", shown=VARIABLES
+        wrong("multicart_key_rotate", retire="{{ key }}"), "invalid_option", shown=VARIABLES
     ),
     "a-token-for-a-number": Scenario(
         wrong("multicart_key_info", timeout="{{ token }}"), "invalid_option", shown=VARIABLES
