@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _EVERY = 0.003  # seconds
@@ -19,13 +19,14 @@ _EVERY = 0.003  # seconds
 class Processes:
     """Every process that came up meanwhile, but for the children of those that were there before: they are not ours.
 
+    :param servers: processes that were there before, and whose children are ours all the same.
     :ivar seen: arguments and environment, each as the kernel shows it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, servers: Iterable[int] = ()) -> None:
         self.seen: set[tuple[bytes, bytes]] = set()
-        self._strangers = set(_pids()) - {"1"}  # which adopts orphans
-        self._ours: set[str] = set()
+        self._ours = set(map(str, servers))
+        self._strangers = set(_pids()) - {"1"} - self._ours  # 1 adopts orphans
         self._me = str(os.getpid())
         self._over = threading.Event()
 

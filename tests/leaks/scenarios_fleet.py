@@ -23,10 +23,12 @@ CARELESS = "sh -c 'cat {{ home }}/app.env; { base64 -w0; rev; } < {{ home }}/app
 Prepare = Callable[[Watched], Any]
 
 
-def add(fleet: Watched, content: str | None = "{key}", template: str = TEMPLATE, **variables: Any) -> Host:
+def add(
+    fleet: Watched, content: str | None = "{key}", template: str = TEMPLATE, name: str = "web1", **variables: Any
+) -> Host:
     """Add a consumer with an environment file and a template of the user's own."""
     (fleet.folder / "app.j2").write_text(template)
-    host = fleet.add("web1", content, **{**OPEN, **variables})
+    host = fleet.add(name, content, **{**OPEN, **variables})
     if content == "{key}":
         (host.folder / "app.json").write_text(TEMPLATE.replace("{{ multicart_key }}", fleet.live))
     return host
@@ -66,6 +68,17 @@ def runs(playbook: str, prepare: Prepare = add) -> Act:
     return act
 
 
+def spoilt(what: str) -> Act:
+    """Something fails in a way that nobody foresees, with secrets in the error's text."""
+
+    def act(fleet: Watched) -> Run:
+        add(fleet)
+        fleet.env["LEAKS_SPOIL"] = what
+        return fleet.rotate()
+
+    return act
+
+
 def both_roles(fleet: Watched) -> Run:
     add(fleet)
     head = "roles: [multicart.keys.multicart_rotate, multicart.keys.multicart_deploy]"
@@ -83,8 +96,9 @@ def stale(fleet: Watched) -> None:
 
 
 def quoted(fleet: Watched) -> None:
-    """A file whose readers would disagree about the key in it."""
+    """A file whose readers would disagree about the key in it, and another host that holds the live key."""
     add(fleet, "MULTICART_API_KEY='{key}\nMULTICART_API_KEY=\"$X{key}\n")
+    add(fleet, name="web2")
 
 
 def binary(fleet: Watched) -> None:
@@ -121,9 +135,9 @@ def full_disk(fleet: Watched) -> None:
 
 
 def killed_before(fleet: Watched) -> None:
-    """What a run left that was killed after the rotation."""
-    host = add(fleet)
-    host.edit_record(open=True, begun=True, retire=fleet.live_fingerprint, restart=False)
+    """What a run left that was killed after the rotation, on two hosts that confirm each other."""
+    for name in ("web1", "web2"):
+        add(fleet, name=name).edit_record(open=True, retire=fleet.live_fingerprint)
     fleet.sandbox.rotate_behind(fleet.email)
 
 
@@ -153,7 +167,7 @@ FLEET = {
     "deploy-role": Scenario(provisions(lambda fleet: add(fleet, None)), quick=True),
     "both-roles": Scenario(both_roles),
     "audit.yml": Scenario(runs("audit")),
-    "audit.yml-drift": Scenario(runs("audit", stale), "not_current", quick=True),
+    "audit.yml-drift": Scenario(runs("audit", stale), "not_up_to_date", quick=True),
     "doctor.yml": Scenario(runs("doctor", stale), has="both", quick=True),
     # --- the service fails
     "rotate.yml-echo": Scenario(rotates(), "refused", (rotate("echo_secret"),), quick=True),
@@ -162,8 +176,9 @@ FLEET = {
     "rotate.yml-redirect": Scenario(
         rotates(), "redirect_refused", (read("redirect", to="https://{token}@127.0.0.1:1/{key}"),)
     ),
-    "rotate.yml-malformed-key": Scenario(
-        rotates(), "malformed_key", (read("key_malformed", value="{key}$(id)", after=1),)
+    "rotate.yml-malformed-key": Scenario(rotates(), "malformed_key", (read("key_malformed", value="{key}$(id)"),)),
+    "rotate.yml-new-key-malformed": Scenario(
+        rotates(), "new_key_unreadable", (read("key_malformed", value="{key}$(id)", after=2),)
     ),
     "rotate.yml-token-dies": Scenario(rotates(), "new_key_unreadable", settings={"tokens_die_with_rotation": True}),
     "deploy.yml-echo": Scenario(deploys(), "refused", (read("echo_secret"),)),
@@ -173,30 +188,41 @@ FLEET = {
     ),
     "doctor.yml-malformed-key": Scenario(runs("doctor"), None, (read("key_newline"),)),
     # --- the hosts fail
-    "careless-command": Scenario(rotates(with_steps(multicart_deploy_commands=[CARELESS])), "not_current", quick=True),
-    "careless-health": Scenario(deploys(with_steps(multicart_deploy_health=[CARELESS])), "not_current", quick=True),
+    "careless-command": Scenario(
+        rotates(with_steps(multicart_deploy_commands=[CARELESS])), "not_up_to_date", quick=True
+    ),
+    "careless-health": Scenario(
+        deploys(with_steps(multicart_deploy_health_checks=[CARELESS])), "unhealthy", quick=True
+    ),
     "careless-health-that-works": Scenario(
-        rotates(with_steps(multicart_deploy_health=[CARELESS.replace("exit 3", "exit 0")]))
+        rotates(with_steps(multicart_deploy_health_checks=[CARELESS.replace("exit 3", "exit 0")]))
     ),
     "ambiguous-file": Scenario(rotates(quoted), "not_ready", quick=True),
     "binary-file": Scenario(provisions(binary), "not_text"),
     "folder-for-a-file": Scenario(provisions(folder), "path_is_directory"),
-    "no-folder": Scenario(rotates(no_folder), "not_ready"),
+    "no-folder": Scenario(rotates(no_folder), "not_up_to_date"),
     "full-disk": Scenario(provisions(full_disk), "no_space"),
-    "unreachable-host": Scenario(deploys(gone), "not_current"),
-    "no-python": Scenario(deploys(no_python), "not_current"),
+    "unreachable-host": Scenario(deploys(gone), ""),
+    "no-python": Scenario(deploys(no_python), "python_missing"),
     "template-undefined": Scenario(provisions(template("{{ multicart_key }} {{ nothing_of_it }}")), "invalid_option"),
     "template-that-quotes-the-key": Scenario(
         provisions(template("{{ {}[multicart_key].x }} {{ multicart_key | from_json }}")), "invalid_option", quick=True
     ),
     "template-that-raises-the-key": Scenario(provisions(template("{{ undef(hint=multicart_key) }}")), "invalid_option"),
+    "template-that-raises-the-key-in-a-rotation": Scenario(
+        rotates(lambda fleet: add(fleet, template="{{ undef(hint=multicart_key) }}")), "not_up_to_date"
+    ),
     "template-of-bad-syntax": Scenario(provisions(template("{{ multicart_key ")), "invalid_option"),
+    # --- the collection has a defect
+    "request-raises": Scenario(spoilt("request ValueError"), "not_up_to_date", quick=True),
+    "answer-raises": Scenario(spoilt("answer RecursionError"), "not_up_to_date"),
+    "rotation-raises": Scenario(spoilt("rotation ValueError"), "internal_error"),
+    "release-raises": Scenario(spoilt("release ValueError"), "internal_error", quick=True),
+    "verification-raises": Scenario(spoilt("verification ValueError"), "internal_error", quick=True),
     # --- the user errs
     "key-for-a-fingerprint": Scenario(rotates(key_for_fingerprint), "invalid_option", shown=VARIABLES, quick=True),
     "key-for-a-time": Scenario(rotates(key_for_setting("multicart_timeout")), "invalid_option", shown=VARIABLES),
     "key-for-an-age": Scenario(rotates(key_for_setting("multicart_rotate_max_age")), "invalid_option", shown=VARIABLES),
-    "key-for-an-account": Scenario(
-        rotates(key_for_setting("multicart_deploy_account")), "no_consumers", shown=VARIABLES
-    ),
+    "key-for-an-account": Scenario(rotates(key_for_setting("multicart_account")), "no_consumers", shown=VARIABLES),
     "key-in-the-list-of-files": Scenario(provisions(key_in_files), "", shown=VARIABLES),  # core's check of arguments
 }

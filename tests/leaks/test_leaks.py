@@ -15,7 +15,7 @@ from tests.leaks.conftest import MakeWatched
 from tests.leaks.scenario import Scenario
 from tests.leaks.scenarios_fleet import FLEET
 from tests.leaks.scenarios_tasks import TASKS
-from tests.leaks.watched import CHECK, LOUD, MINIMAL, ONELINE, PLAIN, RUNNER, RUNNER_CHECK, Style
+from tests.leaks.watched import CHECK, DEBUG, LOUD, LOUD_AND_ARMED, MINIMAL, ONELINE, PLAIN, RUNNER, RUNNER_CHECK, Style
 
 SCENARIOS = {**TASKS, **FLEET}
 
@@ -23,25 +23,40 @@ SCENARIOS = {**TASKS, **FLEET}
 def _cells() -> Iterator[object]:
     """Every scenario loud, through ansible-runner, at verbosity 0 and in check mode; quiet styles take turns.
 
-    In the shorter form only the most telling scenarios, each in the next style.
+    Those of the fleet are loud over ssh, and served over a local connection otherwise. In the shorter form only the
+    most telling scenarios, each in the next style.
     """
     quiet, check = itertools.cycle((PLAIN, MINIMAL, ONELINE)), itertools.cycle((CHECK, RUNNER_CHECK))
-    turn = itertools.cycle(range(4))
+    turn = itertools.cycle(range(5))
     for name, scenario in SCENARIOS.items():
-        styles = (RUNNER, LOUD, next(quiet), next(check))
+        styles = (RUNNER, LOUD_AND_ARMED if name in FLEET else LOUD, next(quiet), next(check), DEBUG)
         quick = styles[next(turn)] if scenario.quick else None
         for style in styles:
             marks = [] if style is quick else [pytest.mark.full]
             yield pytest.param(scenario, style, id=f"{name}-{style.name}", marks=marks)
 
 
-@pytest.mark.parametrize(("style", "in_short"), [(LOUD, True), (RUNNER, True), (MINIMAL, False)])
-def test_both_ways_of_writing_are_searched(style: Style, in_short: bool, watched: MakeWatched) -> None:
+@pytest.mark.parametrize(("style", "armed"), [(LOUD_AND_ARMED, 1), (RUNNER, 0), (MINIMAL, 0)])
+def test_every_way_to_a_host_is_searched(style: Style, armed: int, watched: MakeWatched) -> None:
+    """Held open, given the key with the program's input, and given a file with the key."""
     fleet = watched(style)
     fleet.add("web1")
     run = fleet.rotate()
     assert run.green, run
-    assert [way for task in run.of("multicart_consumer") if (way := task.get("in_short")) is not None] == [in_short] * 2
+    assert run.armed == armed, run
+    assert fleet.leaks() == []
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "AnsibleError", "RecursionError"])
+@pytest.mark.parametrize("style", [LOUD_AND_ARMED, DEBUG], ids=lambda style: style.name)
+def test_nothing_comes_out_of_a_conversation_that_breaks(style: Style, kind: str, watched: MakeWatched) -> None:
+    """Where Ansible's own plugin has called the collection, and quotes what is raised there."""
+    fleet = watched(style)
+    fleet.add("web1")
+    fleet.env["LEAKS_SPOIL"] = f"exchange {kind}"
+    run = fleet.rotate()
+    assert (run.green, run.reason, run.armed) == (False, "not_up_to_date", 1), run
+    assert fleet.leaks() == []
 
 
 @pytest.mark.parametrize(("scenario", "style"), list(_cells()))

@@ -19,7 +19,7 @@ import pytest
 
 from tests.leaks.canaries import PIECE, Canaries, forms
 from tests.leaks.conftest import new_password
-from tests.leaks.watched import LOUD, PLAIN, RUNNER, Leak, Style, Watched
+from tests.leaks.watched import ARMED, LOUD, PLAIN, RUNNER, Leak, Style, Watched
 from tests.sandbox.handle import Sandbox
 
 SHORT = "sleep 0.3"  # seconds: long enough to be seen from outside on a busy machine
@@ -76,6 +76,15 @@ PLANTS = {
         "arguments", 'ansible.builtin.command: {argv: ["true", "SECRET"]}\n  no_log: true', source="spy"
     ),
     "argument-seen-in-proc": Plant("arguments", script=f"sh -c '{SHORT}; :' SECRET", source="processes"),
+    "argument-on-a-host-over-ssh": Plant(
+        "arguments", script=f"sh -c '{SHORT}; :' SECRET", source="processes", style=ARMED
+    ),
+    "argument-of-an-ssh-client": Plant(
+        "arguments", f'ansible.builtin.raw: "{SHORT}; : SECRET"\n  no_log: true', source="processes", style=ARMED
+    ),
+    "environment-on-a-host-over-ssh": Plant(
+        "environment", script=f"MINE=SECRET sh -c '{SHORT}; :'", source="processes", style=ARMED
+    ),
     "environment-seen-in-proc": Plant("environment", script=f"MINE=SECRET sh -c '{SHORT}; :'", source="processes"),
     "environment-seen-by-python": Plant(
         "environment",

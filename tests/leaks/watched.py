@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -15,13 +16,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.harness import ANSIBLE_BIN, Fleet, Run, Task
+from tests.integration.sshd import Sshd
 from tests.leaks.canaries import Canaries
 from tests.leaks.processes import Processes
 from tests.sandbox.shapes import Account
@@ -35,12 +37,18 @@ class Style:
     """How a run is started, and what it shows of itself.
 
     :ivar runner: through ansible-runner, as AWX does.
+    :ivar ssh: the hosts are reached over a real sshd, so that they are armed; otherwise they are served at the release.
     """
 
     name: str
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     runner: bool = False
+    ssh: bool = False
+
+    @property
+    def over_ssh(self) -> Style:
+        return replace(self, name=f"{self.name}-over-ssh", ssh=True)
 
 
 _LOUD = {
@@ -51,6 +59,7 @@ _LOUD = {
 }
 PLAIN = Style("plain", ("--diff",), {"ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"})
 LOUD = Style("loud", ("-vvvvv", "--diff"), {**_LOUD, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
+DEBUG = Style("debug", ("-vvvvv", "--diff"), {**_LOUD, "ANSIBLE_DEBUG": "1"}, ssh=True)
 RUNNER = Style("runner", ("-vvvvv", "--diff"), _LOUD, runner=True)
 CHECK = Style("check", ("-vvvvv", "--diff", "--check"), {**_LOUD, "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"})
 MINIMAL = Style(
@@ -58,6 +67,8 @@ MINIMAL = Style(
 )
 ONELINE = Style("oneline", (), {"ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.oneline"})
 RUNNER_CHECK = Style("runner-check", ("--diff", "--check"), runner=True)
+ARMED = PLAIN.over_ssh
+LOUD_AND_ARMED = LOUD.over_ssh
 
 
 @dataclass(frozen=True, order=True)
@@ -82,6 +93,13 @@ class Watched(Fleet):
         self.secrets: dict[str, str] = {}
         self._texts: list[tuple[str, str, str | bytes]] = []
         self._mounted: list[Path] = []
+        self._sshd = contextlib.ExitStack()
+        self._servers: list[int] = []
+        if style.ssh:
+            sshd = self._sshd.enter_context(Sshd())
+            self.variables.update(sshd.variables)
+            assert sshd._process is not None
+            self._servers.append(sshd._process.pid)
         self._sinks = self.folder / "sinks"
         for name in ("dump", "junit", "facts"):
             (self._sinks / name).mkdir(parents=True)
@@ -116,6 +134,7 @@ class Watched(Fleet):
 
     def close(self) -> None:
         """Take away what is not the test's own folder."""
+        self._sshd.close()
         for folder in self._mounted:
             subprocess.run(["umount", str(folder)], check=True)
         shutil.rmtree(self.tmp)
@@ -130,7 +149,7 @@ class Watched(Fleet):
         command = self._command(playbook, [*self.style.arguments, *arguments])
         environment = {**self._environment(recorded, {}), **self._watching()}
         del environment["ANSIBLE_PIPELINING"]  # as most users leave it, so that the short way is taken
-        processes = Processes()
+        processes = Processes(self._servers)
         with processes.watched():
             done = subprocess.run(
                 command,
@@ -169,7 +188,7 @@ class Watched(Fleet):
             "LEAKS_SPY": str(self._sinks / "spy"),
             "LEAKS_DUMP": str(self._sinks / "dump"),
             "ANSIBLE_CALLBACK_PLUGINS": f"{_HERE.parent / 'integration/callbacks'}:{_HERE / 'callbacks'}",
-            "ANSIBLE_CALLBACKS_ENABLED": "recorder,dump,ansible.builtin.junit,ansible.builtin.tree",
+            "ANSIBLE_CALLBACKS_ENABLED": "recorder,dump,spoil,ansible.builtin.junit,ansible.builtin.tree",
             "JUNIT_OUTPUT_DIR": str(self._sinks / "junit"),
             "ANSIBLE_LOG_PATH": str(self._sinks / "log"),
             "ANSIBLE_LOG_VERBOSITY": "5",

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -203,7 +203,7 @@ def test_a_rotation_brings_the_new_key_to_all_and_concludes(fleet: Fleet) -> Non
         assert host.record is not None
         (retired,) = host.record["retired"]
         assert (retired["key"], retired["seen"], retired["accepted"]) == (OLD.fingerprint, "rejected", True)
-        assert host.record["updated_at"] == ["2026-01-01T00:00:00Z", fleet.api.updated_at]
+        assert host.record["updated_at"] == ["2026-01-01T00:00:00.000Z", fleet.api.updated_at]
         assert (host.record["account"], host.record["since"]) == (
             ACCOUNT,
             result.rotation and result.rotation.rotated_at,
@@ -267,6 +267,14 @@ def test_a_run_that_has_rotated_already_only_deploys(fleet: Fleet) -> None:
     result = fleet.rotate()
     assert result.plan is not None and result.plan.step is Step.DONE
     assert (reason(result), fleet.holds, fleet.api.calls.count("rotate")) == (None, ["new"] * 3, 1)
+
+
+@pytest.mark.parametrize("odd", ["2026-06-20 03:00:00", "yesterday", "2026-06-20", None])
+def test_a_date_of_the_account_in_another_form_spoils_no_record(fleet: Fleet, odd: Any) -> None:
+    fleet.api.updated_at = odd
+    assert reason(fleet.rotate()) is None
+    assert fleet.records == [(False, concluded(OLD))] * 3
+    assert [host.record and host.record["updated_at"] for host in fleet.hosts] == [[None, fleet.api.updated_at]] * 3
 
 
 # --- check mode -----------------------------------------------------------------------------------
@@ -386,11 +394,11 @@ def when(fleet: Fleet, word: str, act: Callable[[], object]) -> None:
 def test_the_roll_call_finds_a_host_that_died_or_hangs_while_armed(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
-    monkeypatch.setattr(act_module, "ROLL_CALL", 0.7)
+    monkeypatch.setattr(act_module, "ROLL_CALL", 2.0)
     when(fleet, "armed in", lambda: os.kill(fleet.hosts[1].link.processes[0].pid, how))
     began = time.monotonic()
     result = fleet.rotate()
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 15
     assert reason(result) is Reason.NOT_READY and result.error is not None
     assert "1 of 3 consumers are not ready: web2: " in result.error.what
     assert (fleet.holds, fleet.api.calls) == (["old"] * 3, ["read"])
@@ -497,7 +505,7 @@ def test_a_key_that_is_replaced_again_while_it_is_deployed_is_followed(fleet: Fl
 def fixture_brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up soon on a host that does not write."""
     for module in (host_module, act_module):
-        monkeypatch.setattr(module, "WRITING", 1.0)
+        monkeypatch.setattr(module, "WRITING", 2.5)
 
 
 def test_a_host_that_dies_at_the_release_costs_the_others_nothing(fleet: Fleet) -> None:
@@ -526,11 +534,11 @@ def test_a_host_that_hangs_at_the_release_costs_the_others_nothing_and_gets_no_l
     fleet.api.at["rotate"] = lambda: hung.append(stop(pid_file))
     began = time.monotonic()
     result = fleet.rotate()
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 20
     assert (reason(result), fleet.holds) == (Reason.NOT_UP_TO_DATE, ["new", "old", "new"])
     assert result.hosts[1].reason == "timed_out" and "not known" in result.hosts[1].message
     for host in (result.hosts[0], result.hosts[2]):
-        assert (host.moments["written"] - host.moments["released"]).total_seconds() < 0.9
+        assert (host.moments["written"] - host.moments["released"]).total_seconds() < 2.0
     before = web.snapshot()
     os.kill(hung[0], signal.SIGCONT)
     assert eventually(lambda: is_gone(hung[0]))
@@ -655,6 +663,51 @@ def test_after_a_crash_with_one_host_down_all_others_are_served(fleet: Fleet) ->
     result = fleet.rotate()
     assert (reason(result), fleet.holds) == (Reason.CAUGHT_UP, ["new"] * 3)
     assert fleet.api.calls.count("rotate") == 1
+
+
+class Killed(BaseException):
+    """Nobody catches it, as with SIGKILL."""
+
+
+EVENTS = ["read", "Inspected", "Rotating", "armed in", "rotate", "accepted", "have the new key", "verify", "verified"]
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("all_die", [True, False])
+def test_a_run_that_is_killed_at_any_point_is_finished_by_the_same_command(
+    fleet: Fleet, event: str, all_die: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _arguments: None)
+    for host in fleet.hosts:
+        host.variables = {"commands": [host.logs("restart")]}
+
+    def die(_result: Any = None) -> Any:
+        if all_die:  # with the control node, all connections are gone
+            end_all(fleet.hosts)
+        raise Killed
+
+    when(fleet, event, die)
+    if event in ("read", "rotate", "verify"):
+        fleet.api.at[event] = die
+    elif event == "accepted":
+        fleet.api.rotation = die
+    elif event == "verified":
+        fleet.api.verification = die
+    with suppress(Killed):
+        fleet.rotate()
+    assert all(process.poll() is not None for link in fleet.started for process in link.processes)
+    fleet.api.at.clear()
+    fleet.api.rotation = fleet.api.verification = lambda result: result
+    rotated = fleet.api.key != OLD
+    assert rotated == (event in EVENTS[EVENTS.index("accepted") :])
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds, states(result)) == (None, ["new"] * 3, UP_TO_DATE)
+    assert result.plan is not None and result.plan.step is (Step.FINISH if rotated else Step.ROTATE)
+    assert fleet.records == [(False, concluded(OLD))] * 3
+    assert fleet.api.key == NEW, "no key was retired that nobody asked for"
+    for host in fleet.hosts:
+        assert host.log[0] == "restart" and len(host.log) <= 2
+        assert host.record is not None and host.record["retired"][0]["key"] == OLD.fingerprint
 
 
 def test_a_fleet_of_one_that_nobody_confirms_is_finished_and_red_once(tmp_path: Path) -> None:
@@ -1005,7 +1058,7 @@ while True: time.sleep(60)
     fleet.hosts[1].link = LocalLink(strange(code))
     began = time.monotonic()
     assert reason(fleet.audit()) is None
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 15
     assert eventually(lambda: fleet.hosts[1].link.processes[0].poll() is not None)
 
 
