@@ -202,7 +202,7 @@ def _active(views, data, name):
             raise Ambiguous(
                 number,
                 "the variable is not assigned one plain value on a line of its own, so that it cannot be replaced "
-                "safely; write it as {0}=VALUE".format(name),
+                "safely; write it as {0}=VALUE, or use a template if this is no environment file".format(name),
             )
         held = next(group for group in ("single", "double", "backtick", "bare") if match.group(group) is not None)
         start, end = (starts[number - 1] + offset for offset in match.span(held))
@@ -271,7 +271,8 @@ def _verify(before, after, name, value, moved):
         raise Ambiguous(suspect, "no reader gets as far as a line that is added here; repair what is before it")
     for reader in before:
         old, new = before[reader], after[reader]
-        others, others_after = _others(old, name, lines), _others(new, name, seen, _freed(old, name, moved))
+        freed = _freed(old, name, moved) if value is not None else ()
+        others, others_after = _others(old, name, lines), _others(new, name, seen, freed)
         if old.broken:  # a reader that could not get past some point may get further now
             others_after = others_after[: len(others)]
         if others != others_after:
@@ -290,8 +291,8 @@ def _verify(before, after, name, value, moved):
 
 
 def _freed(old, name, moved):
-    """Return the new numbers of lines that were taken for a value of the variable's own, as behind ``NAME= ``."""
-    own = [item for item in old.readings if item.name == name and item.line in moved]
+    """Return the new numbers of lines that were taken for the whole value of the variable, as behind ``NAME= ``."""
+    own = [item for item in old.readings if item.name == name and item.line in moved and "\n" not in item.raw]
     return {moved[item.line] + more for item in own for more in range(1, item.last_line - item.line + 1)}
 
 
@@ -506,15 +507,19 @@ def _read_as_shell(text):
     """bash and dash: words, quotes, comments and command separators; commands are kept apart, not understood."""
     readings = _Readings(text)
     words = []  # offsets of the words of the command at hand
+    previous = "\n"  # what begins what was read last
     at = 0
     try:
         while at < len(text):
+            start = at
             if text[at] in " \t":
                 at += 1
             elif text.startswith("\\\n", at):
                 at += 2
             elif text[at] == "#":
                 at = _end_of_line(text, at)
+            elif previous == "\n" and text[at] == ";" and not text.startswith(";;", at):
+                return _View(readings, True)  # a syntax error
             elif text[at] in "\n;&|()":
                 _add_command(readings, text, words)
                 words = []
@@ -530,6 +535,8 @@ def _read_as_shell(text):
                 end = _end_of_word(text, at)
                 words.append((at, end))
                 at = end
+            if text[start] not in " \t":
+                previous = text[start]
     except (_Unterminated, RecursionError):
         return _View(readings, True)
     _add_command(readings, text, words)

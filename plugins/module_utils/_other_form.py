@@ -90,11 +90,13 @@ def key_alone(data):
     :raises OtherForm: there is more in it, which would be lost.
     """
     text = _without_break(data)
+    assigned = re.match(rb"[A-Za-z_][A-Za-z0-9_]*=", text)  # of which a key might begin, too, but none does
     try:
-        return ApiKey(text.decode("ascii"))
+        if not assigned:
+            return ApiKey(text.decode("ascii"))
     except (NotAKey, UnicodeDecodeError):
         pass
-    if re.search(rb"[\s=:\"'{}<>\0]", text):
+    if assigned or re.search(rb"[\s:\"'{}<>\0]", text):
         more = next((number for number, line in enumerate(data.split(b"\n"), 1) if line.strip()), 1)
         raise OtherForm(more, "the file is more than a key and one line break, although its format is key")
     return None
@@ -144,6 +146,7 @@ def _refuse_to_add(rest, name):
     for number, line in content:
         if named.search(line):
             raise OtherForm(number, "the name of the variable stands here, in a form that is not changed")
+    for number, line in content:
         if _SECTION.match(line) or _SCHEDULE.match(line):
             raise OtherForm(number, "a line such as this is in no environment file, so that none can be added")
     if content and not any(_ASSIGNMENT.match(line) for _number, line in content):
@@ -155,7 +158,7 @@ def _named_in_other_form(name):
     return re.compile(
         rb"""(?:
             (?<![A-Za-z0-9_$?&%%])(?<!\$\{)%(name)s=                        # Environment=NAME=, - NAME=, -e NAME=
-          | (?:^|[{,])[ \t]*(?:-[ \t]+|export[ \t]+)?%(name)s[ \t]*:        # NAME:
+          | (?:^|(?<!\$)[{,])[ \t]*(?:-[ \t]+|export[ \t]+)?%(name)s[ \t]*:  # NAME:
           | (["'])%(name)s\1[ \t]*(?:=>?|:)                                 # "NAME":
           | \[[ \t]*["']?%(name)s["']?[ \t]*\][ \t]*=>?                     # env[NAME] =
           | define[ \t]*\([ \t]*["']%(name)s["'][ \t]*,                     # define('NAME',

@@ -117,7 +117,9 @@ _LINE = [
 _OTHER_LINES = [
     *(b"", b" ", b"# p.old", b"[Service]", b"SMTP=p.old", b"KEY: p.old", b'"KEY": "x"', b"env[KEY] = x", b"A= "),
     *(b"URL=https://h/?key=p.old", b"U=https://p.old@h", b"setenv KEY p.old", b"set +a", b"KEY_FILE=/k", b"export KEY"),
-    *(b"# it's", b"#KEY=p.old", b"; x", b"# \\", b"set -a", b"A", b"unset A", b"[x]", b"A='", b"'"),
+    # most files are still environment files
+    *(b"", b"# it's", b"#KEY=p.old", b"; x", b"# \\", b"set -a", b"A", b"unset A", b"A=1", b"A='", b"'") * 5,
+    b"[x]",
 ]
 _ENDS = [[b"\n"], [b"\n"], [b"\n"], [b"\r\n"], [b"\n", b"\r\n", b"\r"]]
 _WIDTH = len(_LINE) + 2
@@ -152,7 +154,8 @@ def _spoilt(code: bytes) -> bytes:
 def _spell(code: bytes) -> bytes:
     kind, lines, *rest = code
     form = (_lines, _lines, _spoilt, _spoilt, _pieces, bytes)[kind % 6]
-    return form(bytes(rest[: 5 + _WIDTH * (1 + lines % 4) if form in (_lines, _spoilt) else lines % 30]))
+    start = b"A=1\n" if kind % 5 else b""  # without any such line, none is added
+    return start + form(bytes(rest[: 5 + _WIDTH * (1 + lines % 4) if form in (_lines, _spoilt) else lines % 30]))
 
 
 # One draw for a whole file: what takes long is drawing, not spelling out.
