@@ -90,6 +90,7 @@ REFUSED = {
     "old line ends": (b"A=1\rKEY=p.old\n", 1),
     "here-document": (b"cat <<END\nKEY=p.old\nEND\n", 1),
     "first key beside a comment behind a BOM": (b"\xef\xbb\xbfKEY=x # one\n", 1),
+    "here-document as the value": (b"A=\nKEY=<<d\n'", 2),
     "value with << and its end": (b"A=ab<<cd\ncd\nKEY=p.old\n", 1),
     "here-document after a value": (b"A=1 <<cd\nKEY=p.old\n", 1),
     "in an array": (b"A=(\nKEY=p.old\n)\n", 1),
