@@ -7,10 +7,15 @@
 from __future__ import annotations
 
 import configparser
+import http.server
 import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import textwrap
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +111,61 @@ def test_every_template_of_the_page_is_tried() -> None:
 @pytest.mark.parametrize("title", READ)
 def test_what_a_template_renders_is_read_right(title: str) -> None:
     assert READ[title](render(title)) == KEY.reveal()
+
+
+PROGRAMS = {
+    "fish": ("fish", "--no-config", "-c", "source $argv[1]; env", "{}"),
+    "csh": ("csh", "-f", "-c", "source {}; env"),
+    "Environment file": ("sh", "-c", "set -a; . {}; env"),
+    "wp-config.php": ("php", "-r", f"require '{{}}'; echo '{NAME}=', constant('{NAME}');"),
+    "nginx": ("nginx", "-T", "-p", "{}.d", "-c", "{}.conf"),
+}
+
+
+@pytest.mark.parametrize("title", PROGRAMS)
+def test_the_real_program_reads_what_a_template_renders(title: str, tmp_path: Path) -> None:
+    program, *arguments = PROGRAMS[title]
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    file = tmp_path / "file"
+    file.write_text(render(title) if title in TEMPLATES else f"{NAME}={KEY.reveal()}\n")
+    (tmp_path / "file.d").mkdir()
+    configuration = f"events {{}}\npid {file}.pid;\nhttp {{ server {{ location / {{ include {file}; }} }} }}\n"
+    file.with_name("file.conf").write_text(configuration)
+    done = subprocess.run(
+        [program, *(each.replace("{}", str(file)) for each in arguments)],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shown = f'x-api-key "{KEY.reveal()}";' if title == "nginx" else f"{NAME}={KEY.reveal()}"
+    assert shown in (line.strip().removeprefix("proxy_set_header ") for line in done.stdout.splitlines())
+
+
+def test_curl_sends_what_a_template_renders(tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    seen = []
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers["x-api-key"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    file = tmp_path / "file"
+    file.write_text(render("curl"))
+    with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        subprocess.run(["curl", "--noproxy", "*", "--max-time", "10", "--config", str(file), url], check=True)
+        thread.join()
+    assert seen == [KEY.reveal()]
 
 
 @pytest.mark.parametrize("title", [title for title in READ if title != "crontab"])
