@@ -113,12 +113,14 @@ def test_what_a_template_renders_is_read_right(title: str) -> None:
     assert READ[title](render(title)) == KEY.reveal()
 
 
+_KEPT = ("PATH", "LD_LIBRARY_PATH")  # programs may be unpacked somewhere
 PROGRAMS = {
     "fish": ("fish", "--no-config", "-c", "source $argv[1]; env", "{}"),
     "csh": ("csh", "-f", "-c", "source {}; env"),
     "Environment file": ("sh", "-c", "set -a; . {}; env"),
     "wp-config.php": ("php", "-r", f"require '{{}}'; echo '{NAME}=', constant('{NAME}');"),
-    "nginx": ("nginx", "-T", "-p", "{}.d", "-c", "{}.conf"),
+    "nginx": ("nginx", "-T", "-e", "stderr", "-p", "{}.d", "-c", "{}.conf"),
+    "PHP-FPM": ("php-fpm", "-tt", "-R", "-y", "{}.fpm"),
 }
 
 
@@ -130,17 +132,27 @@ def test_the_real_program_reads_what_a_template_renders(title: str, tmp_path: Pa
     file = tmp_path / "file"
     file.write_text(render(title) if title in TEMPLATES else f"{NAME}={KEY.reveal()}\n")
     (tmp_path / "file.d").mkdir()
-    configuration = f"events {{}}\npid {file}.pid;\nhttp {{ server {{ location / {{ include {file}; }} }} }}\n"
-    file.with_name("file.conf").write_text(configuration)
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temporary = " ".join(f"{kind}_temp_path {file}.d/{kind};" for kind in kinds)
+    location = f"server {{ location / {{ include {file}; }} }}"
+    file.with_name("file.conf").write_text(
+        f"events {{}}\npid {file}.pid;\nhttp {{ access_log off; {temporary} {location} }}\n"
+    )
+    pool = f"{file.read_text()}listen = {file}.socket\npm = static\npm.max_children = 1\n"
+    file.with_name("file.fpm").write_text(f"[global]\nerror_log = {file}.log\n{pool}")
     done = subprocess.run(
         [program, *(each.replace("{}", str(file)) for each in arguments)],
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
-        capture_output=True,
+        env={"HOME": str(tmp_path), **{name: os.environ[name] for name in _KEPT if name in os.environ}},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         check=True,
     )
-    shown = f'x-api-key "{KEY.reveal()}";' if title == "nginx" else f"{NAME}={KEY.reveal()}"
-    assert shown in (line.strip().removeprefix("proxy_set_header ") for line in done.stdout.splitlines())
+    shown = {
+        "nginx": f'proxy_set_header x-api-key "{KEY.reveal()}";',
+        "PHP-FPM": f"NOTICE: \tenv[{NAME}] = {KEY.reveal()}",
+    }.get(title, f"{NAME}={KEY.reveal()}")
+    assert any(line.endswith(shown) for line in done.stdout.splitlines())
 
 
 def test_curl_sends_what_a_template_renders(tmp_path: Path) -> None:
