@@ -18,7 +18,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.interna
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 
-_OPTIONS = {"path", "variable", "value", "state", "create", "attr", *FILE_COMMON_ARGUMENTS}
+_OPTIONS = {"path", "variable", "format", "value", "state", "create", "attr", *FILE_COMMON_ARGUMENTS}
 
 
 class ActionModule(ActionBase):

@@ -75,7 +75,7 @@ def assignments(data, name):
 def with_value(data, name, value):
     """Return the content with every active assignment of the variable changed to the value.
 
-    Without any, a plain ``NAME=value`` line is appended. The value is of characters that need no quotes in any
+    Without any, a plain ``NAME=value`` line is added. The value is of characters that need no quotes in any
     dialect (an API key's).
 
     :raises EnvFileError: as for `assignments`, or when the change would not read right.
@@ -83,16 +83,62 @@ def with_value(data, name, value):
     before = _views(data)
     found = _active(before, data, name)
     changed = data
+    moved = {}  # where each line is afterwards
     for assignment in reversed(found):
-        changed = changed[: assignment.start] + value + changed[assignment.end :]
+        comment, line = _line_with(data, assignment, name, value)
+        start, end = _bounds_of_line(data, assignment.start)
+        changed = changed[:start] + line + changed[end:]
+        moved = {was: now + comment for was, now in moved.items()}
+        moved[assignment.line] = assignment.line + comment
     if not found:
-        if data and not data.endswith(b"\n"):
-            changed += b"\n"
-        changed += name.encode("ascii") + b"=" + value + b"\n"  # never CR LF: a shell would read CR as a part of it
+        end = _end_of_content(data)
+        start = data[:end] if not end or data[:end].endswith(b"\n") else data[:end] + b"\n"
+        # Never CR LF: a shell would read CR as a part of it.
+        changed = start + name.encode("ascii") + b"=" + value + b"\n" + data[end:]
+        moved = {0: start.count(b"\n") + 1}
     if changed != data:
-        lines = [item.line for item in found] or [changed.count(b"\n")]
-        _verify(before, _views(changed), name, value.decode("ascii"), lines)
+        _verify(before, _views(changed), name, value.decode("ascii"), moved)
     return changed
+
+
+_TRAILER = re.compile(rb"[ \t\r]*(?:set[ \t]+\+(?:a|o[ \t]+allexport)[ \t\r]*)?\Z")
+
+
+def _end_of_content(data):
+    """Return where a line can be added: before blank lines at the end, which not all readers get across.
+
+    Also before ``set +a``, after which a shell exports nothing.
+    """
+    lines = data.split(b"\n")
+    kept = len(lines)
+    while kept and _TRAILER.match(lines[kept - 1]):
+        kept -= 1
+    return min(len(data), sum(len(line) + 1 for line in lines[:kept]))
+
+
+def _bounds_of_line(data, at):
+    end = data.find(b"\n", at)
+    return data.rfind(b"\n", 0, at) + 1, len(data) if end < 0 else end
+
+
+def _line_with(data, assignment, name, value):
+    """Return the assignment's line with the value, and how many lines were put before it.
+
+    A value that is no key is one to fill in: of blanks and a comment beside it some readers would make a part of the
+    key, so that they go, and the comment to a line of its own.
+    """
+    start, end = _bounds_of_line(data, assignment.start)
+    line, held = data[start:end], (assignment.start - start, assignment.end - start)
+    if key_in(assignment) is not None:
+        return 0, line[: held[0]] + value + line[held[1] :]
+    match = _own_form(name).match(line.decode("latin-1"))
+    blanks, tail = match.span("blanks"), match.span("tail")
+    changed = line[: blanks[0]] + line[blanks[1] : held[0]] + value + line[held[1] : tail[0]]
+    comment, ending = line[slice(*tail)].strip(b" \t"), line[tail[1] :]
+    if not comment:
+        return 0, changed + ending
+    # Here never CR LF: the comment kept the CR from being read as a part of the value.
+    return 1, comment + ending + b"\n" + changed
 
 
 def without(data, name):
@@ -109,7 +155,7 @@ def without(data, name):
         del lines[assignment.line - 1]
     changed = b"\n".join(lines)
     if changed != data:
-        _verify(before, _views(changed), name, None, [item.line for item in found])
+        _verify(before, _views(changed), name, None, {item.line: 0 for item in found})
     return changed
 
 
@@ -137,15 +183,15 @@ def _active(views, data, name):
     declared = re.compile(
         r"(?:readonly|declare|typeset|local)[ \t][^\n]*(?<![A-Za-z0-9_$])%s(?![A-Za-z0-9_])" % re.escape(name)
     )
+    lines = data.decode("latin-1").split("\n")
     composed = re.compile(r"(?![A-Za-z_][A-Za-z0-9_]*\+?=)[^ \t\n]*\$\{?%s(?![A-Za-z0-9_])" % re.escape(name))
     for item in views["a shell"].readings:
         if item.name is None and composed.match(item.raw):
             raise Ambiguous(item.line, "a shell would take the value for a part of a command's name; remove that line")
-        if item.name is None and declared.match(item.raw):
+        if item.name is None and declared.match(item.raw) and not form.match(lines[item.line - 1]):
             raise Ambiguous(
                 item.line, "a shell may refuse to assign a variable that is declared here; remove that line"
             )
-    lines = data.decode("latin-1").split("\n")
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line) + 1)
@@ -156,11 +202,15 @@ def _active(views, data, name):
             raise Ambiguous(
                 number,
                 "the variable is not assigned one plain value on a line of its own, so that it cannot be replaced "
-                "safely; write it as {0}=VALUE".format(name),
+                "safely; write it as {0}=VALUE, or use a template if this is no environment file".format(name),
             )
-        start, end = (starts[number - 1] + offset for offset in match.span(match.lastgroup))
+        held = next(group for group in ("single", "double", "backtick", "bare") if match.group(group) is not None)
+        start, end = (starts[number - 1] + offset for offset in match.span(held))
         found.append(Assignment(start, end, data[start:end], number))
     return found
+
+
+_EXPORTING = r"(?:export|(?:declare|typeset)[ \t]+-x)"
 
 
 def _own_form(name):
@@ -170,43 +220,50 @@ def _own_form(name):
     somewhere else. Between backticks, which Node.js takes for quotes, a shell would run a command.
     """
     return re.compile(
-        r"""(?:\xef\xbb\xbf)?[ \t]*(?:export[ \t]+)?%s[ \t]*=
+        r"""(?:\xef\xbb\xbf)?[ \t]*(?:%s[ \t]+)?%s[ \t]*=
+        (?P<blanks>(?:[ \t]*(?=[^ \t\r\#]))?)
         (?:
-            [ \t]*'(?P<single>[^'"`\\$\r]*)'
-          | [ \t]*"(?P<double>[^'"`\\$\r]*)"
-          | [ \t]*`(?P<backtick>(?:[A-Za-z0-9][A-Za-z0-9._~+/=-]*)?)`
-          | (?:[ \t]*(?=[^ \t\r\#]))?(?P<bare>(?:[^ \t\r\v\f'"`\\$()\#][^ \t\r\v\f'"`\\$()]*)?)
+            '(?P<single>[^'"`\\$\r]*)'
+          | "(?P<double>[^'"`\\$\r]*)"
+          | `(?P<backtick>(?:[A-Za-z0-9][A-Za-z0-9._~+/=-]*)?)`
+          | (?P<bare>(?![^ \t]*<<)(?:[^ \t\r\v\f'"`\\$()\#;](?:[^ \t\r\v\f'"`\\$()]*[^ \t\r\v\f'"`\\$();])?)?)
         )
-        (?:[ \t]*|[ \t]+\#[^\r]*)\r?\Z"""
-        % re.escape(name),
+        (?:[ \t]*;)?(?P<tail>[ \t]+\#[^\r]*|[ \t]*)\r?\Z"""
+        % (_EXPORTING, re.escape(name)),
         re.VERBOSE,
     )
 
 
 def _lines_seen(views, name):
     """Return the lines on which the variable is assigned, as far as the readers mean the same ones."""
-    inside = set()
-    for view in views.values():
+    inside = {}  # the line that each line is a part of, for some reader
+    for reader, view in views.items():
         for item in view.readings:
-            inside.update(range(item.line + 1, item.last_line + 1))
+            inside.update((line, (item.line, reader)) for line in range(item.line + 1, item.last_line + 1))
     seen = set()
     for reader, view in views.items():
         for item in view.readings:
             if item.name == name and item.line not in inside:
                 seen.add(item.line)
             elif item.name == name and reader != "docker":  # which knows no values of several lines: it misreads all
+                line, other = inside[item.line]
                 raise Ambiguous(
-                    item.line,
-                    "some readers take this line for a part of what is before it, others for an assignment; "
-                    "close the quotes or remove the backslash before it",
+                    line,
+                    "{0} reads on from here to line {1}, which others take for an assignment of the variable; close or "
+                    "remove the quote or bracket that is open at the end of this line, or remove the backslash or the "
+                    "blanks there".format(other, item.line),
                 )
     return seen
 
 
-def _verify(before, after, name, value, lines):
-    """Raise `Ambiguous` unless changing, adding or removing the lines did what was meant, whoever reads the file."""
-    suspect = lines[0]
+def _verify(before, after, name, value, moved):
+    """Raise `Ambiguous` unless changing, adding or removing the lines did what was meant, whoever reads the file.
+
+    :param moved: the new number of each line that was changed; of one that was added, under 0.
+    """
+    lines = set(moved)
     seen = _lines_seen(after, name)
+    suspect = moved[0] if 0 in moved else min(lines)
     added = value is not None and not _lines_seen(before, name)
     if value is None and seen:
         raise Ambiguous(min(seen), "the variable would still be assigned here after its lines were removed")
@@ -214,7 +271,8 @@ def _verify(before, after, name, value, lines):
         raise Ambiguous(suspect, "no reader gets as far as a line that is added here; repair what is before it")
     for reader in before:
         old, new = before[reader], after[reader]
-        others, others_after = _others(old, name, lines), _others(new, name, seen)
+        freed = _freed(old, name, moved) if value is not None else ()
+        others, others_after = _others(old, name, lines), _others(new, name, seen, freed)
         if old.broken:  # a reader that could not get past some point may get further now
             others_after = others_after[: len(others)]
         if others != others_after:
@@ -224,24 +282,35 @@ def _verify(before, after, name, value, lines):
         mine = {item.line: item for item in new.readings if item.name == name and item.line in seen}
         if any(value not in item.raw for item in mine.values()):
             raise Ambiguous(suspect, "{0} would still read another value".format(reader))
-        must_read = {item.line for item in old.readings if item.name == name and item.value is not None} & set(lines)
+        plain = [item.line for item in old.readings if item.name == name and item.value is not None]
+        must_read = [moved[line] for line in plain if line in moved]
         if any(line not in mine or mine[line].value != value for line in must_read):
             raise Ambiguous(suspect, "{0} would not read the new value".format(reader))
         if added and not old.broken and suspect not in mine:
             raise Ambiguous(suspect, "{0} would not read a line that is added here".format(reader))
 
 
-def _others(view, name, lines):
+def _freed(old, name, moved):
+    """Return the new numbers of lines that were taken for the whole value of the variable, as behind ``NAME= ``."""
+    own = [item for item in old.readings if item.name == name and item.line in moved and "\n" not in item.raw]
+    return {moved[item.line] + more for item in own for more in range(1, item.last_line - item.line + 1)}
+
+
+def _others(view, name, lines, without=()):
     """Return what must not change: all but the variable itself and names that no program can ask for.
 
     On the variable's own lines a shell may see a command with its name, as in ``NAME = value``.
     """
-    own_command = re.compile(r"(?:\xef\xbb\xbf)?(?:export[ \t]+)?%s(?![A-Za-z0-9_])" % re.escape(name))
+    own_command = re.compile(r"(?:\xef\xbb\xbf)?(?:%s[ \t]+)?%s(?![A-Za-z0-9_])" % (_EXPORTING, re.escape(name)))
     return [
         (item.name, item.raw)
         for item in view.readings
-        if (item.name is None and not (item.line in lines and own_command.match(item.raw)))
-        or (item.name is not None and item.name != name and _NAME.match(item.name))
+        if item.line not in without
+        and (
+            not (item.line in lines and own_command.match(item.raw))
+            if item.name is None
+            else item.name != name and _NAME.match(item.name)
+        )
     ]
 
 
@@ -275,12 +344,15 @@ class _Readings(list):
     def line(self, offset):
         return bisect_left(self._ends, offset) + 1
 
-    def add(self, name, start, end, quotes=""):
-        """Note the raw text between the offsets, which reads as what is between those quotes, if it is plain."""
+    def add(self, name, start, end, quotes="", begin=None):
+        """Note the raw text between the offsets, which reads as what is between those quotes, if it is plain.
+
+        `begin` is an offset in the line that it belongs to, if the text does not begin there.
+        """
         raw = self._text[start:end]
         plain = re.match(r"""(['"`]?)([A-Za-z0-9._~+/=-]*)\1\Z""", raw)
         value = plain.group(2) if plain and plain.group(1) in quotes else None
-        self.append(_Reading(name, self.line(start), self.line(end), raw, value))
+        self.append(_Reading(name, self.line(start if begin is None else begin), self.line(end), raw, value))
 
 
 def _utf8(data):
@@ -413,11 +485,11 @@ def _read_as_node(text, older):
         closing = text.find(text[at], at + 1) if quoted else -1
         if closing > 0:
             end = closing + 1
-            readings.add(name, at, end, "'\"`")
+            readings.add(name, at, end, "'\"`", begin=equal)
         else:
             end = _end_of_line(text, at)
             if not quoted or end < len(text):  # without a newline to end it, an open quote is dropped
-                readings.add(name, at, at + len(text[at:end].partition("#")[0].rstrip(blanks)))
+                readings.add(name, at, at + len(text[at:end].partition("#")[0].rstrip(blanks)), begin=equal)
         at = _end_of_line(text, end)
     return _View(readings, False)
 
@@ -435,21 +507,26 @@ def _read_as_shell(text):
     """bash and dash: words, quotes, comments and command separators; commands are kept apart, not understood."""
     readings = _Readings(text)
     words = []  # offsets of the words of the command at hand
+    previous = "\n"  # what begins what was read last
     at = 0
     try:
         while at < len(text):
+            start = at
             if text[at] in " \t":
                 at += 1
             elif text.startswith("\\\n", at):
                 at += 2
             elif text[at] == "#":
                 at = _end_of_line(text, at)
+            elif previous == "\n" and text[at] == ";" and not text.startswith(";;", at):
+                return _View(readings, True)  # a syntax error
             elif text[at] in "\n;&|()":
                 _add_command(readings, text, words)
                 words = []
                 at += 1
             elif text.startswith("<<", at) and not text.startswith("<<<", at):
-                raise Ambiguous(readings.line(at), "a here-document makes this a script, not an environment file")
+                _refuse_here_document(readings, text, words, at)
+                return _View(readings, True)
             elif text[at] in "<>":
                 end = _SHELL_REDIRECTION.match(text, at).end()
                 words.append((at, end))
@@ -458,10 +535,23 @@ def _read_as_shell(text):
                 end = _end_of_word(text, at)
                 words.append((at, end))
                 at = end
+            if text[start] not in " \t":
+                previous = text[start]
     except (_Unterminated, RecursionError):
         return _View(readings, True)
     _add_command(readings, text, words)
     return _View(readings, False)
+
+
+def _refuse_here_document(readings, text, words, at):
+    """Raise `Ambiguous`, but for a value with ``<<`` in it, where a shell takes all that follows for a document."""
+    delimiter = text[at + 2 : _end_of_line(text, at)].strip(" \t")
+    in_value = words and words[-1][1] == at and _SHELL_ASSIGNMENT.match(text, words[-1][0])
+    if not in_value or not re.match(r"[A-Za-z0-9._~+/=-]+\Z", delimiter):
+        raise Ambiguous(readings.line(at), "a shell takes << for a here-document; put a value with << in single quotes")
+    if re.search(r"^\t*%s$" % re.escape(delimiter), text[_end_of_line(text, at) :], re.MULTILINE):
+        raise Ambiguous(readings.line(at), "a shell takes << for a here-document; put the value in single quotes")
+    _add_command(readings, text, words)
 
 
 def _add_command(readings, text, words):

@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Optional
 
 from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
 from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
+from ansible_collections.multicart.keys.plugins.module_utils import _other_form as other_form
 from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import MAX_LENGTH, ApiKey
 from ansible_collections.multicart.keys.plugins.module_utils._file_attributes import Ownership, UnknownName, ids_of
@@ -27,13 +28,16 @@ Problem = (host_file.HostFileError, env_file.EnvFileError, UnknownName, record.O
 
 
 class KeyFile:
-    """A file that holds the account's key: as a variable of an environment file, or in the user's own template.
+    """A file that holds the account's key: as a variable of an environment file, alone, or in the user's own template.
 
-    :param entry: ``path``; ``variable``, or ``digest`` and ``content`` of a template; ``owner``, ``group``, ``mode``,
-        ``unsafe_writes``; ``inspected``, the keys that it must still hold when it is written, where that matters.
+    :param entry: ``path``; ``variable`` and ``beside``, all variables of this file that are to hold the key; or
+        ``format``, ``key`` for a file that is nothing but the key; or ``digest`` and ``content`` of a template;
+        ``owner``, ``group``, ``mode``, ``unsafe_writes``; ``inspected``, the keys that it must still hold when it is
+        written, where that matters.
     :param request: ``state_dir``, where records are kept instead of beside the files; ``services`` and ``commands``,
-        which read the file; ``live``, fingerprint of the live key, and ``account``, whose key is to be held, where they
-        are known; ``check_mode``: change nothing, and tell what would be.
+        which read the file; ``live``, fingerprint of the live key, ``live_shape``, its prefix and its length, and
+        ``account``, whose key is to be held, where they are known; ``check_mode``: change nothing, and tell what would
+        be.
     """
 
     def __init__(self, entry: Dict[str, Any], request: Dict[str, Any]) -> None:
@@ -47,8 +51,10 @@ class KeyFile:
         self.changed = False
         self.inspected = entry.get("inspected")  # type: Optional[List[str]]
         self._entry = entry
+        self._is_key_alone = entry.get("format") == "key"
         self._readers = record.readers_of(request["services"], request["commands"])
         self._live = request["live"]
+        self._live_shape = request.get("live_shape")
         self._check_mode = request["check_mode"]
         self._content = None  # type: Any
         self._account = request["account"]
@@ -64,12 +70,13 @@ class KeyFile:
         self._content = host_file.read(self.path)
         self.held = self.holds = self._keys()
         self._refuse_other_account()
+        self._refuse_other_form()
         self._ids = ids_of(self._entry)
         host_file.check(
             self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, self._account))
         )
         # Also finds out, before the old key is revoked, what only the change of a line would show.
-        trial = self._content.data or b"" if self.variable is None else self._with(LONGEST_KEY)
+        trial = self._content.data or b"" if self._is_template else self._with(LONGEST_KEY)
         if host_file.check(self._content, trial, self._entry["unsafe_writes"], self._ids):
             Ownership(self._content, self._entry).refuse_in_place()
 
@@ -90,12 +97,27 @@ class KeyFile:
                 "meant, remove the record {0} first".format(self._record_path)
             )
 
+    def _refuse_other_form(self) -> None:
+        """Refuse a file in which the key would stay behind, or to which no line may be added."""
+        if self.variable is None:
+            return
+        live = [other_form.KnownKey(*(self._live_shape + [self._live]))] if self._live_shape else []
+        other_form.refuse(self._content.data or b"", self.variable, live, self._entry.get("beside") or ())
+
+    @property
+    def _is_template(self) -> bool:
+        return self.variable is None and not self._is_key_alone
+
     def _keys(self) -> List[str]:
         if self._content.data is None:
             return []
-        if self.variable is None:
+        if self._is_template:
             return self._key_of_template(self._content.data)
-        keys = [env_file.key_in(assignment) for assignment in env_file.assignments(self._content.data, self.variable)]
+        if self._is_key_alone:
+            keys = [other_form.key_alone(self._content.data)]
+        else:
+            found = env_file.assignments(self._content.data, self.variable)
+            keys = [env_file.key_in(assignment) for assignment in found]
         return [key.fingerprint for key in keys if key]  # "changeme" counts as missing
 
     def _key_of_template(self, data: bytes) -> List[str]:
@@ -155,12 +177,13 @@ class KeyFile:
         return record.retired(kept, retires["key"], record.UNSEEN, None, retires["accepted"]) if retires else kept
 
     def _new_content(self, key: ApiKey) -> bytes:
-        if self.variable is None:
-            return self._entry["content"].encode("utf-8")
-        return self._with(key)
+        return self._entry["content"].encode("utf-8") if self._is_template else self._with(key)
 
     def _with(self, key: ApiKey) -> bytes:
-        return env_file.with_value(self._content.data or b"", self.variable, key.reveal().encode("ascii"))
+        data, value = self._content.data or b"", key.reveal().encode("ascii")
+        if self._is_key_alone:
+            return other_form.with_key_alone(data, value)
+        return env_file.with_value(data, self.variable, value)
 
     def refuse_changed(self, inspected: List[str]) -> None:
         """Raise if the file holds other keys than when it was inspected: another run may have written a newer one."""

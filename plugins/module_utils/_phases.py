@@ -48,6 +48,7 @@ FIELDS = {
     "delay": 1.0,
     "environment": [],
     "live": None,
+    "live_shape": None,
     "account": None,
     "check_mode": False,
     "retire": None,
@@ -212,7 +213,11 @@ def _one_file(
 ) -> Tuple[KeyFile, List[Dict[str, str]]]:
     """Do something with one file; return how it is then, and what was wrong."""
     state_dir = request["state_dir"] and _expanded(request["state_dir"])
-    file = KeyFile(dict(entry, path=_expanded(entry["path"])), dict(request, state_dir=state_dir))
+    path = _expanded(entry["path"])
+    # Also those that reach it by another path, through a link.
+    same = [each for each in request["files"] if os.path.realpath(_expanded(each["path"])) == os.path.realpath(path)]
+    beside = [each["variable"] for each in same if each["variable"]]
+    file = KeyFile(dict(entry, path=path, beside=beside), dict(request, state_dir=state_dir))
     try:
         act(file)
     except NotAKey as error:

@@ -17,6 +17,9 @@ description:
     C(node --env-file) read it. The change is made only if each of them that could read the variable
     reads the new key afterwards, and every other variable as before. Otherwise the module fails with the reason
     V(ambiguous), names the line and changes nothing.
+  - The module also fails, with the reason V(other_form), if the key stands anywhere else in the file, or if the file
+    has no line to change and is no environment file (a systemd drop-in, YAML, JSON and so on). Such a file needs a
+    template, see R(the formats of files,ansible_collections.multicart.keys.docsite.files).
   - The file is replaced atomically. There is no backup, because it would contain the old key.
   - Enables pipelining unless you set it yourself, so that no module file with the key is written on the host. The
     become method C(su) and C(ANSIBLE_KEEP_REMOTE_FILES) make pipelining impossible.
@@ -38,8 +41,17 @@ options:
       - A symbolic link is followed and stays a link.
     type: path
     required: true
+  format:
+    description:
+      - V(env) is an environment file.
+      - V(key) is a file that contains nothing but the key and at most one line break. It cannot be O(state=absent).
+    type: str
+    choices: [env, key]
+    default: env
   variable:
-    description: Name of the variable that contains the key.
+    description:
+      - Name of the variable that contains the key.
+      - Not used if O(format=key).
     type: str
     default: MULTICART_API_KEY
   value:
@@ -148,11 +160,11 @@ written_at:
 reason:
   description:
     - Why it failed, as a machine-readable code.
-    - One of V(malformed_key), V(invalid_option), V(not_text), V(ambiguous), V(attributes_refused), V(internal_error),
-      V(not_absolute), V(path_is_directory), V(no_such_directory), V(no_such_file), V(dangling_link), V(not_regular),
-      V(too_large), V(unreadable), V(not_writable), V(owner_kept), V(attributes_kept), V(read_only_file_system),
-      V(immutable), V(mount_point), V(hard_linked), V(name_taken), V(name_too_long), V(no_space), V(changed_meanwhile),
-      V(busy) and V(io_error).
+    - One of V(malformed_key), V(invalid_option), V(not_text), V(ambiguous), V(other_form), V(attributes_refused),
+      V(internal_error), V(not_absolute), V(path_is_directory), V(no_such_directory), V(no_such_file),
+      V(dangling_link), V(not_regular), V(too_large), V(unreadable), V(not_writable), V(owner_kept),
+      V(attributes_kept), V(read_only_file_system), V(immutable), V(mount_point), V(hard_linked), V(name_taken),
+      V(name_too_long), V(no_space), V(changed_meanwhile), V(busy) and V(io_error).
   returned: failure
   type: str
   sample: mount_point
@@ -161,6 +173,7 @@ reason:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
 from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
+from ansible_collections.multicart.keys.plugins.module_utils import _other_form as other_form
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.module_utils._file_attributes import Attributes, UnknownName, ids_of
 
@@ -178,23 +191,36 @@ def line_in(variable, key):
     return "{0}={1}\n".format(variable, shown)
 
 
+def change(params, data, key):
+    """Return the keys that the file holds, ``None`` for a value that is none, and the content that is wanted."""
+    if params["format"] == "key":
+        held = [other_form.key_alone(data)] if data else []
+        return held, other_form.with_key_alone(data, key.reveal().encode("ascii"))
+    variable = params["variable"]
+    found = env_file.assignments(data, variable)
+    if key:
+        other_form.refuse(data, variable, [other_form.known_key(key)])
+        wanted = env_file.with_value(data, variable, key.reveal().encode("ascii"))
+    else:
+        wanted = env_file.without(data, variable)
+        other_form.refuse_left(data, variable)
+    return [env_file.key_in(item) for item in found], wanted
+
+
 def run(module):
     """Bring the file to the wanted state and return the result."""
     params = module.params
     path, variable, unsafe_writes = params["path"], params["variable"], params["unsafe_writes"]
     key = wanted_key(params)
     env_file.require_name(variable)
+    if key is None and params["format"] == "key":
+        raise env_file.BadName("state absent is for format env; remove the file with ansible.builtin.file")
     ids = ids_of(params)
     content = host_file.read(path)
     data = content.data or b""
-    found = env_file.assignments(data, variable)
     if key and content.data is None and not params["create"]:
         raise host_file.HostFileError("no_such_file", path)
-    if key:
-        wanted = env_file.with_value(data, variable, key.reveal().encode("ascii"))
-    else:
-        wanted = env_file.without(data, variable)
-
+    found, wanted = change(params, data, key)
     changed = wanted != data
     attributes = Attributes(module, content, params)
     if changed and module.check_mode:
@@ -207,13 +233,13 @@ def run(module):
         changed = attributes.finish() or changed
 
     result = dict(changed=changed, path=path, variable=variable)
-    previous = env_file.key_in(found[-1]) if found else None
+    previous = found[-1] if found else None
     result.update(key.describe() if key else {})
     result.update(previous.describe("previous_") if previous else {})
     shown = dict(
         before_header=path,
         after_header=path,
-        before="".join(line_in(variable, env_file.key_in(item)) for item in found),
+        before="".join(line_in(variable, held) for held in found),
         after=line_in(variable, key) * max(len(found), 1) if key else "",
     )
     result["diff"] = [shown] + ([attributes.diff] if attributes.diff else [])
@@ -224,6 +250,7 @@ def main():
     module = AnsibleModule(
         argument_spec=dict(
             path=dict(type="path", required=True),
+            format=dict(type="str", choices=["env", "key"], default="env"),
             variable=dict(type="str", default="MULTICART_API_KEY"),
             value=dict(type="str", no_log=True),
             state=dict(type="str", choices=["present", "absent"], default="present"),

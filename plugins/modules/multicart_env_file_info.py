@@ -23,8 +23,13 @@ options:
     description: Absolute path of the environment file.
     type: path
     required: true
+  format:
+    description: As O(multicart.keys.multicart_env_file#module:format).
+    type: str
+    choices: [env, key]
+    default: env
   variable:
-    description: Name of the variable that holds the key.
+    description: Name of the variable that holds the key. Not used if O(format=key).
     type: str
     default: MULTICART_API_KEY
   unsafe_writes:
@@ -154,16 +159,32 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
 from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
+from ansible_collections.multicart.keys.plugins.module_utils import _other_form as other_form
 from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.module_utils._key_file import LONGEST_KEY
 
 
-def describe(assignment):
+def describe(line, key):
     """Return what may be shown of one assignment."""
-    key = env_file.key_in(assignment)
     shown = key.describe() if key else dict.fromkeys(ApiKey("a.a").describe())
-    return dict(shown, line=assignment.line, is_key=key is not None)
+    return dict(shown, line=line, is_key=key is not None)
+
+
+def keys_in(params, data):
+    """Return the line and the key of each assignment; ``None`` for a value that is no key."""
+    if params["format"] == "key":
+        return [(1, other_form.key_alone(data))] if data else []
+    return [(item.line, env_file.key_in(item)) for item in env_file.assignments(data, params["variable"])]
+
+
+def with_longest(params, data):
+    """Return the content with the longest key that there may be."""
+    longest = LONGEST_KEY.reveal().encode("ascii")
+    if params["format"] == "key":
+        return other_form.with_key_alone(data, longest)
+    other_form.refuse(data, params["variable"], [])
+    return env_file.with_value(data, params["variable"], longest)
 
 
 def record_at(path):
@@ -182,15 +203,15 @@ def run(params):
     result = dict(path=path, variable=variable, exists=os.path.lexists(path), writable=False, assignments=[])
     result["record"] = None
     try:
-        result["record"] = record_at(record.path_of(path, variable, params["state_dir"]))
+        named = None if params["format"] == "key" else variable
+        result["record"] = record_at(record.path_of(path, named, params["state_dir"]))
         content = host_file.read(path)
         data = content.data or b""
-        found = env_file.assignments(data, variable)
-        result["assignments"] = [describe(item) for item in found]
-        key = env_file.key_in(found[-1]) if found else None
+        found = keys_in(params, data)
+        result["assignments"] = [describe(*item) for item in found]
+        key = found[-1][1] if found else None
         result.update(key.describe() if key else {})
-        longest = env_file.with_value(data, variable, LONGEST_KEY.reveal().encode("ascii"))
-        host_file.check(content, longest, params["unsafe_writes"])
+        host_file.check(content, with_longest(params, data), params["unsafe_writes"])
         result["writable"] = True
     except host_file.HostFileError as error:
         result.update(reason=error.reason, why=str(error))
@@ -203,6 +224,7 @@ def main():
     module = AnsibleModule(
         argument_spec=dict(
             path=dict(type="path", required=True),
+            format=dict(type="str", choices=["env", "key"], default="env"),
             variable=dict(type="str", default="MULTICART_API_KEY"),
             unsafe_writes=dict(type="bool", default=False),
             state_dir=dict(type="path"),

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
+from ansible_collections.multicart.keys.plugins.module_utils import _other_form as other_form
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.tests.readers.cases import NAME, NEW
 from ansible_collections.multicart.keys.tests.readers.many import MANY
 from ansible_collections.multicart.keys.tests.readers.real_readers import Variables
@@ -88,13 +90,15 @@ _WORDS = [
         b"\xc2\x85",
     ),
     *(b"set -a\n", b"unset KEY\n", b"if ", b"then ", b"fi\n", b"declare -x ", b"readonly ", b"KEY=p.old\n", b"A=1\n"),
+    *(b"[Service]\n", b"\nEnvironment=", b"- ", b"\nKEY: p.old\n", b'"KEY": "p.old"', b"env[KEY] = ", b"set -x KEY a"),
+    *(b"?key=p.old", b"https://p.old@h\n", b"define('KEY', 'p.old');", b"<<cd", b"<<E", b"set +a\n", b"\n \n"),
     *(b"a" * 300, b"'" * 3, b"\\" * 3, b"\nKEY='p.old'\n", b'\nexport KEY="p.old" # ours\n', b"#KEY=p.old\n"),
 ]
 _EMPTY = [b""]
 _LINE = [
     # one table for each part of a line; most choices are what people write
     _EMPTY * 16 + [b" ", b"\t", b"  ", b"\xc2\xa0"],
-    _EMPTY * 12 + [b"export "] * 4 + [b"export\t", b"export  ", b"exportx ", b"set "],
+    _EMPTY * 12 + [b"export "] * 4 + [b"export\t", b"export  ", b"exportx ", b"set ", b"declare -x ", b"Environment="],
     [b"KEY"] * 18
     + [b"A", b"A", b"B", b"XKEY", b"KEYX", b"KEY_2", b"MY_KEY", b"key", b"A.B", b"2", b"", b"# KEY", b"#KEY"],
     _EMPTY * 12 + [b" ", b"\t"],
@@ -105,10 +109,18 @@ _LINE = [
     + [b"", b"changeme", b"a b", b"<key>", b"it's", b'say "x"', b"$A", b"${A}", b"\\n", b"x\\", b"a#b", b"a #b", b"{}"]
     + [b"caf\xe9", b"caf\xc3\xa9", b"p.old\\", b"'p.old'", b"a;b", b"a&b", b"a`b", b"two\nlines", b"two\nKEY=p.old\nx"]
     + [b"x" * 5000, b"\xe2\x80\x8bp.old", b"p.old\x0b", b"[1,2]", b"(a)", b"$(A)", b"*", b"~", b"a=b", b"%s", b"!x"],
-    _EMPTY * 20 + [b" # ours", b" # it's", b"# ours", b"\t#it's", b' # "', b" ; ours", b" // x", b" #\\"],
+    _EMPTY * 20
+    + [b";", b" # p.old", b"<<cd"]
+    + [b" # ours", b" # it's", b"# ours", b"\t#it's", b' # "', b" ; ours", b" // x", b" #\\"],
     _EMPTY * 12 + [b" ", b"\t"],
 ]
-_OTHER_LINES = [b"", b"# it's", b"#KEY=p.old", b"; x", b"# \\", b"set -a", b"A", b"unset A", b"[x]", b"A='", b"'"]
+_OTHER_LINES = [
+    *(b"", b" ", b"# p.old", b"[Service]", b"SMTP=p.old", b"KEY: p.old", b'"KEY": "x"', b"env[KEY] = x", b"A= "),
+    *(b"URL=https://h/?key=p.old", b"U=https://p.old@h", b"setenv KEY p.old", b"set +a", b"KEY_FILE=/k", b"export KEY"),
+    # most files are still environment files
+    *(b"", b"# it's", b"#KEY=p.old", b"; x", b"# \\", b"set -a", b"A", b"unset A", b"A=1", b"A='", b"'") * 5,
+    b"[x]",
+]
 _ENDS = [[b"\n"], [b"\n"], [b"\n"], [b"\r\n"], [b"\n", b"\r\n", b"\r"]]
 _WIDTH = len(_LINE) + 2
 
@@ -142,7 +154,8 @@ def _spoilt(code: bytes) -> bytes:
 def _spell(code: bytes) -> bytes:
     kind, lines, *rest = code
     form = (_lines, _lines, _spoilt, _spoilt, _pieces, bytes)[kind % 6]
-    return form(bytes(rest[: 5 + _WIDTH * (1 + lines % 4) if form in (_lines, _spoilt) else lines % 30]))
+    start = b"A=1\n" if kind % 5 else b""  # without any such line, none is added
+    return start + form(bytes(rest[: 5 + _WIDTH * (1 + lines % 4) if form in (_lines, _spoilt) else lines % 30]))
 
 
 # One draw for a whole file: what takes long is drawing, not spelling out.
@@ -187,13 +200,29 @@ def changes(data: bytes) -> Iterator[Change]:
         return
     for value in (_VALUE, None):
         try:
-            after = env_file.with_value(data, NAME, NEW) if value else env_file.without(data, NAME)
+            after = _changed(data, value)
         except env_file.EnvFileError:
             continue
         again = env_file.with_value(after, NAME, NEW) if value else env_file.without(after, NAME)
         assert again == after, "a second run changes something"
+        assert not (OLD in old and _left(after)), f"the old key is left: {data!r} became {after!r}"
         if after != data:
             yield Change(data, after, old, value)
+
+
+def _changed(data: bytes, value: str | None) -> bytes:
+    if value is None:
+        other_form.refuse_left(data, NAME)
+        return env_file.without(data, NAME)
+    other_form.refuse(data, NAME, [other_form.known_key(ApiKey(value))])
+    return env_file.with_value(data, NAME, NEW)
+
+
+def _left(data: bytes) -> bool:
+    """Tell whether the old key, whole, stands on a line that may be no comment."""
+    lines = [line.partition(b" #")[0].partition(b"\t#")[0] for line in data.split(b"\n")]
+    lines = [line for line in lines if not re.match(rb"(\xef\xbb\xbf)?[ \t]*(#|;|//)", line)]
+    return any(re.search(rb"p\.old", line) for line in lines)
 
 
 def _is_name(text: str) -> bool:

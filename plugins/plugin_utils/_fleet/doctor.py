@@ -64,9 +64,10 @@ def _stands(consumer: Consumer, live: ApiKey | None) -> str:
     if live is not None:
         return consumer.standing(live.fingerprint).words
     held = sorted({key for file in consumer.files for key in file.holds})
+    problems = ", ".join(problem.text for problem in consumer.problems)
     if consumer.failure or not held:
-        return ", ".join(problem.text for problem in consumer.problems) or "holds no key"
-    return f"holds {', '.join(held)}"
+        return problems or "holds no key"
+    return f"holds {', '.join(held)}" + (f"; {problems}" if problems else "")
 
 
 def _advice(trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | None) -> str:

@@ -115,6 +115,7 @@ class Host:
             entry["inspected"] = held
         if live is not None:
             request.update(live=live.key.fingerprint, account=live.account)
+            request["live_shape"] = [live.key.prefix, len(live.key.reveal())]  # by which a copy elsewhere is found
             self.secrets.add(live.key.reveal())
         first = WRITING if phase == "deploy" else None
         return self.session.ask(phase, limit, first, **request)

@@ -34,12 +34,16 @@ TRY = 30.0
 DEFAULT_VARIABLE = "MULTICART_API_KEY"
 
 _MODE = re.compile(r"[0-7]{3,5}|[ugoa]*([-+=][rwxXstugo]*)+(,[ugoa]*([-+=][rwxXstugo]*)+)*")
-_FIELDS = ("path", "variable", "template", "account", "owner", "group", "mode", "unsafe_writes")
+_FORMATS = ("env", "key")
+_FIELDS = ("path", "variable", "template", "format", "account", "owner", "group", "mode", "unsafe_writes")
 
 
 @dataclass(frozen=True)
 class FileSpec:
-    """One file that holds the key: as a variable of an environment file, or wherever the user's template puts it."""
+    """One file that holds the key: as a variable of an environment file, alone, or where the user's template puts it.
+
+    :ivar format: ``env``, or ``key``: the file is nothing but the key, and has no variable.
+    """
 
     path: str
     variable: str | None
@@ -48,6 +52,7 @@ class FileSpec:
     group: str | None = None
     mode: Any = None
     unsafe_writes: bool = False
+    format: str = "env"
 
     def entry(self) -> dict[str, Any]:
         """Return it as a host session wants it; a template's content and its digest come on top."""
@@ -213,15 +218,16 @@ def _checked(place: str, entry: Any) -> tuple[str, FileSpec]:
         raise _invalid(place, "must be a mapping with at least path")
     for problem in _problems(entry):
         raise _invalid(place, problem)
-    has_template = bool(entry.get("template"))
+    has_template, form = bool(entry.get("template")), str(entry.get("format") or "env")
     return str(entry.get("account") or DEFAULT_ACCOUNT), FileSpec(
         path=os.path.normpath(str(entry["path"])),
-        variable=None if has_template else str(entry.get("variable") or DEFAULT_VARIABLE),
+        variable=None if has_template or form == "key" else str(entry.get("variable") or DEFAULT_VARIABLE),
         template=str(entry["template"]) if has_template else None,
         owner=_text(entry.get("owner")),
         group=_text(entry.get("group")),
         mode=entry.get("mode"),
         unsafe_writes=bool(entry.get("unsafe_writes", False)),
+        format=form,
     )
 
 
@@ -234,6 +240,12 @@ def _problems(entry: Mapping[str, Any]) -> Iterator[str]:
         yield "needs path: the absolute path of a file"
     if entry.get("template") and entry.get("variable"):
         yield "has both template and variable; a template is the whole file"
+    if (entry.get("format") or "env") not in _FORMATS:
+        yield "needs format: env, or key for a file that is nothing but the key"
+    if entry.get("format") and entry.get("template"):
+        yield "has both template and format; a template has its own"
+    if entry.get("format") == "key" and entry.get("variable"):
+        yield "has a variable although its format is key: such a file is nothing but the key"
     variable = entry.get("variable")
     if variable and not (isinstance(variable, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable)):
         yield "needs variable: letters, digits and underscores, and no digit first"
@@ -247,14 +259,14 @@ def _problems(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _refuse_overlaps(specs: list[FileSpec]) -> None:
-    whole = {spec.path for spec in specs if spec.template}
+    whole = {spec.path: "a template" if spec.template else "format key" for spec in specs if not spec.variable}
     first: dict[str, FileSpec] = {}
     for spec in specs:
         wanted = first.setdefault(spec.path, spec)
         if (wanted.owner, wanted.group, wanted.mode) != (spec.owner, spec.group, spec.mode):
             raise _invalid(FILES, f"contradicts itself in the owner, group or mode of {spec.path}")
-        if not spec.template and spec.path in whole:
-            raise _invalid(FILES, f"names {spec.path} both as a template and as an environment file")
+        if spec.variable and spec.path in whole:
+            raise _invalid(FILES, f"names {spec.path} both as {whole[spec.path]} and as an environment file")
 
 
 def _text(value: Any) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
 from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
+from ansible_collections.multicart.keys.plugins.module_utils import _other_form as other_form
 from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 from ansible_collections.multicart.keys.plugins.module_utils import _services as services
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome
@@ -65,6 +66,7 @@ def test_the_guide_has_every_reason_and_outcome_once() -> None:
         *host_file.REASONS,
         *services.REASONS,
         *(error.reason for error in (env_file.NotText, env_file.BadName, env_file.Ambiguous, record.OtherAccount)),
+        other_form.OtherForm.reason,
     }
     known = {*(reason.value for reason in Reason), *(outcome.value for outcome in Outcome), *on_hosts, *GIVEN}
     assert sorted(names()) == sorted(known | {"attributes_refused"})

@@ -670,7 +670,7 @@ def _record_is_a_directory(host: Host) -> None:
         (_directory, HostFileError, "is a directory"),
         (_two_names, Ambiguous, "line 1: "),
         (_composed, Ambiguous, "line 1: "),
-        (_no_room_for_a_new_line, Ambiguous, "line 2: "),
+        (_no_room_for_a_new_line, Ambiguous, "line 1: "),
         (_owner, UnknownName, "owner is not known on this host"),
         (_group, UnknownName, "group is not known on this host"),
         (_record_is_a_directory, HostFileError, "is a directory"),

@@ -20,6 +20,7 @@ _WORK = """
 import json, os, sys, tempfile
 from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
 from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
+from ansible_collections.multicart.keys.plugins.module_utils import _other_form as other_form
 from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.module_utils._file_attributes import mode_of
@@ -59,6 +60,8 @@ for line in sys.stdin:
         outcome(env_file.with_value, data, "KEY", b"173axcs.new"),
         outcome(env_file.without, data, "KEY"),
         outcome(env_file.assignments, data, "KEY"),
+        outcome(other_form.refuse, data, "KEY", [other_form.known_key(ApiKey("p.old"))]),
+        outcome(other_form.key_alone, data),
         outcome(on_disk, data),
         outcome(key_of, data),
     ]))

@@ -146,18 +146,55 @@ def test_sweeps_the_leftover_of_a_killed_run(file: Path) -> None:
         ("path_is_directory", {"value": NEW, "path": "{}"}),
         ("ambiguous", {"value": NEW, "path": "{}/array.env"}),
         ("not_text", {"value": NEW, "path": "{}/binary"}),
+        ("other_form", {"value": NEW, "path": "{}/drop-in.conf"}),
+        ("other_form", {"value": OLD, "path": "{}/second.env"}),
+        ("other_form", {"value": NEW, "path": "{}/second.env"}),
+        ("other_form", {"value": NEW, "path": "{}/colon.env"}),
+        ("other_form", {"value": NEW, "path": "{}/key"}),
+        ("other_form", {"state": "absent", "path": "{}/second.env"}),
+        ("other_form", {"value": NEW, "format": "key"}),
+        ("invalid_option", {"state": "absent", "format": "key", "path": "{}/key"}),
         ("attributes_refused", {"value": NEW, "mode": "nonsense"}),
     ],
 )
 def test_says_why_it_failed(file: Path, reason: str, options: dict[str, Any]) -> None:
     (file.parent / "array.env").write_text(f"MULTICART_API_KEY=({OLD})\n")
     (file.parent / "binary").write_bytes(b"MULTICART_API_KEY=\0" + OLD.encode())
+    (file.parent / "drop-in.conf").write_text(f"[Service]\nEnvironment=MULTICART_API_KEY={OLD}\n")
+    (file.parent / "second.env").write_text(f"MULTICART_API_KEY={OLD}\nSMTP={OLD}\n")
+    (file.parent / "colon.env").write_text(f"A=1\nMULTICART_API_KEY: {OLD}\n")
+    (file.parent / "key").write_text(f"{OLD}\n")
     before = {path.name: path.read_bytes() for path in file.parent.iterdir()}
     options = {"path": str(file), **options}
     result = write(**{**options, "path": options["path"].format(file.parent)})
     assert result["failed"] is True
     assert result["reason"] == reason
     assert {path.name: path.read_bytes() for path in file.parent.iterdir()} == before
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_file_that_is_nothing_but_the_key(tmp_path: Path, end: str) -> None:
+    file = tmp_path / "key"
+    assert look(file, format="key")["writable"] is True
+    file.write_bytes(OLD.encode() + end.encode())
+    found = look(file, format="key")
+    assert (found["writable"], found["key_fingerprint"]) == (True, ApiKey(OLD).fingerprint)
+    assert [item["line"] for item in found["assignments"]] == [1]
+    result = write(path=str(file), value=NEW, format="key")
+    assert (result["changed"], file.read_bytes()) == (True, NEW.encode() + end.encode())
+    assert (result["key_fingerprint"], result["previous_key_prefix"]) == (ApiKey(NEW).fingerprint, ApiKey(OLD).prefix)
+    assert write(path=str(file), value=NEW, format="key")["changed"] is False
+    assert write(path=str(tmp_path / "new"), value=NEW, format="key")["changed"] is True
+    assert (tmp_path / "new").read_text() == NEW
+
+
+def test_info_says_that_the_key_is_in_another_form(file: Path) -> None:
+    with file.open("a") as stream:
+        stream.write(f"SMTP={OLD}\n")
+    found = look(file)
+    assert (found["writable"], found["reason"]) == (False, "other_form")
+    assert "line 3: " in found["why"]
+    assert found["key_fingerprint"] == ApiKey(OLD).fingerprint
 
 
 def test_shows_nothing_of_what_it_did_not_expect(file: Path) -> None:

@@ -96,7 +96,15 @@ def test_the_host_is_told_everything_but_the_template() -> None:
         "group": None,
         "mode": "0600",
         "unsafe_writes": False,
+        "format": "env",
     }
+
+
+def test_a_file_that_is_nothing_but_the_key_has_no_variable() -> None:
+    host = found({"path": "/run/secrets/key", "format": "key"})
+    assert host.names == [("/run/secrets/key", None)]
+    assert host.files[0].entry()["format"] == "key"
+    assert HostSpec.from_json(host.to_json()) == host
 
 
 def test_two_variables_of_one_file_are_two_entries() -> None:
@@ -149,6 +157,7 @@ def test_the_same_entry_in_two_lists_is_one_file() -> None:
         ({**ENV, "owner": "a"}, {**ENV, "owner": "b"}),
         (ENV, {**ENV, "unsafe_writes": True}),
         ({**ENV, "template": "a.j2"}, {**ENV, "template": "b.j2"}),
+        ({**ENV, "template": "a.j2"}, {**ENV, "format": "key"}),
     ],
 )
 def test_entries_that_contradict_each_other_are_refused(first: dict[str, Any], second: dict[str, Any]) -> None:
@@ -181,6 +190,10 @@ def test_a_template_and_an_environment_file_at_one_path_are_refused(
     assert "both as a template and as an environment file" in told
 
 
+def test_a_file_that_is_nothing_but_the_key_and_an_environment_file_at_one_path_are_refused() -> None:
+    assert "both as format key and as an environment file" in refusal(ENV, {**ENV, "format": "key"})
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -190,6 +203,10 @@ def test_a_template_and_an_environment_file_at_one_path_are_refused(
         ("/etc/app/env", "must be a mapping with at least path"),
         (None, "must be a mapping"),
         ({}, "needs path"),
+        ({"path": "/a", "format": "yaml"}, "needs format: env, or key"),
+        ({"path": "/a", "format": ["key"]}, "needs format: env, or key"),
+        ({"path": "/a", "format": "key", "variable": "KEY"}, "has a variable although its format is key"),
+        ({"path": "/a", "format": "key", "template": "a.j2"}, "has both template and format"),
         ({"path": None}, "needs path"),
         ({"path": 7}, "needs path"),
         ({"path": ""}, "needs path"),

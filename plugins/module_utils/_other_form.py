@@ -1,0 +1,169 @@
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change without notice.
+
+"""Finds the key, or the name of its variable, where a file holds them in a form that is not changed: bytes in, no I/O.
+
+That no reader of environment files sees the variable does not mean that the file lacks the key: it may be a systemd
+drop-in, YAML, a file that is nothing but the key. A line that is added there changes nothing, or breaks the file.
+
+Imported by what runs on managed hosts: Python 3.6 syntax, standard library only.
+"""
+
+import hashlib
+import re
+from collections import namedtuple
+
+from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import FINGERPRINT_LENGTH, ApiKey, NotAKey
+
+KnownKey = namedtuple("KnownKey", "prefix length fingerprint")
+"""What a key can be found by, although it is not known itself."""
+
+_WAYS_OUT = (
+    "use a template of the whole file, name another variable, or set format to key if the file is nothing but the key"
+)
+
+
+class OtherForm(env_file.EnvFileError):
+    """The file holds the key, or the variable's name, in a form that is not changed. The message names lines only."""
+
+    reason = "other_form"
+
+    def __init__(self, line, why):
+        env_file.EnvFileError.__init__(self, "line {0}: {1}; {2}".format(line, why, _WAYS_OUT))
+        self.line = line
+
+
+def known_key(key):
+    """Return what an `ApiKey` can be found by."""
+    return KnownKey(key.prefix, len(key.reveal()), key.fingerprint)
+
+
+def refuse(data, name, known, beside=()):
+    """Raise `OtherForm` if the file does not hold the key as an environment file holds a variable, or not only so.
+
+    :param name: of the variable.
+    :param known: the `KnownKey` of each key that may not stand anywhere else; that of the variable's own is added.
+    :param beside: the names of all variables of this file that are changed likewise.
+    :raises EnvFileError: `OtherForm`, or as `env_file.assignments` does.
+    """
+    rest = refuse_left(data, name, known, beside)
+    if not env_file.assignments(data, name):
+        _refuse_to_add(rest, name)
+
+
+def refuse_left(data, name, known=(), beside=()):
+    """Raise as `refuse` does, but only for a key that would stay behind; return the rest of the content, else."""
+    rest = bytearray(_without_comments(data))
+    held = [key for key in map(env_file.key_in, env_file.assignments(data, name)) if key]
+    for each in {name}.union(beside):
+        for item in env_file.assignments(data, each):
+            rest[item.start : item.end] = b"\0" * (item.end - item.start)
+    line = find(bytes(rest), [known_key(key) for key in held] + list(known))
+    if line is not None:
+        raise OtherForm(line, "the key also stands here, in a form that is not changed")
+    return bytes(rest)
+
+
+def find(data, known):
+    """Return the number of the first line that holds one of the keys, however it is embedded; None: no line does."""
+    for key in known:
+        start = key.prefix.encode("ascii") + b"."
+        at = data.find(start)
+        while at >= 0:
+            if hashlib.sha256(data[at : at + key.length]).hexdigest()[:FINGERPRINT_LENGTH] == key.fingerprint:
+                return data.count(b"\n", 0, at) + 1
+            at = data.find(start, at + 1)
+    return None
+
+
+# A file that is nothing but the key
+
+
+def key_alone(data):
+    """Return the `ApiKey` that the file consists of; ``None``: it is empty, or one word in place of a key.
+
+    :raises OtherForm: there is more in it, which would be lost.
+    """
+    text = _without_break(data)
+    assigned = re.match(rb"[A-Za-z_][A-Za-z0-9_]*=", text)  # of which a key might begin, too, but none does
+    try:
+        if not assigned:
+            return ApiKey(text.decode("ascii"))
+    except (NotAKey, UnicodeDecodeError):
+        pass
+    if assigned or re.search(rb"[\s:\"'{}<>\0]", text):
+        more = next((number for number, line in enumerate(data.split(b"\n"), 1) if line.strip()), 1)
+        raise OtherForm(more, "the file is more than a key and one line break, although its format is key")
+    return None
+
+
+def with_key_alone(data, value):
+    """Return the content of such a file with another key; a line break at its end stays, and none is added."""
+    return value + data[len(_without_break(data)) :]
+
+
+def _without_break(data):
+    return re.sub(rb"\r?\n\Z", b"", data)
+
+
+# What is read as no comment
+
+
+_COMMENT_LINE = re.compile(rb"(?:\xef\xbb\xbf)?[ \t]*(?:#|;|//)")
+_BEFORE_COMMENT = re.compile(rb"""(?:"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^ \t]|[ \t]+(?!\#|[ \t]))*""")
+
+
+def _without_comments(data):
+    """Return the content with blanks in place of its comments, so that offsets stay."""
+    return b"\n".join(_uncommented(line) for line in data.split(b"\n"))
+
+
+def _uncommented(line):
+    end = 0 if _COMMENT_LINE.match(line) else _BEFORE_COMMENT.match(line).end()
+    return line[:end] + b" " * (len(line) - end)
+
+
+# Where a line would have to be added
+
+
+_ASSIGNMENT = re.compile(
+    rb"(?:\xef\xbb\xbf)?[ \t]*(?:export[ \t]+[A-Za-z_]"
+    rb"|(?:(?:declare|typeset|readonly|local)[ \t]+(?:-[A-Za-z]+[ \t]+)*)?[A-Za-z_][A-Za-z0-9_.-]*[ \t]*\+?=)"
+)
+_SECTION = re.compile(rb"(?:\xef\xbb\xbf)?\[\[?[^\s\[\]][^\[\]]*\]\]?[ \t\r]*\Z")
+_SCHEDULE = re.compile(rb"[ \t]*(?:@[a-z]+|[0-9*][0-9*/,-]*(?:[ \t]+[0-9A-Za-z*/,-]+){4})[ \t]+[^ \t=]")
+
+
+def _refuse_to_add(rest, name):
+    """Raise `OtherForm` unless a line that assigns the variable may be added to what is no comment."""
+    named = _named_in_other_form(name.encode("ascii"))
+    content = [(number, line) for number, line in enumerate(rest.split(b"\n"), 1) if line.strip()]
+    for number, line in content:
+        if named.search(line):
+            raise OtherForm(number, "the name of the variable stands here, in a form that is not changed")
+    for number, line in content:
+        if _SECTION.match(line) or _SCHEDULE.match(line):
+            raise OtherForm(number, "a line such as this is in no environment file, so that none can be added")
+    if content and not any(_ASSIGNMENT.match(line) for _number, line in content):
+        raise OtherForm(content[0][0], "neither this line nor any other reads as an assignment, so that none is added")
+
+
+def _named_in_other_form(name):
+    """Return the pattern of what another format may assign the variable by; a reference (``$``) is no value."""
+    return re.compile(
+        rb"""(?:
+            (?<![A-Za-z0-9_$?&%%])(?<!\$\{)%(name)s=                        # Environment=NAME=, - NAME=, -e NAME=
+          | (?:^|(?<!\$)[{,])[ \t]*(?:-[ \t]+|export[ \t]+)?%(name)s[ \t]*:  # NAME:
+          | (["'])%(name)s\1[ \t]*(?:=>?|:)                                 # "NAME":
+          | \[[ \t]*["']?%(name)s["']?[ \t]*\][ \t]*=>?                     # env[NAME] =
+          | define[ \t]*\([ \t]*["']%(name)s["'][ \t]*,                     # define('NAME',
+          | ^[ \t]*(?i:setenv|set|[a-z]+_param)(?:[ \t]+-[A-Za-z-]+)*[ \t]+["']?%(name)s["']?[ \t](?=[ \t]*[^ \t=;])
+        )(?![ \t]*["']?\$)"""
+        % {b"name": name},
+        re.VERBOSE,
+    )
