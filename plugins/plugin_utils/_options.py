@@ -51,7 +51,7 @@ class Option:
     """One option of a task or lookup.
 
     ``shared`` options may also come from the variable ``multicart_NAME`` and the environment ``MULTICART_NAME``; those
-    of a role come from its variable alone.
+    of a role come from its variable alone. One with ``choices`` is one of them, and required if it has no default.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Option:
     default: Any = None
     shared: bool = False
     role_variable: str | None = None
+    choices: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -97,16 +98,16 @@ ROTATE: tuple[Option, ...] = (
 LOOKUP: tuple[Option, ...] = (*CONNECTION, Option("cache", Kind.BOOL, True))
 FLEET: tuple[Option, ...] = (
     *CONNECTION,
-    Option("phase", Kind.TEXT),
+    Option("phase", Kind.TEXT, choices=("validate", "rotate", "audit", "diagnose")),
     Option("confirm", Kind.BOOL, False, role_variable="multicart_rotate_confirm"),
     Option("min_hosts", Kind.COUNT, 1, role_variable="multicart_rotate_min_hosts"),
     Option("retire", Kind.FINGERPRINT, role_variable="multicart_rotate_retire"),
     Option("assume_rejected", Kind.FINGERPRINT, role_variable="multicart_rotate_assume_rejected"),
     Option("max_age", Kind.AGE, role_variable="multicart_rotate_max_age"),
-    Option("unknown_age", Kind.TEXT, "keep", role_variable="multicart_rotate_unknown_age"),
+    Option("unknown_age", Kind.TEXT, "keep", role_variable="multicart_rotate_unknown_age", choices=("keep", "rotate")),
     Option("force", Kind.BOOL, False, role_variable="multicart_rotate_force"),
 )
-HOST: tuple[Option, ...] = (*CONNECTION, Option("phase", Kind.TEXT))
+HOST: tuple[Option, ...] = (*CONNECTION, Option("phase", Kind.TEXT, choices=("join", "deploy", "result")))
 REPORT: tuple[Option, ...] = (Option("dest", Kind.PATH, role_variable="multicart_report_dir"),)
 
 
@@ -184,6 +185,8 @@ def resolve(
     for option in options.values():
         raw, sources[option.name] = _find(option, task, variables, template, environ)
         given = sources[option.name] is not Source.DEFAULT
+        if option.choices and raw not in option.choices:
+            raise _invalid(option, sources[option.name], f"must be one of {', '.join(option.choices)}")
         values[option.name] = _parse(option, raw, sources[option.name]) if given else raw
     # Who talks to nobody needs no connection, and cannot fail for a wrong one.
     connection = _connection(values, sources) if "api_url" in options else Connection()

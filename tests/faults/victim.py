@@ -79,6 +79,21 @@ class Started:
         """Return the processes of this run, on whichever side: Ansible's workers are in sessions of their own."""
         return processes_with(f"RECORDER_FILE={self.mark}")
 
+    @property
+    def ssh_clients(self) -> list[int]:
+        """The ssh clients of this run, without those that merely keep a connection open for others (ControlPersist)."""
+        return [pid for pid in self.family() if _command_of(pid)[:1] == [b"ssh"]]
+
+    @property
+    def worker(self) -> int:
+        """The process of Ansible's in which the act runs: the ssh clients are its children."""
+        [parent] = {_parent_of(pid) for pid in self.ssh_clients}
+        return parent
+
+    def left(self) -> list[int]:
+        """Return what is left of the run on this side, ControlPersist's keepers of connections excepted."""
+        return [pid for pid in self.family() if b" [mux]" not in b" ".join(_command_of(pid))]
+
     def kill(self, number: signal.Signals, spare: Callable[[int], bool] = lambda _pid: False) -> None:
         """Send the signal to the run's process group, wait for its end, and end what is left of the run."""
         os.killpg(self.process.pid, number)
@@ -109,13 +124,26 @@ def processes_with(assignment: str) -> list[int]:
     return found
 
 
-class Victim(Fleet):
-    """A fleet of two: ``web1`` can be stopped at any step, ``web2`` goes its way.
+def _command_of(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    except OSError:
+        return []
 
-    Two, so that a pending rotation is confirmed by two records, and a plain re-run finishes it.
+
+def _parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+class Victim(Fleet):
+    """A fleet of two or more: ``web1`` can be stopped at any step, the others go their way.
+
+    At least two, so that a pending rotation is confirmed by two records, and a plain re-run finishes it.
     """
 
-    def __init__(self, sandbox: Sandbox, folder: Path, account: Account, layout: Layout = Layout()) -> None:
+    def __init__(
+        self, sandbox: Sandbox, folder: Path, account: Account, layout: Layout = Layout(), size: int = 2
+    ) -> None:
         super().__init__(sandbox, folder, account)
         self._layout = layout
         self._way = contextlib.ExitStack()
@@ -129,8 +157,8 @@ class Victim(Fleet):
         (folder / "app.env.j2").write_text(TEXT.format(key="{{ multicart_key }}"))
         self.env.update(TMPDIR=str(self.tmp))
         self.old = self.live
-        for name in ("web1", "web2"):
-            self._add(name)
+        for number in range(1, size + 1):
+            self._add(f"web{number}")
 
     def _add(self, name: str) -> None:
         control = self.folder / "control" / name
@@ -178,7 +206,7 @@ class Victim(Fleet):
         """No process waits on any host any more, although nobody has ended it."""
         deadline = time.monotonic() + LEAVING
         while left := self.programs():
-            shown = [Path(f"/proc/{pid}/cmdline").read_bytes()[:200] for pid in left if Path(f"/proc/{pid}").exists()]
+            shown = [b" ".join(_command_of(pid))[:200] for pid in left]
             assert time.monotonic() < deadline, f"these are left on the hosts: {shown}"
             time.sleep(0.02)
 
@@ -205,8 +233,11 @@ class Victim(Fleet):
         return self.sandbox.journal(self._seen)
 
     @contextlib.contextmanager
-    def started(self) -> Iterator[Started]:
-        """Start rotate.yml, confirmed; nothing of it outlives the block."""
+    def started(self, before: Callable[[], object] | None = None) -> Iterator[Started]:
+        """Start rotate.yml, confirmed; nothing of it outlives the block.
+
+        :param before: called in its process before Ansible begins.
+        """
         number = next(self._numbers)  # pylint: disable=stop-iteration-return  # they never end
         recorded, output = (self.folder / f"{name}-{number}" for name in ("recorded", "output"))
         recorded.touch()
@@ -220,6 +251,7 @@ class Victim(Fleet):
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=before,
             )
         run = Started(process, str(recorded), output)
         try:

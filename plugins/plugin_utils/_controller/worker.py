@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ansible import constants
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Guard
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Guard, Turn
 
 WAITING = 60.0
 """Seconds to wait for another run of the same account on this control node."""
@@ -63,10 +63,11 @@ class Worker(Guard):
             self.overran = bool(left) and time.monotonic() - began > left
 
     @contextmanager
-    def alone(self, account: str | None) -> Iterator[bool]:
-        """Hold the lock of an account on this control node: one act at a time; tell whether it had to be waited for.
+    def alone(self, account: str | None) -> Iterator[Turn]:
+        """Hold the lock of an account on this control node: one act at a time.
 
-        A run that was killed may have left its worker, which goes on; running again beside it waits for it.
+        A run that was killed may have left its worker, which goes on; running again beside it waits for it, and must
+        not rotate once more: an act that has rotated leaves the new key's fingerprint, and when it ended, in the file.
 
         :param account: tells the account from any other, no secret.
         :raises MulticartError: ``busy``.
@@ -79,9 +80,15 @@ class Worker(Guard):
             raise MulticartError(
                 Reason.RUN_CACHE_UNUSABLE, f"The lock in {folder} cannot be opened ({error.strerror})."
             ) from None
+        began, rotated_to = time.time(), list[str]()
         try:
-            yield _wait_for(lock)
+            waited = _wait_for(lock)
+            yield Turn(waited, _left(lock, began) if waited else None, rotated_to.append)
         finally:
+            for key in rotated_to:
+                with suppress(OSError):
+                    os.ftruncate(lock, 0)
+                    os.pwrite(lock, f"{key} {time.time()}".encode(), 0)
             os.close(lock)
 
 
@@ -111,6 +118,14 @@ def _wait_for(lock: int) -> bool:
             time.sleep(0.1)
         except OSError:
             return waited  # a file system without locks
+
+
+def _left(lock: int, since: float) -> str | None:
+    """Return the key that an act left in the lock file when it ended, if that was not before a moment."""
+    with suppress(OSError, ValueError):
+        key, ended = os.pread(lock, 100, 0).decode("ascii").split()
+        return key if float(ended) >= since else None
+    return None
 
 
 def end_children() -> None:

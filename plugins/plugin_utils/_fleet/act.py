@@ -71,6 +71,20 @@ class AccountApi(Protocol):
         """Prove that the new key is accepted and the retired one rejected."""
 
 
+@dataclass(frozen=True)
+class Turn:
+    """The time for which one act alone is about an account, on this control node.
+
+    :ivar waited: another act had to be waited for.
+    :ivar rotated_to: the key, by fingerprint, that the other act has made live; None: it has not rotated.
+    :ivar tell: keeps the same for an act that waits for this one.
+    """
+
+    waited: bool = False
+    rotated_to: str | None = None
+    tell: Callable[[str], object] = lambda key: None
+
+
 class Guard:
     """Keeps an act from being broken off when the key is replaced; this one does not."""
 
@@ -82,12 +96,12 @@ class Guard:
         """Return a context that no signal and no time limit of Ansible's interrupts."""
         return nullcontext()
 
-    def alone(self, account: str | None) -> AbstractContextManager[bool]:
-        """Return a context with no other act of this account on this control node; its value: it had to be waited for.
+    def alone(self, account: str | None) -> AbstractContextManager[Turn]:
+        """Return a context with no other act of this account on this control node.
 
         :raises MulticartError: ``busy``.
         """
-        return nullcontext(False)
+        return nullcontext(Turn())
 
 
 @dataclass
@@ -211,17 +225,18 @@ class Act:
             if plan.step is not Step.ROTATE:
                 self._bring(live, plan, last=True)
             return
-        with self._guard.alone(live.account) as waited:
+        with self._guard.alone(live.account) as turn:
             for attempt in range(ATTEMPTS):
-                live = self._read() if waited or attempt else live
+                live = self._read() if turn.waited or attempt else live
                 self._inspect(live)
                 plan = self._result.plan = self._plan(live, wanted, refusals)
-                if waited and plan.step is Step.ROTATE and wanted.retire is None and live.key != first.key:
-                    why = "another run has rotated the key while this one waited for it"
-                    plan = self._result.plan = Plan(Step.DONE, why, first.key.fingerprint)
+                rotated = turn.waited and (live.key != first.key or live.key.fingerprint == turn.rotated_to)
+                if rotated and plan.step is Step.ROTATE and wanted.retire is None:
+                    why = "another run, which this one waited for, has rotated the key"
+                    plan = self._result.plan = Plan(Step.DONE, why)
                 if plan.step is Step.ROTATE:
                     self._say(f"Rotating {_shown(live.key)}: {plan.why}.")
-                    self._rotate(live)
+                    self._rotate(live, turn)
                     return
                 self._say(f"Not rotating: {plan.why}.")
                 if self._bring(live, plan, last=attempt == ATTEMPTS - 1):
@@ -253,7 +268,7 @@ class Act:
         account = AccountState(live.key.fingerprint, parse_time(live.created_at), parse_time(live.updated_at))
         return make_plan(self._fleet(), account, wanted, _now(), refusals)
 
-    def _rotate(self, live: Live) -> None:
+    def _rotate(self, live: Live, turn: Turn) -> None:
         began = time.monotonic()
         self._ask_all("prepare", self._hosts, live, retire=live.key.fingerprint)
         self._refuse_unready()
@@ -273,6 +288,7 @@ class Act:
                 raise rotation.error or MulticartError(Reason.KEY_DID_NOT_CHANGE, "The key was not replaced.")
             new = replace(live, key=rotation.live, rotated_at=rotation.rotated_at, updated_at=rotation.updated_at)
             self._result.live = new
+            turn.tell(new.key.fingerprint)
             released = time.monotonic()
             asked = self._release(new, {"key": live.key.fingerprint, "accepted": rotation.error is None})
             for _host, reply in asked:

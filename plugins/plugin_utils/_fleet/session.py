@@ -292,7 +292,8 @@ class Session:
         request = dict(reply.request)
         if self._clock is not None:
             there, here = self._clock
-            request["expires"] = there + (time.monotonic() - here) + reply.limit
+            # A host that has begun by then tells so in time; one that begins later is no longer waited for.
+            request["expires"] = there + (time.monotonic() - here) + reply.first
         return _Reader(request, reply)
 
     def _answer(self, reply: Reply, reader: _Reader) -> None:

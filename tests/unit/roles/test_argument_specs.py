@@ -99,7 +99,7 @@ def test_what_the_code_checks_for_the_role_is_specified_so(option: Option) -> No
     assert spec["type"] == TYPES[option.kind]
     if option.default is not None:
         assert spec["default"] == option.default
-    assert bool(spec.get("choices")) == (option.kind is Kind.TEXT)
+    assert tuple(spec.get("choices", ())) == option.choices
 
 
 def test_every_variable_of_the_rotate_role_is_checked_by_the_code() -> None:

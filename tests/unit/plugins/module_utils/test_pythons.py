@@ -15,12 +15,14 @@ from ansible_collections.multicart.keys.tests.readers import fuzz
 from ansible_collections.multicart.keys.tests.readers.cases import CHANGED, REFUSED
 
 COLLECTIONS = next(path for path in sys.path if Path(path, "ansible_collections/multicart/keys/galaxy.yml").exists())
+VERSIONS = ["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
 _WORK = """
 import json, os, sys, tempfile
 from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
 from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
 from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
+from ansible_collections.multicart.keys.plugins.module_utils._file_attributes import mode_of
 
 
 def outcome(work, *arguments):
@@ -43,8 +45,12 @@ def on_disk(data):
 
 def key_of(data):
     key = ApiKey(data.decode("latin-1"))
-    kept = record.wrote(record.opened(None, key.fingerprint, True), key.fingerprint, "d", "2026-01-01T00:00:00+00:00")
-    return key, str(key), sorted(key.describe().items()), record.parse(record.serialize(kept)) == kept
+    held = key.fingerprint
+    kept = record.wrote(record.adopted(record.opened(None, held), held), held, held, "2026-01-01T00:00:00Z", held)
+    kept = record.restarted(record.rewritten(kept, held), record.readers_of([{"name": "app"}], [["x"]]), held)
+    kept = record.concluded(record.closed(record.retired(kept, held, record.REJECTED, "2026-01-01T00:00:00Z", True)))
+    there = record.parse(record.serialize(kept)) == kept, record.restart_due(kept, held, held), record.serialize(kept)
+    return key, str(key), sorted(key.describe().items()), there, mode_of(data.decode("latin-1"), 0o640)
 
 
 for line in sys.stdin:
@@ -85,12 +91,12 @@ def check(version: str, count: int) -> None:
         assert here == there, data
 
 
-@pytest.mark.parametrize("version", ["3.6", "3.9", "3.13"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_same_bytes_come_out(version: str) -> None:
     check(version, 100)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("version", ["3.6", "3.7", "3.8", "3.9", "3.10", "3.12", "3.13"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_same_bytes_come_out_of_many_files(version: str) -> None:
     check(version, 3000)

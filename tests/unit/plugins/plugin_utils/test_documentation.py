@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.multicart.keys.plugins.doc_fragments.connection import ModuleDocFragment
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import INFO, LOOKUP, ROTATE, Kind, Option
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import (
+    FLEET,
+    HOST,
+    INFO,
+    LOOKUP,
+    ROTATE,
+    Kind,
+    Option,
+)
 
 PACKAGE = "ansible_collections.multicart.keys.plugins"
 PLUGINS = {
@@ -63,6 +71,15 @@ def test_variable_and_environment_are_those_of_the_code(option: Option) -> None:
     text = " ".join(FRAGMENT[option.name]["description"])
     assert f"C({option.variable})" in text
     assert f"E({option.environment})" in text
+
+
+@pytest.mark.parametrize(("module", "options"), [("multicart_fleet", FLEET), ("multicart_host", HOST)])
+def test_the_documented_phases_are_those_of_the_code(module: str, options: tuple[Option, ...]) -> None:
+    described = yaml.safe_load(importlib.import_module(f"{PACKAGE}.modules.{module}").DOCUMENTATION)["options"]
+    (phase,) = (option for option in options if not option.shared and not option.role_variable)
+    assert set(described) == {phase.name}
+    assert described["phase"]["choices"] == list(phase.choices)
+    assert described["phase"]["required"]
 
 
 def test_only_shared_options_have_other_sources() -> None:

@@ -17,6 +17,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Mult
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import (
     CONNECTION,
     DEFAULT_URL,
+    FLEET,
+    HOST,
     INFO,
     LOOKUP,
     ROTATE,
@@ -332,6 +334,25 @@ def test_a_session_token_that_no_header_can_hold_is_refused(value: str) -> None:
 def test_a_fingerprint_has_sixteen_lower_case_hexadecimal_digits(value: str) -> None:
     assert failing({"retire": value}).reason is Reason.INVALID_OPTION
     assert find({"retire": "3f1c0a9be2d47788"}).given["retire"] == "3f1c0a9be2d47788"
+
+
+@pytest.mark.parametrize("known", [FLEET, HOST], ids=["fleet", "host"])
+@pytest.mark.parametrize("value", ["adit", "", None, "Rotate", True, ["join"], {}])
+def test_a_phase_is_one_of_the_choices_and_required(known: tuple[Option, ...], value: Any) -> None:
+    """S9."""
+    error = failing({"phase": value}, known=known)
+    assert error.reason is Reason.INVALID_OPTION
+    assert "option phase must be one of" in str(error)
+
+
+@pytest.mark.parametrize("value", ["Keep", "yes", True, 1, ["keep"]])
+def test_what_to_do_with_a_key_of_unknown_age_is_one_of_the_choices(value: Any) -> None:
+    error = failing({"phase": "rotate"}, {"multicart_rotate_unknown_age": value}, known=FLEET)
+    assert error.reason is Reason.INVALID_OPTION
+    assert "variable multicart_rotate_unknown_age must be one of keep, rotate" in str(error)
+    for empty in ("", None):  # an answer that a survey leaves empty
+        found = find({"phase": "rotate"}, {"multicart_rotate_unknown_age": empty}, known=FLEET)
+        assert found.given["unknown_age"] == "keep"
 
 
 @pytest.mark.parametrize("option", ROTATE, ids=lambda option: option.name)
