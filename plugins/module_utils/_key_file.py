@@ -52,6 +52,7 @@ class KeyFile:
         self._check_mode = request["check_mode"]
         self._content = None  # type: Any
         self._account = request["account"]
+        self._running = request["running"]
         self._record_path = record.path_of(self.path, self.variable, request["state_dir"])
         try:
             self._inspect()
@@ -112,7 +113,7 @@ class KeyFile:
         # Its readers use the key that it holds: should nothing come of the rotation, no restart is due.
         if known is None and len(set(self.holds)) == 1:
             known = record.adopted(record.NONE, self.holds[0])
-        self._keep(record.opened(known, retire))
+        self._keep(record.opened(known, retire, self._running))
 
     def write(self, key: ApiKey, since: str, retires: Optional[Dict[str, Any]] = None) -> None:
         """Make the file hold the key.
@@ -125,7 +126,7 @@ class KeyFile:
         old, new = self._content.data, self._new_content(key)
         if old != new:
             # First, so that a run which is killed after the write still knows of the restart that is due.
-            self._keep(record.rewritten(self.record or record.NONE, self._readers))
+            self._keep(record.rewritten(self.record or record.NONE, self._readers, self._running))
             if self._check_mode:
                 host_file.check(self._content, new, self._entry["unsafe_writes"], self._ids)
             else:

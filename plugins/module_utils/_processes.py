@@ -24,6 +24,15 @@ SERVICE, SESSION, CONTAINER, SCHEDULED, NOWHERE = "service", "session", "contain
 """What a process belongs to: a unit of systemd, somebody's login, a container, a timer or cron, or nothing that would
 restart it."""
 
+WORDS = {
+    SERVICE: "a service",
+    SESSION: "a login",
+    CONTAINER: "a container",
+    SCHEDULED: "a timer or cron job",
+    NOWHERE: "no service",
+}
+"""How a place is called where no unit names it."""
+
 MOST_HITS = 100
 """Processes that are named; there may be more of them."""
 

@@ -31,7 +31,7 @@ Run = Callable[..., Tuple[int, str]]
 Raises OSError if it cannot be started, `TookTooLong` if it does not end.
 """
 
-REASONS = ("restart_failed", "unhealthy")
+REASONS = ("restart_failed", "unhealthy", "process_out_of_date")
 SYSTEMD = "/run/systemd/system"
 """Exists if and only if the host was booted with systemd: sd_booted(3)."""
 SETTLING = 1.0
@@ -197,10 +197,8 @@ def unit_of(name: str, run: Run, user: bool = False) -> Dict[str, str]:
 def _knows(program: str, name: str, run: Run) -> bool:
     if program == "rc-service":
         return run([_which(program), "--exists", name])[0] == 0
-    if program == "sv":
-        folders = ("/etc/service", "/service", "/var/service", "/etc/runit/runsvdir/default")
-    else:
-        folders = ("/etc/init.d", "/etc/rc.d", "/usr/local/etc/rc.d")
+    of_runit = ["/etc/service", "/service", "/var/service", "/etc/runit/runsvdir/default"]
+    folders = of_runit if program == "sv" else ["/etc/init.d", "/etc/rc.d", "/usr/local/etc/rc.d"]
     return any(os.path.exists(os.path.join(folder, name)) for folder in folders)
 
 
@@ -269,6 +267,13 @@ def _is_wanted(program: str, name: str, run: Run) -> bool:
     if not program:
         return True
     return run([_which(program)] + _STATUS[program].format(name).split())[0] != _STOPPED
+
+
+def runs_now_and_then(name: str, run: Run) -> bool:
+    """Tell whether a unit of systemd only runs for a moment now and then, so that nothing has to be restarted."""
+    with suppress(TookTooLong, OSError):
+        return _only_runs_now_and_then(unit_of(name, run))
+    return False
 
 
 def _only_runs_now_and_then(unit: Dict[str, str]) -> bool:

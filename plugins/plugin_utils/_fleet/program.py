@@ -20,7 +20,17 @@ from pathlib import Path
 
 from ansible_collections.multicart.keys.plugins import module_utils
 
-PARTS = ("_api_key", "_env_file", "_host_file", "_record", "_services", "_file_attributes", "_key_file", "_phases")
+PARTS = (
+    "_api_key",
+    "_env_file",
+    "_host_file",
+    "_record",
+    "_services",
+    "_processes",
+    "_file_attributes",
+    "_key_file",
+    "_phases",
+)
 """In the order in which they import each other; a test holds it against their imports."""
 
 _PACKAGE = module_utils.__name__
