@@ -6,7 +6,7 @@
 
 PYTHON ?= python3
 JOBS ?= 2
-SMOKE := tests/integration/test_env_file_tasks.py tests/integration/test_roles.py tests/integration/test_short_way.py
+SMOKE := tests/integration/test_env_file_tasks.py tests/integration/test_roles.py tests/integration/test_ways_to_a_host.py
 # Handed to pytest, or to the demo: make unit ARGS='-k rotation', make demo ARGS=--stay
 ARGS ?=
 

@@ -24,7 +24,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_sto
     RunStore,
     this_run,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import Worker, end_children
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import Worker, end_rest
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
@@ -127,7 +127,7 @@ class ActionModule(FleetAction):
         try:
             yield Act(hosts, api, lambda line: _display.display(f"  {line}"), guard, bool(self._task.check_mode))
         finally:
-            end_children()
+            end_rest(host.session for host in hosts if host.session is not None)
 
     def _refuse_parts(self) -> None:
         """Refuse what would make this task less than one task for the whole play.

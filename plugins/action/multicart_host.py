@@ -20,6 +20,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consume
     shown,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import RESULT, RunStore, this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import end_rest
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
@@ -60,8 +61,11 @@ class ActionModule(ControllerAction):
             # Nothing to do there, so that it need not even be reachable.
             return {"msg": "No files of this account.", "state": None}
         account = AccountOfRun(options.connection, this_run())
-        act = Act([own_host(self, self._name, spec, self.variables)], account, check_mode=bool(self._task.check_mode))
-        result = act.deploy()
+        own = own_host(self, self._name, spec, self.variables)
+        try:
+            result = Act([own], account, check_mode=bool(self._task.check_mode)).deploy()
+        finally:
+            end_rest([own.session] if own.session is not None else [])
         host = result.hosts[0]
         if host.standing.state is State.UNREACHABLE:
             raise AnsibleConnectionFailure(host.message)

@@ -222,10 +222,15 @@ class KeyFile:
         if kept == self.record:
             return
         if not self._check_mode:
-            host_file.replace(self._kept, record.serialize(kept))
+            host_file.replace(self._kept, record.serialize(kept), False, self._open_to_all)
             self._kept = self._read_record()
         self.changed = self.changed or self.record is None
         self.record = kept
+
+    def _open_to_all(self, path: str) -> None:
+        """Let a new record be read by those who may read its directory: another user may be the next to deploy."""
+        if self._kept.data is None:
+            os.chmod(path, 0o644)
 
     def _raise_problem(self) -> None:
         if self.problem is not None:

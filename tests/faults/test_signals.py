@@ -86,8 +86,16 @@ def files_of(victim: Victim) -> dict[str, bytes]:
 def check_gone(victim: Victim, run: Started) -> None:
     """Nothing is left of the run, on this side and on that; nobody has ended it."""
     wait_for(lambda: not run.left(), "something is left of the run", run)
-    assert run.process.wait(LEAVING) != 0
+    run.process.wait(LEAVING)
     victim.check_left()
+
+
+def check_concluded(victim: Victim) -> None:
+    """The act has gone on to its end: it has verified what it did and said so beside every file."""
+    assert victim.rotations == 1
+    for record in victim.records.values():
+        assert (record["open"], record["rotation"]["concluded"]) == (False, True), record
+        assert [entry["seen"] for entry in record["retired"]] == ["rejected"], record
 
 
 def check_unchanged(victim: Victim, before: dict[str, bytes]) -> None:
@@ -127,6 +135,7 @@ def test_while_armed_and_before_the_request_nothing_is_changed(
         wait_for(lambda: not victim.programs("web2", "web3"), "hosts stay armed", run)
         victim.control("go").touch()
         check_gone(victim, run)
+        assert run.process.returncode != 0
     check_unchanged(victim, before)
     check_run_again(victim)
 
@@ -135,14 +144,13 @@ def test_an_interrupt_that_the_run_ignores_ends_it_as_a_whole_or_not_at_all(vict
     """As a script in a shell's background does; how the cores take that differs."""
     before = files_of(victim)
     victim.control("stop").write_text(f"rename {victim.record_name} #1")
-    with victim.started(lambda: signal.signal(INT, signal.SIG_IGN)) as run:
+    with victim.started("sh", "-c", 'trap "" INT; exec "$0" "$@"') as run:
         hold_before_the_request(victim, run)
         os.killpg(run.process.pid, INT)
         time.sleep(1.0)  # for what does not ignore it to end
         victim.control("go").touch()
-        wait_for(lambda: not run.left(), "something is left of the run", run)
-        victim.check_left()
-        if run.process.wait(LEAVING) == 0:
+        check_gone(victim, run)
+        if run.process.returncode == 0:
             victim.release()
             assert victim.rotations == 1
             assert victim.stale == []
@@ -164,6 +172,7 @@ def hold_at_the_request(victim: Victim, run: Started) -> None:
     [
         *((target, number) for target in TARGETS for number in (INT, TERM)),
         *((target, KILL) for target in ("group", "main")),
+        ("group", signal.SIGHUP),
     ],
     ids=lambda value: value.name if isinstance(value, signal.Signals) else value,
 )
@@ -174,14 +183,11 @@ def test_after_the_request_all_hosts_get_the_key(victim: Victim, target: str, nu
         assert len(victim.stale) == SIZE, "too late"
         TARGETS[target](run, number)
         wait_for(lambda: victim.stale == [], "not all hosts have the key", run)
-        check_gone_at_last(victim, run)
-    assert victim.rotations == 1
+        check_gone(victim, run)
+        # A worker that is told to end says nothing of it, and the run is as if nothing had happened.
+        assert (run.process.returncode == 0) == (target == "worker")
+    check_concluded(victim)
     check_run_again(victim)
-
-
-def check_gone_at_last(victim: Victim, run: Started) -> None:
-    wait_for(lambda: not run.left(), "something is left of the run", run)
-    victim.check_left()
 
 
 @pytest.mark.parametrize(
@@ -199,8 +205,8 @@ def test_at_the_release_all_hosts_get_the_key(victim: Victim, target: str, numbe
         assert "web1" in victim.stale, "too late"
         victim.control("go").touch()
         wait_for(lambda: victim.stale == [], "not all hosts have the key", run)
-        check_gone_at_last(victim, run)
-    assert victim.rotations == 1
+        check_gone(victim, run)
+    check_concluded(victim)
     check_run_again(victim)
 
 
@@ -211,6 +217,7 @@ def test_a_worker_that_is_killed_after_the_request_leaves_the_rest_to_the_next_r
         hold_at_the_request(victim, run)
         TARGETS["worker"](run, KILL)
         check_gone(victim, run)
+        assert run.process.returncode != 0
     assert files_of(victim) == before
     assert victim.rotations == 1
     check_run_again(victim)
@@ -234,7 +241,7 @@ def test_while_hosts_are_restarted_what_was_begun_there_is_finished(
         TARGETS[target](run, number)
         time.sleep(1.0)
         victim.control("go").touch()
-        check_gone_at_last(victim, run)
+        check_gone(victim, run)
     assert [host.log for host in victim.hosts.values()] == [[victim.live_fingerprint]] * SIZE
     check_run_again(victim)
 
@@ -259,7 +266,7 @@ def test_runs_beside_an_orphan_wait_for_it_and_rotate_no_second_time(victim: Vic
         finally:
             victim.control("go").touch()
         again = [one.result() for one in ended]
-        check_gone_at_last(victim, run)
+        check_gone(victim, run)
     assert victim.rotations == 1, again
     assert [one.green for one in again] == [True] * others, again
     victim.check_finished(again[0])

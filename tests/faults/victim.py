@@ -233,25 +233,21 @@ class Victim(Fleet):
         return self.sandbox.journal(self._seen)
 
     @contextlib.contextmanager
-    def started(self, before: Callable[[], object] | None = None) -> Iterator[Started]:
-        """Start rotate.yml, confirmed; nothing of it outlives the block.
-
-        :param before: called in its process before Ansible begins.
-        """
+    def started(self, *by: str) -> Iterator[Started]:
+        """Start rotate.yml, confirmed, by a command that becomes Ansible; nothing of it outlives the block."""
         number = next(self._numbers)  # pylint: disable=stop-iteration-return  # they never end
         recorded, output = (self.folder / f"{name}-{number}" for name in ("recorded", "output"))
         recorded.touch()
         command = [str(ANSIBLE_BIN / "ansible-playbook"), "-i", str(self.inventory), "multicart.keys.rotate"]
         with output.open("wb") as sink:
             process = subprocess.Popen(
-                [*command, "-e", "multicart_rotate_confirm=true"],
+                [*by, *command, "-e", "multicart_rotate_confirm=true"],
                 cwd=self.folder,
                 env=self._environment(recorded, {}),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=before,
             )
         run = Started(process, str(recorded), output)
         try:

@@ -40,7 +40,8 @@ UNREACHABLE: dict[str, Any] = {"ansible_connection": "ssh", "ansible_host": "127
 _SSH = """#!{python}
 import os, signal, subprocess, sys, time
 
-process = None if os.path.exists("{until}") else subprocess.Popen(["/bin/sh", "-c", sys.argv[-1]], start_new_session=True)
+command = ["/bin/sh", "-c", sys.argv[-1]]
+process = None if os.path.exists("{until}") else subprocess.Popen(command, start_new_session=True)
 while process is not None and process.poll() is None and not os.path.exists("{until}"):
     time.sleep(0.02)
 if process is None or process.poll() is None:

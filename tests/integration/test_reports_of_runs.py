@@ -69,8 +69,8 @@ def test_a_rotation_is_told_as_it_happened(fleet: Fleet) -> None:
             assert abs(moment(at) - rotated_at - timedelta(seconds=host["seconds"][event])) < timedelta(seconds=0.002)
     slow, plain = hosts["slow"]["seconds"], hosts["plain"]["seconds"]
     assert slow["armed"] < 0 < slow["released"] < slow["written"] < slow["restarted"] - 0.4 < slow["healthy"] - 0.4
-    assert found["window_seconds"] == max(slow["written"], plain["written"])
-    assert found["outage_seconds"] == slow["healthy"] == hosts["slow"]["outage_seconds"]
+    assert found["last_write_seconds"] == max(slow["written"], plain["written"])
+    assert found["outage_seconds"] == slow["restarted"] == hosts["slow"]["outage_seconds"]
 
 
 @pytest.mark.full
@@ -123,7 +123,7 @@ def test_a_rotation_that_was_refused_is_told_with_the_same_command(fleet: Fleet)
     run = fleet.rotate("-e", '{"multicart_rotate_min_hosts": 1}')
     assert (run.green, run.reason) == (False, "refused"), run
     found = report_of(fleet, run)
-    assert (found["outcome"], found["reason"], found["window_seconds"]) == ("unchanged", "refused", None)
+    assert (found["outcome"], found["reason"], found["last_write_seconds"]) == ("unchanged", "refused", None)
     assert [(host["name"], host["state"]) for host in found["hosts"]] == [("web1", "up_to_date")]
     fleet.sandbox.clear()
     named = f"-e multicart_rotate_retire={old}"

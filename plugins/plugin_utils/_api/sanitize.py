@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from collections.abc import Iterable
@@ -21,6 +22,9 @@ MAX_TEXT = 200
 _PIECE = 8
 """Characters of a secret that count as a leak of it."""
 
+_DEEPEST = 20
+"""Levels of a host's answer; some Pythons read more than they can walk through."""
+
 _SUSPECT_NAME = re.compile(r"key|secret|token|passw|credential", re.IGNORECASE)
 
 
@@ -31,6 +35,29 @@ def clean_text(text: str, secrets: Iterable[str]) -> str | None:
     if any(piece in form for form in said for secret in secrets for piece in _pieces(secret)):
         return None
     return flat[:MAX_TEXT]
+
+
+def withhold(said: Any, secrets: Iterable[str]) -> Any:
+    """Return any JSON without the texts that repeat a secret, or a piece of one in any usual form.
+
+    What is nested more deeply than anything that is asked for is left out.
+    """
+    pieces = frozenset(piece for secret in secrets for piece in _pieces(secret))
+
+    def repeats(text: str) -> bool:
+        tight = _tight(text).lower()
+        return any(tight[start : start + _PIECE] in pieces for start in range(len(tight) - _PIECE + 1))
+
+    def kept(value: Any, depth: int = 0) -> Any:
+        if depth > _DEEPEST:
+            return None
+        if isinstance(value, dict):
+            return {name: kept(each, depth + 1) for name, each in value.items()}
+        if isinstance(value, list):
+            return [kept(each, depth + 1) for each in value]
+        return "(withheld, as it repeated a secret)" if isinstance(value, str) and repeats(value) else value
+
+    return kept(said)
 
 
 def clean_fields(fields: Any, secrets: Iterable[str]) -> dict[str, Any]:
@@ -56,7 +83,8 @@ def _tight(text: str) -> str:
     return re.sub(r"[^\x21-\x7e]+", "", text)
 
 
-def _pieces(secret: str) -> set[str]:
+@functools.lru_cache(maxsize=64)
+def _pieces(secret: str) -> frozenset[str]:
     """Return what must not be in a text, in lower case: hexadecimal digits, for one, are written in either."""
     # The environment may hold what is no UTF-8; it comes as surrogates.
     octets = secret.encode("utf-8", "surrogatepass")
@@ -66,9 +94,9 @@ def _pieces(secret: str) -> set[str]:
         encoded = base64.b64encode(b"\0" * shift + octets).decode().rstrip("=")[4 if shift else 0 : -1]
         forms |= {encoded, encoded.replace("+", "-").replace("/", "_")}
     forms |= {tight for tight in map(_tight, forms) if len(tight) >= _PIECE}
-    return {
+    return frozenset(
         form[start : start + _PIECE].lower()
         for form in forms
         if form
         for start in range(max(1, len(form) - _PIECE + 1))
-    }
+    )

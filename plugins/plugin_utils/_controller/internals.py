@@ -141,7 +141,11 @@ def is_stepping() -> bool:
 def uses_mitogen(action: ActionBase) -> bool:
     """Tell whether Mitogen's strategies run this play: their connections are none that can be made by hand."""
     strategy = str(action._task.get_play().strategy or "")
-    return "mitogen" in strategy or type(action._connection).__module__.startswith("ansible_mitogen")
+    return "mitogen" in strategy or _is_of_mitogen(action._connection)
+
+
+def _is_of_mitogen(connection: Any) -> bool:
+    return any(kind.__module__.startswith("ansible_mitogen.") for kind in type(connection).__mro__)
 
 
 # --- connections ----------------------------------------------------------------------------------
@@ -192,7 +196,11 @@ def settings_of(action: ActionBase, variables: Mapping[str, Any], template: Call
     return {
         "connection": connection._load_name,
         "options": _plain(connection._options),
-        "shell": {"name": connection._shell._load_name, "options": _plain(connection._shell._options)},
+        "shell": {
+            "name": connection._shell._load_name,
+            "options": _plain(connection._shell._options),
+            "executable": str(getattr(connection._shell, "executable", None) or ""),
+        },
         "become": become and {"name": become._load_name, "options": _plain(become._options)},
         "context": _plain({name: getattr(action._play_context, name, None) for name in _CONTEXT}),
         **_python_of(action, variables, template),
@@ -241,6 +249,8 @@ def connected(action: ActionBase, settings: Mapping[str, Any]) -> ActionBase:
     _give(connection, settings["options"])
     connection._shell = shell_loader.get(settings["shell"]["name"])
     _give(connection._shell, settings["shell"]["options"])
+    if settings["shell"]["executable"]:  # what becomes another user needs it
+        connection._shell.executable = settings["shell"]["executable"]
     if settings["become"]:
         become = become_loader.get(settings["become"]["name"])
         if become is None:
@@ -267,7 +277,8 @@ def is_ssh_of_core(connection: Any) -> bool:
 def can_send_input(action: ActionBase) -> bool:
     """Tell whether a program's input can be sent over the connection: what core calls pipelining."""
     connection = action._connection
-    # Mitogen's connections have none, and a way of their own.
+    if _is_of_mitogen(connection):  # it has another name for it, and lets nobody ask
+        return True
     return bool(connection.has_pipelining and action._is_pipelining_enabled("new"))
 
 
@@ -293,6 +304,8 @@ def execute(action: ActionBase, command: str, in_data: bytes | None) -> tuple[in
     :raises AnsibleConnectionFailure: the host cannot be reached.
     :raises AnsibleError: becoming another user failed.
     """
+    if _is_of_mitogen(action._connection):
+        action._connection._action = action  # it would look for one on the stack, in vain in a thread of ours
     answer = action._low_level_execute_command(command, in_data=in_data)
     return answer["rc"], answer["stdout"].encode("utf-8", "replace"), answer["stderr"].encode("utf-8", "replace")
 
@@ -325,6 +338,7 @@ _KNOWN_COMPLAINTS = (
     "Host key verification failed",
     "No route to host",
     "Network is unreachable",
+    "command not found",  # Mitogen cannot connect without a Python
 )
 
 

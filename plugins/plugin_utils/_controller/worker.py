@@ -13,16 +13,20 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ansible import constants
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Guard, Turn
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Session
 
 WAITING = 60.0
 """Seconds to wait for another run of the same account on this control node."""
+
+REMOVING = 5.0
+"""Seconds in which what was copied to a host that was given up must be removed there."""
 
 FILES_A_HOST = 8
 """Descriptors that an armed host needs: three pipes, the plugin's own selector, and what ssh opens for a moment."""
@@ -128,8 +132,19 @@ def _left(lock: int, since: float) -> str | None:
     return None
 
 
-def end_children() -> None:
-    """End the processes that this one has started and that go on, such as the ssh client of a host that has hung."""
+def end_rest(sessions: Iterable[Session]) -> None:
+    """End what goes on of sessions that were given up, such as the ssh client of a host that has hung.
+
+    Where the program was copied to the host, the copy, in which the key may be, is removed then.
+    """
+    _end_children()
+    deadline = time.monotonic() + REMOVING
+    for session in sessions:
+        session.join(deadline - time.monotonic())
+    _end_children()
+
+
+def _end_children() -> None:
     for task in Path("/proc/self/task").glob("*/children"):
         with suppress(OSError):
             for child in task.read_text().split():

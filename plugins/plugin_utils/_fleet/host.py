@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.module_utils._record import digest_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.sanitize import withhold
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import HostSpec
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError, Reply, Session
@@ -50,6 +51,7 @@ class Host:
     :ivar failure: what has failed there; None: nothing has.
     :ivar closed: all was done there, and its records say so.
     :ivar moments: when each event happened there, UTC.
+    :ivar secrets: the keys that it has, or is given; no text of it that repeats one is shown.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Host:
     changed: bool = False
     closed: bool = False
     moments: dict[str, datetime] = field(default_factory=dict)
+    secrets: set[str] = field(default_factory=set, repr=False)
 
     @property
     def consumer(self) -> Consumer:
@@ -112,6 +115,7 @@ class Host:
             entry["inspected"] = held
         if live is not None:
             request.update(live=live.key.fingerprint, account=live.account)
+            self.secrets.add(live.key.reveal())
         first = WRITING if phase == "deploy" else None
         return self.session.ask(phase, limit, first, **request)
 
@@ -129,7 +133,8 @@ class Host:
         if reply.error is None:
             asked_about = [] if reply.request["phase"] == "ping" else self.spec.names
             try:
-                return self._taken(answer_from(reply.said, reply.moments, asked_about))
+                said = withhold(reply.said, self.secrets)
+                return self._taken(answer_from(said, reply.moments, asked_about))
             except MalformedAnswer as error:
                 self.session.give_up(LinkError("malformed_answer", f"its answer is malformed: {error}"))
         over = reply.error or self.session.over

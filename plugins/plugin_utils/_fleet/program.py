@@ -57,7 +57,9 @@ _CLEAN_PATH = 'import sys; sys.path = [p for p in sys.path if p not in ("", ".")
 
 _FROM_INPUT = f"{_CLEAN_PATH}import zlib; f = sys.stdin.buffer; exec(zlib.decompress(f.read(int(f.readline()))))"
 
-_FROM_FILE = """{clean}import base64, io, zlib
+_FROM_FILE = """{clean}import base64, io, os, zlib
+try: os.unlink(__file__)
+except OSError: pass
 f = io.BytesIO(base64.b64decode("{requests}"))
 exec(zlib.decompress(base64.b64decode("{program}")))
 """

@@ -240,6 +240,8 @@ class Session:
         while (reply := self._inbox.get()) is not None:
             self._take_turn(reply)
             try:
+                if self._over is not None:  # what was told as failed must not be done later
+                    return
                 reader = self._reader(reply)
                 ended = link.run(_line(reader.request))
                 reader.feed(ended.output)
@@ -262,6 +264,8 @@ class Session:
             return
         self._take_turn(first)
         try:
+            if self._over is not None:
+                return
             ended = link.converse(lambda pipes: self._talk(pipes, first))
         finally:
             self._let_next()

@@ -65,8 +65,8 @@ class Line:
 
     @property
     def outage(self) -> float | None:
-        """Seconds from the rotation until its last step; None: it was not written, or is not done."""
-        steps = [self.seconds[event] for event in EVENTS[2:] if event in self.seconds]
+        """Seconds from the rotation until its last restart has ended; None: it was not written, or is not done."""
+        steps = [self.seconds[event] for event in ("written", "restarted") if event in self.seconds]
         return max(steps) if steps and self.done else None
 
 
@@ -88,6 +88,7 @@ class Report:
     :ivar account: the name of the account in the inventory.
     :ivar lines: the consumers: those that are not done first, then in the order in which they were written.
     :ivar finish: how to finish what is not done.
+    :ivar begun: it was decided what to do, and that was begun.
     """
 
     outcome: str
@@ -103,27 +104,28 @@ class Report:
     versions: Versions
     made_at: datetime
     finish: str | None = None
+    begun: bool = True
 
     @property
     def unfinished(self) -> list[Line]:
         return [line for line in self.lines if not line.done]
 
     @property
-    def window(self) -> float | None:
+    def last_write(self) -> float | None:
         """Seconds from the rotation to the last write; None: no rotation in this run, or nothing was written."""
         return max((line.seconds["written"] for line in self.lines if "written" in line.seconds), default=None)
 
     @property
     def outage(self) -> float | None:
-        """Seconds from the rotation until the last consumer was done; None: there was none, or it goes on."""
+        """Seconds from the rotation until the last restart of all has ended; None: there was none, or it goes on."""
         outages = [line.outage for line in self.lines if line.outage is not None]
         return max(outages) if outages and not self.unfinished else None
 
     @property
     def worth_keeping(self) -> bool:
-        """Whether there is anything to tell: a run that found all in order and changed nothing has no story."""
+        """Whether there is anything to tell: a run that was refused, or found all in order, has changed nothing."""
         changed = any(line.changed for line in self.lines)
-        return self.outcome != NOT_NEEDED or self.reason is not None or changed
+        return self.begun and (self.outcome != NOT_NEEDED or self.reason is not None or changed)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the role's README describes it: moments in UTC, durations in seconds."""
@@ -140,7 +142,7 @@ class Report:
             "new_key_works": self.new_key_works,
             "old_key_rejected": self.old_key_rejected,
             "rotated_at": self.rotated_at and iso_time(self.rotated_at),
-            "window_seconds": self.window,
+            "last_write_seconds": self.last_write,
             "outage_seconds": self.outage,
             "consumers": {"total": len(self.lines), "unfinished": len(self.unfinished)},
             "finish": self.finish,
@@ -213,6 +215,7 @@ def report_of(result: ActResult, account: str, versions: Versions, made_at: date
         versions=versions,
         made_at=made_at,
         finish=finish,
+        begun=result.plan is not None,
     )
 
 

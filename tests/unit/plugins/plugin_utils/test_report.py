@@ -64,7 +64,7 @@ NOT_DUE = ActResult(Plan(Step.NOT_DUE, "the key is young"), Live(NEW))
 def test_a_run_in_which_all_went_well() -> None:
     report = told_of({"b": host(1.25, released=0.5, restarted=2.5, healthy=3.5), "a": host(0.5)})
     assert (report.outcome, report.reason, report.message, report.finish) == ("rotated", None, None, None)
-    assert (report.window, report.outage, report.unfinished) == (1.25, 3.5, [])
+    assert (report.last_write, report.outage, report.unfinished) == (1.25, 2.5, [])
     assert [line.name for line in report.lines] == ["a", "b"]
     events = {"armed": -5.0, "released": 0.5, "written": 1.25, "restarted": 2.5, "healthy": 3.5}
     assert report.lines[1].seconds == events
@@ -80,7 +80,7 @@ def test_who_is_not_done_comes_first_and_keeps_the_outage_open() -> None:
         ("gone", "unreachable", "it is unreachable (No route to host)"),
         ("a", "up_to_date", None),
     ]
-    assert (report.reason, report.window, report.outage) == ("not_up_to_date", 2.0, None)
+    assert (report.reason, report.last_write, report.outage) == ("not_up_to_date", 2.0, None)
     assert [line.outage for line in report.lines] == [None, None, 1.0]
     assert report.message == "2 of 3 consumers are not up to date."
     assert report.finish is not None and "multicart.keys.deploy --limit sick,gone" in report.finish
@@ -131,9 +131,9 @@ def test_that_the_new_key_works_is_told_only_if_it_was_verified(run: ActResult, 
     assert told_of({"web": host(1)}, run).new_key_works is works
 
 
-def test_a_run_that_only_finished_another_has_no_window() -> None:
+def test_a_run_that_only_finished_another_has_no_outage() -> None:
     report = told_of({"web": host(3)}, FINISHED)
-    assert (report.window, report.outage, report.lines[0].seconds) == (None, None, {})
+    assert (report.last_write, report.outage, report.lines[0].seconds) == (None, None, {})
     assert list(report.lines[0].times) == ["armed", "written"]
     assert report.worth_keeping
 
@@ -156,7 +156,7 @@ def test_a_run_that_found_all_in_order_is_not_worth_a_report(consumer: HostResul
 
 def test_a_fleet_without_consumers_is_told_too() -> None:
     report = told_of({}, replace(NOT_DUE, error=MulticartError(Reason.NO_CONSUMERS, "None.")))
-    assert (report.reason, report.window, report.outage, list(report.lines)) == ("no_consumers", None, None, [])
+    assert (report.reason, report.last_write, report.outage, list(report.lines)) == ("no_consumers", None, None, [])
 
 
 # --- the numbers ----------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def test_a_fleet_without_consumers_is_told_too() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.floats(0, 1e5), st.booleans()), max_size=12))
-def test_the_window_ends_with_the_last_write_and_the_outage_not_before(writes: list[tuple[float, bool]]) -> None:
+def test_the_last_write_is_the_latest_and_the_outage_not_before(writes: list[tuple[float, bool]]) -> None:
     hosts = {f"web{number}": host(at) if well else unhealthy(at) for number, (at, well) in enumerate(writes)}
     report = told_of(hosts)
     assert len(report.lines) == len(hosts) and {line.name for line in report.lines} == set(hosts)
@@ -172,9 +172,9 @@ def test_the_window_ends_with_the_last_write_and_the_outage_not_before(writes: l
     done = [line.seconds["written"] for line in report.lines if line.done]
     assert done == sorted(done)
     if writes:
-        assert report.window == pytest.approx(max(at for at, _well in writes), abs=0.002)
+        assert report.last_write == pytest.approx(max(at for at, _well in writes), abs=0.002)
     if writes and all(well for _at, well in writes):
-        assert report.outage == report.window
+        assert report.outage == report.last_write
     else:
         assert report.outage is None
 
@@ -225,7 +225,7 @@ def test_the_file_is_as_it_is_documented() -> None:
     assert told["rotated_at"] == "2026-06-20T03:00:00.000Z"
     assert told["old_key"] == {"masked": OLD.masked, "fingerprint": OLD.fingerprint}
     assert told["new_key"] == {"masked": NEW.masked, "fingerprint": NEW.fingerprint}
-    assert (told["window_seconds"], told["outage_seconds"]) == (0.5, None)
+    assert (told["last_write_seconds"], told["outage_seconds"]) == (0.5, None)
     assert told["consumers"] == {"total": 2, "unfinished": 1}
     assert told["hosts"][1] == {
         "name": "web",

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Text from the service: nothing of a secret passes, in whatever usual form, and nothing unprintable."""
+"""Text from the API and from hosts: nothing of a secret passes, in whatever usual form, and nothing unprintable."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ import base64
 import json
 import string
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.sanitize import MAX_TEXT, clean_fields, clean_text
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.sanitize import (
+    MAX_TEXT,
+    clean_fields,
+    clean_text,
+    withhold,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -126,3 +132,23 @@ def test_fields_with_unusual_names_are_left_out(name: str) -> None:
 def test_scalars_stay_as_they_are_and_structures_are_left_out() -> None:
     fields = {"a": True, "b": None, "c": 7, "d": 1.5, "e": "text", "f": ["x"], "g": {"x": 1}}
     assert clean_fields(fields, ["secret-secret"]) == {"a": True, "b": None, "c": 7, "d": 1.5, "e": "text"}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_what_a_host_says_repeats_no_key_in_any_form(form: Callable[[str], str]) -> None:
+    secret = "173axcs.Qm7Zp2Lr9XvT4bKd8WsN"
+    said = {"problems": [{"reason": "unhealthy", "text": f"it said {form(secret)} to me"}], "changed": True}
+    withheld = withhold(said, {secret})
+    assert withheld["problems"][0]["text"].startswith("(withheld")
+    assert (withheld["problems"][0]["reason"], withheld["changed"]) == ("unhealthy", True)
+    assert withhold(said, {"another.WhollyDifferent"}) == said
+
+
+@pytest.mark.parametrize("depth", [1, 20, 21, 900])
+def test_an_answer_is_walked_through_however_deep_it_is(depth: int) -> None:
+    said: Any = "a text with acme.secret-secret in it"
+    for _level in range(depth):
+        said = [said]
+    shown = repr(withhold(said, {"acme.secret-secret"}))
+    assert "secret-secret" not in shown
+    assert ("withheld" in shown) == (depth <= 20)

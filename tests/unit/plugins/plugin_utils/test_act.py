@@ -1,0 +1,1030 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The act over hosts that are real processes, with a double of the API: what is decided, done, and told of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result, utc_now
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import act as act_module
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import host as host_module
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult, Guard, Turn
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import Host
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Step, Wanted
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem, State
+
+from tests.unit.plugins.plugin_utils.local_hosts import (
+    NEW,
+    NEWER,
+    OLD,
+    LocalHost,
+    LocalLink,
+    end_all,
+    eventually,
+    is_gone,
+    session_threads,
+    stop,
+    strange,
+)
+
+ACCOUNT = "a" * 16
+CONFIRMED = Wanted(confirmed=True)
+KEYS = [OLD, NEW, NEWER, ApiKey("acme.LASTcanary")]
+
+
+class Api:
+    """The account as the act uses it: its keys, and what happens at each call."""
+
+    def __init__(self, live: ApiKey = OLD) -> None:
+        self.key = live
+        self.calls: list[str] = []
+        self.at: dict[str, Callable[[], object]] = {}
+        self.former: frozenset[str] | None = None
+        self.rotation: Callable[[Result], Result] = lambda result: result
+        self.verification: Callable[[Result], Result] = lambda result: result
+        self.stale: ApiKey | None = None
+        self.more: dict[str, Any] = {}
+        self.updated_at = "2026-01-01T00:00:00Z"
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        self.at.get(name, lambda: None)()
+
+    def replace_key(self) -> None:
+        self.key = KEYS[KEYS.index(self.key) + 1]
+
+    def _live(self, key: ApiKey | None = None) -> Live:
+        return Live(**{"key": key or self.key, "account": ACCOUNT, "updated_at": self.updated_at, **self.more})
+
+    def read(self, newest: bool = True) -> Live:
+        self._call("read" if newest else "read a few seconds ago")
+        key, self.stale = (None if newest else self.stale), None
+        return self._live(key)
+
+    def confirm(self, live: Live, held: frozenset[str], inspected_at: float) -> Live:
+        assert held and live.key.fingerprint not in held and inspected_at <= time.monotonic()
+        self._call("confirm")
+        return self._live()
+
+    def rotate(self, key: ApiKey, former: frozenset[str]) -> Result:
+        self.former = former
+        self._call("rotate")
+        before, rotated_at = self.key, utc_now()
+        assert key == before
+        self.replace_key()
+        self.updated_at = utc_now()
+        rotated = Result(Outcome.ROTATED, self.key, before, rotated_at=rotated_at, updated_at=self.updated_at)
+        result = self.rotation(rotated)
+        if result.live is None or result.live == before:
+            self.key = before
+        return result
+
+    def verify(self, retired: str) -> Result:
+        self._call("verify")
+        return self.verification(Result(Outcome.ALREADY_ROTATED, self.key, OLD, verified=True, old_key_rejected=True))
+
+
+class Fleet:
+    """Some hosts, and the acts over them; every act is a run of its own."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        folder.mkdir(exist_ok=True)
+        self.gate = threading.Semaphore(4)
+        self.hosts = [LocalHost(f"web{n}", folder / f"web{n}", gate=self.gate) for n in range(1, count + 1)]
+        self.api = Api()
+        self.lines: list[str] = []
+        self.check_mode = False
+        self.guard: Guard | None = None
+        self.more: list[Host] = []
+        self.started: list[LocalLink] = []
+
+    def act(self) -> Act:
+        for host in self.hosts:
+            if host.link.processes and type(host.link) is LocalLink:
+                host.link = LocalLink(holds=host.link.holds)  # another run has another connection
+            self.started.append(host.link)
+        hosts = [*(host.host() for host in self.hosts), *self.more]
+        self.lines = []
+        return Act(hosts, self.api, self.lines.append, self.guard, self.check_mode)
+
+    def rotate(self, wanted: Wanted = CONFIRMED, refusals: Refusals | None = None) -> ActResult:
+        return self._checked(self.act().rotate(wanted, refusals))
+
+    def deploy(self) -> ActResult:
+        return self._checked(self.act().deploy())
+
+    def audit(self) -> ActResult:
+        return self._checked(self.act().audit())
+
+    def _checked(self, result: ActResult) -> ActResult:
+        assert [host.name for host in result.hosts] == sorted(host.name for host in result.hosts)
+        told = [
+            str(result.error),
+            *result.lines,
+            *self.lines,
+            *(f"{host.message}{host.files}" for host in result.hosts),
+        ]
+        assert "canary" not in "".join(told)
+        if result.error is None and not self.check_mode:
+            live = self.api.key.reveal()
+            assert [host.holds for host in self.hosts] == [live] * len(self.hosts), "green, though a host is behind"
+        return result
+
+    @property
+    def holds(self) -> list[str]:
+        names = {key.reveal(): name for key, name in zip(KEYS, ("old", "new", "newer", "last"), strict=True)}
+        return [names[host.holds] for host in self.hosts]
+
+    @property
+    def records(self) -> list[tuple[bool, Any] | None]:
+        return [host.record and (host.record["open"], host.record["rotation"]) for host in self.hosts]  # type: ignore[misc]
+
+    def snapshot(self) -> list[dict[str, bytes]]:
+        return [host.snapshot() for host in self.hosts]
+
+
+@pytest.fixture(name="fleet")
+def fixture_fleet(tmp_path: Path) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path / "fleet", 3)
+    yield fleet
+    end_all(fleet.hosts)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    before = len(session_threads())
+    yield
+    assert eventually(lambda: len(session_threads()) <= before, 3), session_threads()
+
+
+def reason(result: ActResult) -> Reason | None:
+    return result.error.reason if result.error else None
+
+
+def states(result: ActResult) -> list[str]:
+    return [host.standing.state.value for host in result.hosts]
+
+
+def concluded(retire: ApiKey, yes: bool = True) -> dict[str, Any]:
+    return {"retire": retire.fingerprint, "concluded": yes}
+
+
+UP_TO_DATE = ["up_to_date"] * 3
+
+
+# --- a rotation -----------------------------------------------------------------------------------
+
+
+def test_a_rotation_brings_the_new_key_to_all_and_concludes(fleet: Fleet) -> None:
+    for host in fleet.hosts[:2]:
+        host.variables = {"commands": [host.logs("restart")], "health_checks": [host.logs("check")]}
+    result = fleet.rotate()
+    assert (reason(result), states(result), fleet.holds) == (None, UP_TO_DATE, ["new"] * 3)
+    assert fleet.api.calls == ["read", "rotate", "verify"]
+    assert fleet.records == [(False, concluded(OLD))] * 3
+    for host in fleet.hosts:
+        assert host.record is not None
+        (retired,) = host.record["retired"]
+        assert (retired["key"], retired["seen"], retired["accepted"]) == (OLD.fingerprint, "rejected", True)
+        assert host.record["updated_at"] == ["2026-01-01T00:00:00Z", fleet.api.updated_at]
+        assert (host.record["account"], host.record["since"]) == (
+            ACCOUNT,
+            result.rotation and result.rotation.rotated_at,
+        )
+    assert [host.log for host in fleet.hosts] == [["restart", "check"], ["restart", "check"], []]
+    assert [len(host.link.processes) for host in fleet.hosts] == [1, 1, 1]
+    assert result.plan is not None and (result.plan.step, result.plan.retire) == (Step.ROTATE, OLD.fingerprint)
+    assert result.rotation is not None and result.rotation.verified and result.rotation.old_key_rejected
+    assert result.live is not None and result.live.key == NEW
+    assert [host.changed for host in result.hosts] == [True] * 3
+    assert [host.checked for host in result.hosts] == [True, True, False]
+    rotated, checked = result.lines
+    assert rotated.endswith(f"{OLD.masked} {OLD.fingerprint} was revoked; the API rejects it.")
+    assert checked == (
+        f"3 of 3 consumers hold the live key {NEW.masked} {NEW.fingerprint}; 2 passed their health checks, 1 has none."
+    )
+
+
+def test_before_the_key_is_replaced_every_host_is_armed_and_none_has_a_key(fleet: Fleet) -> None:
+    def look() -> None:
+        assert fleet.holds == ["old"] * 3
+        assert fleet.records == [(True, concluded(OLD, False))] * 3
+        assert all(len(host.link.processes) == 1 and host.link.processes[0].poll() is None for host in fleet.hosts)
+        assert not any(host.link.inputs for host in fleet.hosts)
+
+    fleet.api.at["rotate"] = look
+    result = fleet.rotate()
+    assert reason(result) is None and result.rotation is not None
+    for host in result.hosts:
+        events = ["armed", "released", "written"]
+        moments = [host.moments[event] for event in events]
+        assert moments == sorted(moments)
+        assert host.moments["armed"] < host.moments["released"] < host.moments["armed"] + timedelta(seconds=30)
+    said = "\n".join(fleet.lines)
+    assert "Inspected 3 of 3 hosts" in said and "3 of 3 armed" in said and "3 of 3 have the new key" in said
+
+
+def test_hosts_that_cannot_be_armed_are_served_at_the_release(fleet: Fleet) -> None:
+    fleet.hosts[1].link.holds = False
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (None, ["new"] * 3)
+    assert any("2 of 3 armed" in line and "the others are served at the release" in line for line in fleet.lines)
+    assert "armed" not in result.hosts[1].moments and "released" in result.hosts[1].moments
+    keys = [b"NEWcanary" in each for each in fleet.hosts[1].link.inputs]
+    assert keys == [False, False, True, False, False]  # inspect, prepare, deploy, close, conclude
+
+
+def test_a_second_rotation_goes_on_from_the_first(fleet: Fleet) -> None:
+    fleet.rotate()
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (None, ["newer"] * 3)
+    assert fleet.api.former == frozenset({OLD.fingerprint})
+    assert fleet.records == [(False, concluded(NEW))] * 3
+    kept = [[entry["key"] for entry in host.record["retired"]] for host in fleet.hosts if host.record]
+    assert kept == [[OLD.fingerprint, NEW.fingerprint]] * 3
+
+
+def test_a_run_that_has_rotated_already_only_deploys(fleet: Fleet) -> None:
+    fleet.rotate()
+    fleet.api.more["retired"] = OLD.fingerprint
+    result = fleet.rotate()
+    assert result.plan is not None and result.plan.step is Step.DONE
+    assert (reason(result), fleet.holds, fleet.api.calls.count("rotate")) == (None, ["new"] * 3, 1)
+
+
+# --- check mode -----------------------------------------------------------------------------------
+
+
+def test_check_mode_foretells_a_rotation_and_changes_nothing(fleet: Fleet) -> None:
+    fleet.check_mode = True
+    for host in fleet.hosts:
+        host.variables = {"commands": [host.logs("restart")], "health_checks": [host.logs("check")]}
+    before = fleet.snapshot()
+    result = fleet.rotate()
+    assert (fleet.snapshot(), fleet.api.calls) == (before, ["read"])
+    assert (reason(result), states(result)) == (None, UP_TO_DATE)
+    assert [host.changed for host in result.hosts] == [True] * 3
+    assert result.rotation is not None and result.rotation.outcome is Outcome.WOULD_ROTATE
+    assert result.lines == [
+        f"Would retire {OLD.masked} {OLD.fingerprint} and deploy the new key to 3 consumers. Nothing was changed."
+    ]
+
+
+def test_check_mode_foretells_that_consumers_are_brought_up_to_date(fleet: Fleet) -> None:
+    fleet.check_mode = True
+    fleet.api.key = NEW
+    fleet.hosts[0].put(NEW)
+    before = fleet.snapshot()
+    result = fleet.rotate()
+    assert (fleet.snapshot(), "rotate" in fleet.api.calls) == (before, False)
+    assert reason(result) is Reason.CAUGHT_UP
+    assert [host.changed for host in result.hosts][1:] == [True, True]
+
+
+@pytest.mark.parametrize("act", ["rotate", "deploy"])
+def test_check_mode_meets_what_the_real_run_would(fleet: Fleet, act: str) -> None:
+    fleet.check_mode = True
+    fleet.hosts[1].env.unlink()
+    fleet.hosts[1].env.mkdir()
+    result = fleet.rotate() if act == "rotate" else fleet.deploy()
+    assert reason(result) is (Reason.NOT_READY if act == "rotate" else Reason.NOT_UP_TO_DATE)
+    assert states(result)[1] == "unreadable" and result.hosts[1].reason == "path_is_directory"
+
+
+# --- refused before anything is changed -----------------------------------------------------------
+
+
+def test_a_consumer_that_is_not_ready_stops_a_new_rotation_by_name(fleet: Fleet) -> None:
+    fleet.hosts[1].env.write_text("KEY=$(cat /key)\n")
+    fleet.hosts[2].variables = {"commands": ["absent-command"]}
+    before = fleet.snapshot()
+    result = fleet.rotate()
+    assert reason(result) is Reason.NOT_READY and result.error is not None
+    assert "2 of 3 consumers are not ready: web2: " in result.error.what
+    assert "web3: it has no command absent-command" in result.error.what
+    assert (fleet.snapshot(), fleet.api.calls) == (before, ["read"])
+    assert states(result) == ["up_to_date", "unreadable", "up_to_date"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "refusals", "expected"),
+    [
+        (Wanted(), None, Reason.NOT_CONFIRMED),
+        (Wanted(True, min_hosts=4), None, Reason.TOO_FEW_HOSTS),
+        (CONFIRMED, Refusals(left_out=["db"]), Reason.LEFT_OUT),
+        (CONFIRMED, Refusals(skipped=["db"]), Reason.NOT_PREPARED),
+        (Wanted(True, retire="f" * 16), None, Reason.RETIRE_UNKNOWN),
+    ],
+)
+def test_what_is_refused_changes_nothing(
+    fleet: Fleet, wanted: Wanted, refusals: Refusals | None, expected: Reason
+) -> None:
+    before = fleet.snapshot()
+    result = fleet.rotate(wanted, refusals)
+    assert reason(result) is expected
+    assert (fleet.snapshot(), fleet.api.calls) == (before, ["read"])
+
+
+def test_without_consumers_nothing_is_done(fleet: Fleet) -> None:
+    fleet.hosts = []
+    assert reason(fleet.rotate()) is Reason.NO_CONSUMERS
+    assert reason(fleet.deploy()) is Reason.NO_CONSUMERS
+    assert reason(fleet.audit()) is Reason.NO_CONSUMERS
+
+
+def test_an_api_that_cannot_be_read_leaves_every_host_alone(fleet: Fleet) -> None:
+    def refuse() -> None:
+        raise MulticartError(Reason.UNREACHABLE, "No connection.")
+
+    fleet.api.at.update({"read": refuse, "read a few seconds ago": refuse})
+    for result in (fleet.rotate(), fleet.deploy(), fleet.audit()):
+        assert reason(result) is Reason.UNREACHABLE
+        assert all(host.link.processes == [] for host in fleet.hosts)
+
+
+def when(fleet: Fleet, word: str, act: Callable[[], object]) -> None:
+    """Do something when an act shows a line with this word for the first time."""
+
+    done: list[str] = []
+
+    class Lines(list[str]):
+        def append(self, line: str) -> None:
+            super().append(line)
+            if word in line and not done:
+                done.append(line)
+                act()
+
+    made = fleet.act
+
+    def watched() -> Act:
+        built = made()
+        fleet.lines = Lines()
+        built._say = fleet.lines.append
+        return built
+
+    fleet.act = watched  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_the_roll_call_finds_a_host_that_died_or_hangs_while_armed(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
+    monkeypatch.setattr(act_module, "ROLL_CALL", 0.7)
+    when(fleet, "armed in", lambda: os.kill(fleet.hosts[1].link.processes[0].pid, how))
+    began = time.monotonic()
+    result = fleet.rotate()
+    assert time.monotonic() - began < 8
+    assert reason(result) is Reason.NOT_READY and result.error is not None
+    assert "1 of 3 consumers are not ready: web2: " in result.error.what
+    assert (fleet.holds, fleet.api.calls) == (["old"] * 3, ["read"])
+    assert result.hosts[1].reason == ("no_answer" if how is signal.SIGKILL else "timed_out")
+    assert reason(fleet.rotate()) is None  # nothing stands in the way of the next run
+
+
+def test_a_host_that_can_be_inspected_and_not_prepared_stops_the_rotation(fleet: Fleet) -> None:
+    web = fleet.hosts[1]
+    when(fleet, "Rotating", (web.folder / ".env.KEY.multicart.json").mkdir)
+    result = fleet.rotate()
+    assert reason(result) is Reason.NOT_READY and result.error is not None and "web2" in result.error.what
+    assert (fleet.holds, fleet.api.calls) == (["old"] * 3, ["read"])
+    (web.folder / ".env.KEY.multicart.json").rmdir()
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (None, ["new"] * 3)
+
+
+# --- the API at the rotation ----------------------------------------------------------------------
+
+REFUSED = MulticartError(Reason.REFUSED, "The API refused.")
+
+
+@pytest.mark.parametrize(
+    ("rotation", "expected"),
+    [
+        (Result(Outcome.UNCHANGED, OLD, OLD, error=REFUSED), Reason.REFUSED),
+        (Result(Outcome.UNKNOWN, None, OLD, error=REFUSED), Reason.REFUSED),
+        (Result(Outcome.UNKNOWN, None, OLD), Reason.KEY_DID_NOT_CHANGE),
+        (Result(Outcome.UNCHANGED, OLD, OLD), Reason.KEY_DID_NOT_CHANGE),
+    ],
+)
+def test_without_a_new_key_no_host_is_given_one(fleet: Fleet, rotation: Result, expected: Reason) -> None:
+    fleet.api.rotation = lambda _result: rotation
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (expected, ["old"] * 3)
+    assert result.rotation is rotation
+    assert fleet.api.calls == ["read", "rotate"]
+    fleet.api.rotation = lambda rotated: rotated
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (None, ["new"] * 3)
+
+
+def test_a_rotation_that_somebody_else_was_faster_with_is_deployed_all_the_same(fleet: Fleet) -> None:
+    fleet.api.rotation = lambda result: replace(result, outcome=Outcome.ALREADY_ROTATED, rotated_at=None)
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (None, ["new"] * 3)
+    assert result.lines[0] == "The key had been rotated before this run asked for it."
+
+
+def test_an_old_key_that_stays_valid_is_red_until_its_rejection_is_seen(fleet: Fleet) -> None:
+    """T12: the run after it does not call it dead either."""
+    error = MulticartError(Reason.OLD_KEY_STILL_VALID, "The old key still works.")
+    fleet.api.verification = lambda result: replace(result, verified=False, old_key_rejected=False, error=error)
+    result = fleet.rotate()
+    assert (reason(result), states(result), fleet.holds) == (Reason.OLD_KEY_STILL_VALID, UP_TO_DATE, ["new"] * 3)
+    assert fleet.records == [(False, concluded(OLD))] * 3
+    assert [host.record["retired"][0]["seen"] for host in fleet.hosts if host.record] == ["still_valid"] * 3
+    again = Wanted(confirmed=True, retire=OLD.fingerprint)
+    for _run in (1, 2):
+        assert reason(fleet.rotate(again)) is Reason.OLD_KEY_STILL_VALID
+    result = fleet.rotate(replace(again, assume_rejected=OLD.fingerprint))
+    assert (reason(result), result.lines[0]) == (None, f"The key {OLD.fingerprint} is retired; the API rejected it.")
+    assert reason(fleet.rotate(again)) is None  # it is noted
+    assert fleet.api.calls.count("rotate") == 1
+
+
+def test_what_could_not_be_verified_stays_pending_for_the_next_run(fleet: Fleet) -> None:
+    error = MulticartError(Reason.UNREACHABLE, "No connection.")
+    fleet.api.verification = lambda result: replace(result, live=None, verified=False, error=error)
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (Reason.UNREACHABLE, ["new"] * 3)
+    assert fleet.records == [(True, concluded(OLD, False))] * 3
+    result = fleet.rotate()
+    assert result.plan is not None and (result.plan.step, result.plan.retire) == (Step.FINISH, OLD.fingerprint)
+    assert (reason(result), fleet.api.calls.count("rotate")) == (None, 1)
+    assert fleet.records == [(False, concluded(OLD))] * 3
+    assert result.lines[0].startswith("The rotation of an earlier run was finished: " + OLD.fingerprint)
+
+
+def test_a_verification_that_breaks_is_told_and_keeps_no_host_from_the_key(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _arguments: None)
+
+    def broken(_result: Result) -> Result:
+        raise ZeroDivisionError("canary")
+
+    fleet.api.verification = broken
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (Reason.INTERNAL_ERROR, ["new"] * 3)
+
+
+def test_a_key_that_is_replaced_again_while_it_is_deployed_is_followed(fleet: Fleet) -> None:
+    fleet.api.at["verify"] = fleet.api.replace_key
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds, states(result)) == (None, ["newer"] * 3, UP_TO_DATE)
+
+
+# --- a host after the rotation --------------------------------------------------------------------
+
+
+@pytest.fixture(name="_brief")
+def fixture_brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up soon on a host that does not write."""
+    for module in (host_module, act_module):
+        monkeypatch.setattr(module, "WRITING", 1.0)
+
+
+def test_a_host_that_dies_at_the_release_costs_the_others_nothing(fleet: Fleet) -> None:
+    fleet.api.at["rotate"] = lambda: os.kill(fleet.hosts[1].link.processes[0].pid, signal.SIGKILL)
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (Reason.NOT_UP_TO_DATE, ["new", "old", "new"])
+    web = result.hosts[1]
+    assert (web.reason, web.up_to_date) == ("no_answer", False)
+    assert "whether the key was written there is not known" in web.message
+    assert [host.up_to_date for host in result.hosts] == [True, False, True]
+    # Its verdict was given, though its record is open; the next run brings it up to date and rotates no more.
+    assert fleet.records == [(False, concluded(OLD)), (True, concluded(OLD, False)), (False, concluded(OLD))]
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (Reason.CAUGHT_UP, ["new"] * 3)
+    assert fleet.api.calls.count("rotate") == 1
+
+
+@pytest.mark.usefixtures("_brief")
+def test_a_host_that_hangs_at_the_release_costs_the_others_nothing_and_gets_no_late_write(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    pid_file = tmp_path / "pid"
+    web = fleet.hosts[1]
+    web.link = LocalLink(pid_file=pid_file)
+    hung: list[int] = []
+    fleet.api.at["rotate"] = lambda: hung.append(stop(pid_file))
+    began = time.monotonic()
+    result = fleet.rotate()
+    assert time.monotonic() - began < 12
+    assert (reason(result), fleet.holds) == (Reason.NOT_UP_TO_DATE, ["new", "old", "new"])
+    assert result.hosts[1].reason == "timed_out" and "not known" in result.hosts[1].message
+    for host in (result.hosts[0], result.hosts[2]):
+        assert (host.moments["written"] - host.moments["released"]).total_seconds() < 0.9
+    before = web.snapshot()
+    os.kill(hung[0], signal.SIGCONT)
+    assert eventually(lambda: is_gone(hung[0]))
+    assert web.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        ({"commands": ["sh -c 'exit 3'"]}, "restart_failed"),
+        ({"health_checks": ["sh -c 'exit 3'"], "health_retries": 0}, "unhealthy"),
+    ],
+)
+def test_a_step_that_fails_on_one_host_is_its_own_failure_and_is_made_up_for(
+    fleet: Fleet, steps: dict[str, Any], why: str
+) -> None:
+    fleet.hosts[1].variables = steps
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (Reason.NOT_UP_TO_DATE, ["new"] * 3)
+    assert states(result) == ["up_to_date", "restart_due", "up_to_date"]
+    assert (result.hosts[1].reason, result.hosts[1].changed) == (why, True)
+    assert fleet.records[1] == (True, concluded(OLD))
+    fleet.hosts[1].variables = {"commands": [fleet.hosts[1].logs("restart")]}
+    result = fleet.rotate()
+    assert (reason(result), fleet.hosts[1].log) == (Reason.CAUGHT_UP, ["restart"])
+
+
+MALFORMED = ["{'files': 5}", "[{}]", "{}", "{'files': [{'holds': [[]]}]}", "None"]
+PHASES = ["inspect", "prepare", "ping", "deploy", "close", "conclude"]
+
+
+@pytest.mark.parametrize(
+    ("phase", "answer"),
+    [(phase, answer) for phase in PHASES for answer in MALFORMED if (phase, answer) != ("ping", "{}")],
+)
+def test_a_malformed_answer_is_red_for_its_host_alone(fleet: Fleet, phase: str, answer: str) -> None:
+    """T18: the others are inspected, served and told as if nothing were."""
+    good = "{'files': [{'holds': [%r], 'record': None}], 'problems': []}"
+    held = f"{good!r} % (({OLD.fingerprint!r} if request['phase'] in ('inspect', 'prepare') else {NEW.fingerprint!r}),)"
+    code = f"""
+import ast
+for request in requests():
+    said = ast.literal_eval({held}) if request["phase"] != "ping" else {{}}
+    raw(request["tag"] + " " + json.dumps({answer} if request["phase"] == {phase!r} else said) + "\\n")
+"""
+    fleet.hosts[1].link = LocalLink(strange(code))
+    act = fleet.act()
+    result = act.rotate(CONFIRMED)
+    before = phase in ("inspect", "prepare", "ping")
+    assert (result.hosts[1].reason, result.hosts[1].up_to_date) == ("malformed_answer", False)
+    assert result.hosts[1].standing.why is not None and "its answer is malformed" in result.hosts[1].standing.why
+    others = [fleet.holds[0], fleet.holds[2]]
+    assert others == (["old"] * 2 if before else ["new"] * 2)
+    assert reason(result) is (Reason.NOT_READY if before else Reason.NOT_UP_TO_DATE)
+    assert [result.hosts[0].up_to_date, result.hosts[2].up_to_date] == [True, True]
+
+
+def test_a_text_of_a_host_that_repeats_the_key_is_not_shown(fleet: Fleet) -> None:
+    code = """
+for request in requests():
+    file = {"holds": [request["live"]] if "live" in request else []}
+    problems = [{"reason": "unhealthy", "text": "it said " + request["key"]}] if request.get("key") else []
+    say(request, files=[] if request["phase"] == "ping" else [file], problems=problems)
+"""
+    fleet.hosts[1].link = LocalLink(strange(code))
+    result = fleet.act().rotate(CONFIRMED)
+    assert result.hosts[1].reason == "unhealthy"
+    assert "canary" not in "".join([str(result), *fleet.lines])
+
+
+# --- finishing what was begun ---------------------------------------------------------------------
+
+
+def break_off(fleet: Fleet) -> None:
+    """Rotate, and let the run die between the acceptance and the release."""
+
+    class Died(BaseException):
+        pass
+
+    def die(_result: Result) -> Result:
+        raise Died
+
+    fleet.api.rotation = die
+    with pytest.raises(Died):
+        fleet.rotate()
+    fleet.api.rotation = lambda result: result
+    assert (fleet.api.key, fleet.holds) == (NEW, ["old"] * len(fleet.hosts))
+    assert fleet.records == [(True, concluded(OLD, False))] * len(fleet.hosts)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "refusals"),
+    [
+        (CONFIRMED, None),
+        (Wanted(), None),  # nothing of a new rotation's conditions is asked of it
+        (Wanted(min_hosts=9, force=True), Refusals(["db"], ["cache"])),
+    ],
+)
+def test_a_run_that_died_in_the_outage_is_finished_by_the_next(
+    fleet: Fleet, wanted: Wanted, refusals: Refusals | None
+) -> None:
+    break_off(fleet)
+    result = fleet.rotate(wanted, refusals)
+    assert result.plan is not None and (result.plan.step, result.plan.retire) == (Step.FINISH, OLD.fingerprint)
+    assert (reason(result), fleet.holds, states(result)) == (None, ["new"] * 3, UP_TO_DATE)
+    assert fleet.records == [(False, concluded(OLD))] * 3
+    assert [host.record["retired"][0]["accepted"] for host in fleet.hosts if host.record] == [True] * 3
+    assert OLD.fingerprint in result.lines[0] and "not seen by this run" in result.lines[0]
+    assert fleet.api.calls.count("rotate") == 1
+
+
+def test_after_a_crash_with_one_host_down_all_others_are_served(fleet: Fleet) -> None:
+    break_off(fleet)
+    down = LocalLink()
+    down.error = LinkError("unreachable", "it is unreachable", reached=False)
+    fleet.hosts[1].link = down
+    result = fleet.rotate()
+    assert result.plan is not None and result.plan.step is Step.FINISH
+    assert (reason(result), fleet.holds) == (Reason.NOT_UP_TO_DATE, ["new", "old", "new"])
+    assert states(result) == ["up_to_date", "unreachable", "up_to_date"]
+    fleet.hosts[1].link = LocalLink()
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (Reason.CAUGHT_UP, ["new"] * 3)
+    assert fleet.api.calls.count("rotate") == 1
+
+
+def test_a_fleet_of_one_that_nobody_confirms_is_finished_and_red_once(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path / "one", 1)
+    break_off(fleet)
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (Reason.CAUGHT_UP, ["new"])
+    assert fleet.api.calls.count("rotate") == 1
+    result = fleet.rotate(Wanted(True, retire=OLD.fingerprint))
+    assert (reason(result), fleet.api.calls.count("rotate")) == (None, 1)
+    assert "was not seen" in result.lines[0]
+    assert (reason(fleet.rotate()), fleet.holds) == (None, ["newer"])
+
+
+def test_a_deployment_that_completes_it_leaves_the_rotation_to_be_told(fleet: Fleet) -> None:
+    break_off(fleet)
+    result = fleet.deploy()
+    assert (reason(result), fleet.holds) == (None, ["new"] * 3)
+    assert fleet.records == [(False, concluded(OLD, False))] * 3
+
+
+def test_a_consumer_that_is_behind_is_caught_up_and_the_run_is_red(fleet: Fleet) -> None:
+    fleet.rotate()
+    fleet.hosts[1].put(OLD)
+    fleet.hosts[2].put(None)
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds, fleet.api.calls.count("rotate")) == (Reason.CAUGHT_UP, ["new"] * 3, 1)
+    assert [host.changed for host in result.hosts] == [False, True, True]
+    assert result.error is not None and "web2" in result.error.what
+    assert reason(fleet.rotate()) is None and fleet.holds == ["newer"] * 3
+
+
+def test_a_consumer_that_cannot_be_served_keeps_no_other_from_the_key(fleet: Fleet) -> None:
+    fleet.api.key = NEW
+    fleet.hosts[0].env.write_text("KEY=$(cat /key)\n")
+    fleet.more = [
+        Host("gone", failure=Problem("left_out", "it was left out of this run")),
+        Host("odd", failure=Problem("invalid_option", "its variables are wrong")),
+    ]
+    result = fleet.rotate(Wanted(True, force=False))
+    assert fleet.hosts[1].holds == fleet.hosts[2].holds == NEW.reveal()
+    assert reason(result) is Reason.NOT_UP_TO_DATE and result.error is not None
+    assert all(name in result.error.what for name in ("gone", "odd", "web1"))
+    assert states(result) == ["unreadable", "unreadable", "unreadable", "up_to_date", "up_to_date"]
+
+
+def test_a_young_key_is_kept_and_the_run_is_green(fleet: Fleet) -> None:
+    fleet.rotate()
+    before = fleet.snapshot()
+    result = fleet.rotate(Wanted(True, max_age=timedelta(days=30)))
+    assert result.plan is not None and result.plan.step is Step.NOT_DUE
+    assert (reason(result), fleet.snapshot(), fleet.api.calls.count("rotate")) == (None, before, 1)
+    assert result.lines[0].startswith("Not rotated: the key is 0.0 hours old")
+    assert [host.changed for host in result.hosts] == [False] * 3
+
+
+# --- a deployment (S7) ----------------------------------------------------------------------------
+
+
+def test_a_deployment_brings_the_live_key_and_asks_for_no_rotation(fleet: Fleet) -> None:
+    fleet.api.key = NEW
+    for host in fleet.hosts:
+        host.variables = {"commands": [host.logs("restart")]}
+    result = fleet.deploy()
+    assert (reason(result), fleet.holds, states(result)) == (None, ["new"] * 3, UP_TO_DATE)
+    assert [host.log for host in fleet.hosts] == [["restart"]] * 3
+    assert fleet.records == [(False, None)] * 3
+    assert {"rotate", "verify"} & set(fleet.api.calls) == set()
+
+
+def test_a_deployment_of_what_is_there_changes_nothing_and_hands_out_no_key(fleet: Fleet) -> None:
+    fleet.hosts[2].link.holds = False
+    fleet.deploy()
+    before, sent = fleet.snapshot(), len(fleet.hosts[2].link.inputs)
+    result = fleet.deploy()
+    assert (reason(result), fleet.snapshot()) == (None, before)
+    assert [host.changed for host in result.hosts] == [False] * 3
+    assert not any("released" in host.moments for host in result.hosts)
+    assert not any(b"canary" in each for each in fleet.hosts[2].link.inputs[sent:])
+
+
+def test_the_health_of_what_is_up_to_date_is_checked_all_the_same(fleet: Fleet) -> None:
+    fleet.deploy()
+    fleet.hosts[1].variables = {"health_checks": ["sh -c 'exit 3'"], "health_retries": 0}
+    result = fleet.deploy()
+    assert (reason(result), result.hosts[1].reason) == (Reason.NOT_UP_TO_DATE, "unhealthy")
+
+
+def test_an_older_key_never_replaces_a_newer_one(fleet: Fleet) -> None:
+    """S7: this run read the key before somebody rotated; another host of it was given the new one meanwhile."""
+    fleet.api.key = NEW
+    fleet.api.stale = OLD
+    fleet.hosts[1].put(NEW)
+    seen: list[str] = []
+    for name in ("read", "confirm", "read a few seconds ago"):
+        fleet.api.at[name] = lambda: seen.append(fleet.hosts[1].holds)
+    result = fleet.deploy()
+    assert (reason(result), fleet.holds) == (None, ["new"] * 3)
+    assert set(seen) == {NEW.reveal()}
+    assert "confirm" in fleet.api.calls
+
+
+def test_a_file_that_another_run_writes_meanwhile_is_inspected_anew(fleet: Fleet) -> None:
+    fleet.api.key = NEW
+
+    def meddle() -> None:
+        if fleet.hosts[1].holds == OLD.reveal():
+            fleet.hosts[1].put(NEWER)
+            fleet.api.key = NEWER
+
+    fleet.api.at["confirm"] = meddle
+    result = fleet.deploy()
+    assert (reason(result), fleet.holds) == (None, ["newer"] * 3)
+
+
+def test_a_key_that_is_replaced_after_the_write_is_followed(fleet: Fleet) -> None:
+    fleet.api.key = NEW
+    reads = iter([False, True, False, False, False])
+
+    def replaced() -> None:
+        if next(reads):
+            fleet.api.key = NEWER
+
+    fleet.api.at["read a few seconds ago"] = replaced
+    result = fleet.deploy()
+    assert (reason(result), fleet.holds) == (None, ["newer"] * 3)
+
+
+def test_a_key_that_is_replaced_again_and_again_is_given_up(fleet: Fleet) -> None:
+    turns = iter(range(99))
+
+    def flip() -> None:
+        fleet.api.key = KEYS[next(turns) % 2]
+
+    fleet.api.at["read a few seconds ago"] = flip
+    result = fleet.deploy()
+    assert reason(result) is Reason.KEY_KEEPS_CHANGING
+    assert fleet.api.calls.count("read a few seconds ago") == 2 * act_module.ATTEMPTS
+
+
+def test_a_file_that_is_changed_again_and_again_is_its_hosts_failure(fleet: Fleet) -> None:
+    fleet.api.key = NEW
+    others = iter([OLD, NEWER] * 20)
+    fleet.api.at["confirm"] = lambda: fleet.hosts[1].put(next(others))
+    fleet.hosts[1].put(NEWER)
+    result = fleet.deploy()
+    assert reason(result) is Reason.NOT_UP_TO_DATE
+    assert result.hosts[1].reason == "changed_meanwhile"
+    assert [fleet.holds[0], fleet.holds[2]] == ["new"] * 2
+
+
+def test_check_mode_foretells_a_deployment(fleet: Fleet) -> None:
+    fleet.api.key = NEW
+    fleet.hosts[0].put(NEW)
+    fleet.hosts[1].variables = {"commands": [fleet.hosts[1].logs("restart")]}
+    fleet.check_mode = True
+    before = fleet.snapshot()
+    result = fleet.deploy()
+    assert (reason(result), fleet.snapshot()) == (None, before)
+    assert [host.changed for host in result.hosts] == [True, True, True]  # the first one's record is made
+    fleet.check_mode = False
+    assert [host.changed for host in fleet.deploy().hosts] == [True, True, True]
+    fleet.check_mode = True
+    assert [host.changed for host in fleet.deploy().hosts] == [False] * 3
+
+
+# --- audit and inspection -------------------------------------------------------------------------
+
+
+def test_an_audit_changes_nothing_and_is_red_for_what_is_behind(fleet: Fleet) -> None:
+    fleet.api.key = NEW
+    fleet.hosts[0].put(NEW)
+    before = fleet.snapshot()
+    for check_mode in (False, True):
+        fleet.check_mode = check_mode
+        result = fleet.audit()
+        assert (reason(result), states(result)) == (
+            Reason.NOT_UP_TO_DATE,
+            ["up_to_date", "out_of_date", "out_of_date"],
+        )
+        assert [host.changed for host in result.hosts] == [False] * 3
+    assert (fleet.snapshot(), set(fleet.api.calls)) == (before, {"read"})
+    assert result.lines == [f"Live key: {NEW.masked} {NEW.fingerprint}"]
+    assert not any(b"canary" in each for host in fleet.hosts for each in host.link.inputs)
+
+
+def test_an_audit_of_a_fleet_in_order_is_green(fleet: Fleet) -> None:
+    result = fleet.audit()
+    assert (reason(result), states(result)) == (None, UP_TO_DATE)
+
+
+def test_an_inspection_needs_no_live_key(fleet: Fleet) -> None:
+    fleet.hosts[1].put(NEW)
+    before = fleet.snapshot()
+    consumers = fleet.act().inspect()
+    assert [consumer.files[0].holds for consumer in consumers] == [(key.fingerprint,) for key in (OLD, NEW, OLD)]
+    assert (fleet.snapshot(), fleet.api.calls) == (before, [])
+
+
+# --- templates ------------------------------------------------------------------------------------
+
+
+def templated(fleet: Fleet, render: Callable[[ApiKey], list[str | None]]) -> Act:
+    """Make the last host's file a template."""
+    hosts = [host.host() for host in fleet.hosts]
+    spec = hosts[-1].spec
+    assert spec is not None
+    hosts[-1].spec = replace(spec, files=[replace(spec.files[0], variable=None, template="app.j2")])
+    hosts[-1].render = render
+    return Act(hosts, fleet.api, fleet.lines.append)
+
+
+def test_a_template_is_rendered_with_the_new_key_at_the_release(fleet: Fleet) -> None:
+    rendered: list[ApiKey] = []
+
+    def render(key: ApiKey) -> list[str | None]:
+        rendered.append(key)
+        return [f"A=1\nKEY={key.reveal()}\n"]
+
+    result = templated(fleet, render).rotate(CONFIRMED)
+    assert (reason(result), fleet.holds, states(result)) == (None, ["new"] * 3, UP_TO_DATE)
+    assert rendered == [OLD, NEW]
+
+
+def test_a_template_that_cannot_be_rendered_makes_its_host_not_ready(fleet: Fleet) -> None:
+    def render(key: ApiKey) -> list[str | None]:
+        raise MulticartError(Reason.INVALID_OPTION, "The template app.j2 cannot be rendered (x is undefined).", "")
+
+    for wanted, expected in ((CONFIRMED, Reason.NOT_UP_TO_DATE), (Wanted(True, force=True), Reason.NOT_READY)):
+        result = templated(fleet, render).rotate(wanted)
+        assert reason(result) is expected and result.error is not None
+        assert "The template app.j2 cannot be rendered (x is undefined)" in result.error.what
+        assert (fleet.holds, result.hosts[2].reason) == (["old"] * 3, "invalid_option")
+
+
+# --- what keeps it from being broken off ----------------------------------------------------------
+
+
+class Watch(Guard):
+    """Notes in which order things happen."""
+
+    def __init__(self, api: Api, turn: Turn | None = None) -> None:
+        self.turn = turn or Turn()
+        self.events = api.calls
+        self.orphaned = False
+
+    def is_orphaned(self) -> bool:
+        return self.orphaned
+
+    @contextmanager
+    def critical(self) -> Iterator[None]:
+        self.events.append("critical")
+        yield
+        self.events.append("over")
+
+    @contextmanager
+    def alone(self, account: str | None) -> Iterator[Turn]:
+        self.events.append(f"alone {account}")
+        yield self.turn
+        self.events.append("let go")
+
+
+def test_from_the_roll_call_to_the_first_write_it_cannot_be_broken_off(fleet: Fleet) -> None:
+    told: list[str] = []
+    guard = fleet.guard = Watch(fleet.api, Turn(tell=told.append))
+    original = guard.critical
+
+    @contextmanager
+    def critical() -> Iterator[None]:
+        with original():
+            yield
+            assert fleet.holds == ["new"] * 3
+
+    guard.critical = critical  # type: ignore[method-assign]
+    assert reason(fleet.rotate()) is None
+    assert [call for call in fleet.api.calls if call != "verify"] == [
+        *("read", f"alone {ACCOUNT}", "critical", "rotate", "over", "let go")
+    ]
+    assert told == [NEW.fingerprint]
+
+
+def test_neither_check_mode_nor_a_deployment_waits_for_others(fleet: Fleet) -> None:
+    fleet.guard = Watch(fleet.api)
+    fleet.deploy()
+    fleet.check_mode = True
+    fleet.rotate()
+    assert not {call for call in fleet.api.calls if call.startswith("alone")}
+
+
+@pytest.mark.parametrize("word", ["Inspected", "armed in"])
+def test_a_run_that_has_ended_rotates_nothing(fleet: Fleet, word: str) -> None:
+    guard = fleet.guard = Watch(fleet.api)
+    when(fleet, word, lambda: setattr(guard, "orphaned", True))
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (Reason.BROKEN_OFF, ["old"] * 3)
+    assert "rotate" not in fleet.api.calls
+
+
+def test_once_the_api_has_accepted_a_run_that_has_ended_goes_on_to_its_end(fleet: Fleet) -> None:
+    guard = fleet.guard = Watch(fleet.api)
+    fleet.api.at["rotate"] = lambda: setattr(guard, "orphaned", True)
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (None, ["new"] * 3)
+    assert fleet.records == [(False, concluded(OLD))] * 3
+
+
+@pytest.mark.parametrize("began_late", [False, True])
+def test_a_run_that_waited_for_one_which_has_rotated_rotates_no_second_time(fleet: Fleet, began_late: bool) -> None:
+    fleet.rotate()
+    fleet.guard = Watch(fleet.api, Turn(waited=True, rotated_to=NEW.fingerprint))
+    if not began_late:  # it had read the key before the other one rotated
+        reads = iter([OLD, NEW, NEW])
+        fleet.api.at["read"] = lambda: setattr(fleet.api, "key", next(reads))
+    result = fleet.rotate()
+    assert result.plan is not None and result.plan.step is Step.DONE
+    assert (reason(result), fleet.holds, fleet.api.calls.count("rotate")) == (None, ["new"] * 3, 1)
+    assert "has rotated the key" in result.lines[0]
+
+
+def test_a_run_that_waited_for_one_which_has_not_rotated_rotates(fleet: Fleet) -> None:
+    fleet.guard = Watch(fleet.api, Turn(waited=True))
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (None, ["new"] * 3)
+    assert fleet.api.calls.count("read") == 2  # what it knew before it waited may be old
+
+
+def test_who_cannot_be_alone_does_nothing(fleet: Fleet) -> None:
+    class Busy(Guard):
+        def alone(self, account: str | None) -> Any:
+            raise MulticartError(Reason.BUSY, "Another run is rotating.")
+
+    fleet.guard = Busy()
+    before = fleet.snapshot()
+    assert reason(fleet.rotate()) is Reason.BUSY
+    assert fleet.snapshot() == before and all(not host.link.processes for host in fleet.hosts)
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+def test_a_program_that_does_not_leave_is_ended_with_the_act(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(act_module, "ROLL_CALL", 1.0)
+    code = f"""
+for request in requests():
+    say(request, files=[{{"holds": [{OLD.fingerprint!r}]}}])
+while True: time.sleep(60)
+"""
+    fleet.hosts[1].link = LocalLink(strange(code))
+    began = time.monotonic()
+    assert reason(fleet.audit()) is None
+    assert time.monotonic() - began < 8
+    assert eventually(lambda: fleet.hosts[1].link.processes[0].poll() is not None)
+
+
+def test_no_process_and_no_descriptor_is_left(fleet: Fleet) -> None:
+    fleet.rotate()
+    before = len(os.listdir("/proc/self/fd"))
+    for _run in range(2):
+        fleet.deploy()
+    assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    assert all(process.poll() is not None for link in fleet.started for process in link.processes)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_was_checked_reads_well(tmp_path: Path, count: int) -> None:
+    fleet = Fleet(tmp_path / "fleet", count)
+    fleet.hosts[0].variables = {"health_checks": ["true"]}
+    result = fleet.rotate()
+    told = {1: "1 passed its health checks.", 2: "1 passed its health checks, 1 has none."}[count]
+    shown = f"{NEW.masked} {NEW.fingerprint}"
+    assert result.lines[-1] == f"{count} of {count} consumers hold the live key {shown}; {told}"
+    assert result.hosts[0].message == "It is up to date; its health checks passed."
+    assert all(host.standing.state is State.UP_TO_DATE for host in result.hosts)
