@@ -13,12 +13,12 @@ import pytest
 
 from tests.hosts.fleet import RealFleet
 from tests.hosts.stage import Stage
-from tests.hosts.trees import NoTree, missing, tree
+from tests.hosts.trees import SUITES, NoTree, missing, tree
 from tests.integration.conftest import new_account, sandbox
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account
 
-__all__ = ["new_account", "real", "sandbox", "stage"]
+__all__ = ["new_account", "real", "sandbox", "stage", "systemd"]
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +32,19 @@ def stage() -> Iterator[Stage]:
         pytest.skip(str(error))
     with Stage() as stage:
         yield stage
+
+
+@pytest.fixture(
+    params=[suite if suite == "bookworm" else pytest.param(suite, marks=pytest.mark.full) for suite in SUITES]
+)
+def systemd(stage: Stage, request: pytest.FixtureRequest) -> str:
+    """The kinds of hosts with systemd, of one release after the other: 252, 257 and what comes next."""
+    suite: str = request.param
+    try:
+        stage.tree(suite)
+    except NoTree as error:
+        pytest.skip(str(error))
+    return suite
 
 
 @pytest.fixture

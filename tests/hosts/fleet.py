@@ -30,7 +30,7 @@ APP = "/usr/bin/python3 /usr/local/lib/app.py"
 ROOT_BY = ("sudo", "sudo-password", "su", "doas", "doas-password")
 """The ways in which an unprivileged user becomes root."""
 _SYSTEMD_FILES = ("/bin/systemctl", "/lib/systemd", "/usr/bin/loginctl", "/sbin/init")
-_OPENRC_FILES = ("/sbin/openrc*", "/sbin/rc-*", "/bin/rc-status", "/etc/runlevels", "/etc/init.d/app")
+_OPENRC_FILES = ("/sbin/openrc*", "/sbin/rc-*", "/bin/rc-status", "/etc/runlevels", "/etc/init.d/app*")
 _RUNIT_FILES = ("/usr/bin/sv", "/usr/bin/runsv*", "/sbin/runit*", "/etc/service", "/etc/sv")
 # Processes that hold something shaped like a key in their environment, each with the fingerprints.
 _HOLDERS = """
@@ -141,7 +141,7 @@ class RealHost:
         answers = f"until : < /dev/tcp/{self.address}/22; do sleep 0.05; done"
         run(["timeout", str(SECONDS), *self.stage.command("bash", "-c", f"{{ {answers}; }} 2> /dev/null")])
         self.run(self.kind.started)
-        noted = " ".join(f"/run/app/{name.replace('@', '-')}.json" for name in self._enabled if "." not in name)
+        noted = " ".join(f"/run/app/{noted_as(name)}.json" for name in self._enabled if "." not in name)
         self.run(f"for note in {noted}; do until [ -e $note ]; do sleep 0.02; done; done")
         self._is_ready = True
 
@@ -225,7 +225,7 @@ class RealHost:
             return run(self.stage.command("chroot", str(self.root), "sh", "-c", command), None, standard_input)
         if not self._leader:
             self.wait()
-        enter = ["nsenter", f"--target={self._leader}", "--all", "--wd=/", "--"]
+        enter = ["nsenter", f"--target={self._leader}", "--all", "--wd", "--"]
         return run([*enter, "sh", "-c", command], None, standard_input)
 
     def ssh(self, command: str, user: str = "ops") -> str:
@@ -264,7 +264,7 @@ class RealHost:
 
     def app(self, name: str = "app") -> dict[str, Any]:
         """Return what the program of a service has noted last: ``pid``, ``fingerprint``, ``reloads``, ``at``."""
-        found: dict[str, Any] = json.loads(self.read(f"/run/app/{name}.json"))
+        found: dict[str, Any] = json.loads(self.read(f"/run/app/{noted_as(name)}.json"))
         return found
 
     def unit(self, name: str, *properties: str) -> list[str]:
@@ -287,7 +287,7 @@ class Consumer(Host):
     """
 
     real: RealHost = field(kw_only=True)
-    files: list[str] = field(default_factory=lambda: [KEY_FILE])
+    files: list[str] = field(kw_only=True)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -312,33 +312,35 @@ class RealFleet(Fleet):
         kind: str = "bookworm",
         by: str = "sudo",
         services: tuple[str, ...] = ("app",),
-        content: str = "MODE=live\nMULTICART_API_KEY={key}\n",
+        files: Mapping[str, str] | None = None,
         **variables: Any,
     ) -> RealHost:
         """Add a host whose services use the live key, and start it.
 
         :param by: how the user becomes root, see :data:`ROOT_BY`.
         :param services: what is started with it and restarted with the key.
-        :param content: of the file with the key.
+        :param files: that hold the key, with their content.
         """
         host = RealHost(self.stage, name, kind)
         self.real[name] = host
-        host.write(KEY_FILE, content.format(key=self.live), "root:app", "0640")
+        files = {KEY_FILE: "MODE=live\nMULTICART_API_KEY={key}\n"} if files is None else files
+        for path, content in files.items():
+            host.write(path, content.replace("{key}", self.live), "root:app", "0640")
         host.enable(*services)
         settings = {
             **self.stage.variables,
             "ansible_host": host.address,
             **self.becoming(by),
-            "multicart_deploy_files": [{"path": KEY_FILE}],
+            "multicart_deploy_files": [{"path": path} for path in files],
             "multicart_deploy_services": list(services),
-            "multicart_deploy_health_checks": [f"{APP} health {service}" for service in services],
+            "multicart_deploy_health_checks": [health_of(service) for service in services],
             "multicart_deploy_health_retries": 20,
             "multicart_deploy_health_delay": 0.1,
             "multicart_deploy_timeout": 20,
         }
         folder = self.folder / "hosts" / name
         folder.mkdir(parents=True)
-        self.hosts[name] = Consumer(name, folder, {**settings, **variables}, real=host)
+        self.hosts[name] = Consumer(name, folder, {**settings, **variables}, real=host, files=list(files))
         host.start()
         return host
 
@@ -381,8 +383,9 @@ class RealFleet(Fleet):
         pieces = _pieces({*self.sandbox.secrets(), self.stage.password})
         assert not _found(pieces, done.output), f"a secret was printed: {_masked(done.output, pieces)}"
         for host in self.real.values():
-            logged = host.journal() if host.is_on else ""
-            assert not _found(pieces, logged), f"a secret was logged on {host.name}: {_masked(logged, pieces)}"
+            lines = host.journal().splitlines() if host.is_on else []
+            with_secrets = [_masked(line, pieces) for line in lines if _found(pieces, line)]
+            assert not with_secrets, f"a secret was logged on {host.name}: {with_secrets}"
 
     def _is_current(self, host: Host) -> bool:
         if not isinstance(host, Consumer):
@@ -390,6 +393,16 @@ class RealFleet(Fleet):
         texts = [host.real.read(path) for path in host.files]
         former = self.account["former_keys"]
         return all(self.live in text for text in texts) and not any(key in text for key in former for text in texts)
+
+
+def health_of(service: str) -> str:
+    """Return a command that succeeds while the app of a service answers."""
+    return f"{APP} health {noted_as(service)}"
+
+
+def noted_as(service: str) -> str:
+    """Return the name by which the app of a service is known."""
+    return service.replace("@", "-")
 
 
 def _descendants(pid: int) -> Iterator[int]:

@@ -69,6 +69,8 @@ permit doas-password' > etc/doas.conf
 install -d -m 0750 -g "$(chroot . id -g app)" etc/app
 install -d -o "$(chroot . id -u app)" -g "$(chroot . id -g app)" var/lib/app
 ln -s /dev/null etc/systemd/system/app-masked.service
+ln -s app etc/init.d/app-fragile
+cp -r etc/sv/app etc/sv/app-fragile
 for unit in console-getty podman podman-auto-update podman-restart cni-dhcp; do
     ln -sf /dev/null etc/systemd/system/$unit.service
 done
@@ -106,6 +108,7 @@ class Stage:
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", *namespaces, *setup]
         self._keeper = subprocess.Popen(
             command,
+            cwd="/",
             env={"PATH": PATH},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -138,7 +141,7 @@ class Stage:
 
     def command(self, *words: str) -> list[str]:
         """Return a command line that runs a command in the namespaces."""
-        return ["nsenter", f"--target={self._pid}", "--mount", "--net", "--pid", "--wd=/", "--", *words]
+        return ["nsenter", f"--target={self._pid}", "--mount", "--net", "--pid", "--wd", "--", *words]
 
     def run(self, *words: str, **environment: str) -> str:
         """Run a command in the namespaces and return what it printed."""

@@ -16,9 +16,6 @@ import pytest
 from tests.hosts.fleet import KEY_FILE, ROOT_BY, RealFleet
 from tests.integration.harness import Run, fingerprint
 
-full = pytest.mark.full
-SYSTEMD = ["bookworm", pytest.param("trixie", marks=full), pytest.param("forky", marks=full)]
-
 
 def assert_all_use_the_live_key(fleet: RealFleet) -> None:
     """Files and processes, and nothing else has a key."""
@@ -29,11 +26,10 @@ def assert_all_use_the_live_key(fleet: RealFleet) -> None:
         assert [(holder.command, holder.fingerprint) for holder in host.holders] == [("python3", live)]
 
 
-@pytest.mark.parametrize("kind", SYSTEMD)
-def test_the_flow_of_the_readme_works_for_an_unprivileged_user(real: RealFleet, kind: str) -> None:
+def test_the_flow_of_the_readme_works_for_an_unprivileged_user(real: RealFleet, systemd: str) -> None:
     """Over ssh, with sudo, su and doas, with a password and without."""
     for by in ROOT_BY:
-        real.boot(f"by-{by}", kind, by, content="MODE=live\nMULTICART_API_KEY=changeme\n")
+        real.boot(f"by-{by}", systemd, by, files={KEY_FILE: "MODE=live\nMULTICART_API_KEY=changeme\n"})
     first = real.deploy()
     assert first.green and set(first.changed.values()) == {True}, first
     assert_all_use_the_live_key(real)
@@ -61,17 +57,18 @@ def test_the_flow_of_the_readme_works_for_an_unprivileged_user(real: RealFleet, 
     assert doctor.green, doctor
 
 
-def test_hosts_with_three_init_systems_are_rotated_together(real: RealFleet) -> None:
-    for kind in ("bookworm", "openrc", "runit"):
+def test_hosts_with_three_init_systems_are_rotated_together(real: RealFleet, systemd: str) -> None:
+    kinds = {"bookworm", "openrc", "runit", systemd}
+    for kind in kinds:
         real.boot(kind, kind)
     run = real.rotate()
-    assert run.green and run.armed == 3, run
+    assert run.green and run.armed == len(kinds), run
     assert_all_use_the_live_key(real)
     audit = real.audit()
     assert audit.green, audit
 
 
-@pytest.mark.parametrize("silently", [False, pytest.param(True, marks=full)])
+@pytest.mark.parametrize("silently", [False, pytest.param(True, marks=pytest.mark.full)])
 def test_a_host_that_crashes_with_the_new_key_is_finished_once_it_has_rebooted(real: RealFleet, silently: bool) -> None:
     """With the key in its file, while its service is being restarted.
 

@@ -82,8 +82,8 @@ def serve(options: argparse.Namespace, key: str) -> None:
     reloads = 0
 
     def reload(_number: int, _frame: object) -> None:
-        nonlocal reloads
-        reloads += 1
+        nonlocal key, reloads
+        key, reloads = key_of(options), reloads + 1
         note(options.name, key, reloads)
 
     signal.signal(signal.SIGHUP, reload)
