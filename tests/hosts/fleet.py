@@ -303,8 +303,9 @@ class RealFleet(Fleet):
         super().__init__(sandbox, folder, account)
         self.stage = stage
         self.real: dict[str, RealHost] = {}
-        # Where the way to become root by doas is.
+        # Where the way to become root by doas is; and a busy machine takes its time to answer.
         self.env["ANSIBLE_COLLECTIONS_PATH"] = f"{os.environ['ANSIBLE_COLLECTIONS_PATH']}:{COLLECTIONS}"
+        self.env["ANSIBLE_TIMEOUT"] = "20"
 
     def boot(
         self,
