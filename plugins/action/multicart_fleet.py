@@ -177,7 +177,8 @@ class ActionModule(FleetAction):
             self._store.put(RESULT, name, {"msg": "No files of this account.", **overall})
         versions = Versions(VERSION, core_version)
         report = report_of(result, self._account, versions, datetime.now(timezone.utc))
-        self._store.put(REPORT, "", report.to_json())
+        # Also in place of the report of an act before it in this run.
+        self._store.put(REPORT, "", report.to_json() if report.worth_keeping else None)
         lines = [*([str(error)] if error else []), *result.lines]
         return {
             "msg": lines,

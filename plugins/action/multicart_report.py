@@ -36,7 +36,7 @@ class ActionModule(FleetAction):
         own = internals.without_facts(self.variables)
         kept = RunStore(account_of(own, self.template_with(own))).get(REPORT, "")
         report = report_from(kept) if kept is not None else None
-        if report is None or not report.worth_keeping:
+        if report is None:
             return {"msg": ["Nothing happened that is worth a report."]}
         return self._written(report, Path(os.path.abspath(os.path.expanduser(options.given["dest"]))))
 

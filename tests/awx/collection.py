@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""``python -m tests.awx.collection``: get the collection ``awx.awx``, which Galaxy has, from where PyPI has it."""
+"""``python -m tests.awx.collection``: get from PyPI what only Galaxy has otherwise.
+
+The collection ``awx.awx``; and of two others the plugins that hosts are reached with.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,21 @@ from pathlib import Path
 
 # The last release of the community package with awx.awx (24.6.1) in it; the rest of it is left where it is.
 _PACKAGE = "ansible==13.8.0"
+_WANTED = ("awx/", "ansible/posix/plugins/shell/", "community/general/plugins/become/")
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".cache" / "awx"
-"""The directory with ``ansible_collections/awx/awx``, once it was got."""
+"""The directory with ``ansible_collections/awx/awx`` and the others, once they were got."""
 
 
 def get() -> None:
-    """Download the package and take the collection out of it."""
+    """Download the package and take what is wanted out of it."""
     with tempfile.TemporaryDirectory() as folder:
         # For a later Python, because nothing of it is run with this one.
         how = ["--no-deps", "--only-binary=:all:", "--python-version=3.12", "--quiet", "--disable-pip-version-check"]
         subprocess.run([sys.executable, "-m", "pip", "download", *how, "--dest", folder, _PACKAGE], check=True)
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            wanted = [name for name in archive.namelist() if name.startswith("ansible_collections/awx/")]
-            archive.extractall(COLLECTIONS, wanted)
+            folders = tuple(f"ansible_collections/{folder}" for folder in _WANTED)
+            archive.extractall(COLLECTIONS, [name for name in archive.namelist() if name.startswith(folders)])
 
 
 if __name__ == "__main__":

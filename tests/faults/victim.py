@@ -24,7 +24,18 @@ from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 
-from tests.integration.harness import ANSIBLE_BIN, VARIABLE, Fleet, Host, Run, _files, _found, _pieces, fingerprint
+from tests.integration.harness import (
+    ANSIBLE_BIN,
+    VARIABLE,
+    Fleet,
+    Host,
+    Run,
+    Task,
+    _files,
+    _found,
+    _pieces,
+    fingerprint,
+)
 from tests.integration.sshd import Sshd
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account, JournalEntry
@@ -78,6 +89,12 @@ class Started:
     def family(self) -> list[int]:
         """Return the processes of this run, on whichever side: Ansible's workers are in sessions of their own."""
         return processes_with(f"RECORDER_FILE={self.mark}")
+
+    def ended(self) -> Run:
+        """Wait for its end, and return what came of it."""
+        code = self.process.wait(_SECONDS)
+        tasks = [Task(**json.loads(line)) for line in Path(self.mark).read_text().splitlines()]
+        return Run("multicart.keys.rotate", code, self.output.read_text(), tasks)
 
     @property
     def ssh_clients(self) -> list[int]:
@@ -187,9 +204,9 @@ class Victim(Fleet):
         python.chmod(0o755)
         host.variables["ansible_python_interpreter"] = str(python)
 
-    def control(self, name: str) -> Path:
-        """Return a file of the control folder of ``web1``."""
-        return self.folder / "control" / "web1" / name
+    def control(self, name: str, host: str = "web1") -> Path:
+        """Return a file of a host's control folder."""
+        return self.folder / "control" / host / name
 
     def programs(self, *names: str) -> list[int]:
         """Return the processes on these hosts, or on all."""
@@ -269,8 +286,9 @@ class Victim(Fleet):
     def release(self) -> None:
         """Let nothing stop or fail any more."""
         self.sandbox.clear()
-        for name in ("stop", "hold-inspect", "hold-before-restart", "hold-after-restart", "hold-health"):
-            self.control(name).unlink(missing_ok=True)
+        for path in (self.folder / "control").glob("*/*"):
+            if path.name.startswith(("stop", "hold-", "flood")):
+                path.unlink()
 
     def forget(self) -> None:
         """Remove what is not in the folder."""

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,3 +41,13 @@ def fleet(sandbox: Sandbox, tmp_path: Path, new_account: Callable[[], Account]) 
     """An account, and no consumers yet."""
     yield Fleet(sandbox, tmp_path, new_account())
     sandbox.clear()
+
+
+@pytest.fixture
+def open_fleet(sandbox: Sandbox, new_account: Callable[[], Account]) -> Iterator[Fleet]:
+    """A fleet in a folder through which every user of this machine may go; pytest's own become private again."""
+    folder = Path(tempfile.mkdtemp(prefix="mc-fleet-"))
+    folder.chmod(0o711)
+    yield Fleet(sandbox, folder, new_account())
+    sandbox.clear()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -47,10 +47,11 @@ class Sshd:
 
     def __enter__(self) -> Sshd:
         assert SSHD, "sshd is missing: apt-get install openssh-server"
+        self._folder.chmod(0o711)  # it looks for the key with the rights of whoever logs in
         for name in ("host_key", "user_key"):
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self._folder / name)]
             subprocess.run(command, check=True)
-        (self._folder / "known_hosts").write_text("* " + (self._folder / "host_key.pub").read_text())
+        self.known_hosts.write_text("* " + (self._folder / "host_key.pub").read_text())
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -85,12 +86,21 @@ class Sshd:
         }
 
     @property
+    def identity(self) -> Path:
+        """The private key that it accepts for every user."""
+        return self._folder / "user_key"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self._folder / "known_hosts"
+
+    @property
     def options(self) -> list[str]:
         """The options with which ssh comes here, whatever the name of the host."""
         return [
-            *("-F", "none", "-o", f"IdentityFile={self._folder}/user_key", "-o", "IdentitiesOnly=yes"),
+            *("-F", "none", "-o", f"IdentityFile={self.identity}", "-o", "IdentitiesOnly=yes"),
             *("-o", "HostName=127.0.0.1", "-o", f"Port={self._port}", "-o", "BatchMode=yes"),
-            *("-o", f"UserKnownHostsFile={self._folder}/known_hosts", "-o", "StrictHostKeyChecking=yes"),
+            *("-o", f"UserKnownHostsFile={self.known_hosts}", "-o", "StrictHostKeyChecking=yes"),
             *("-o", "LogLevel=ERROR"),
         ]
 

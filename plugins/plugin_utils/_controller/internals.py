@@ -55,6 +55,13 @@ _TAKEN = "_multicart_arguments"
 # --- tasks, variables, inventory ------------------------------------------------------------------
 
 
+class _Withheld(dict[str, Any]):
+    """Arguments that nobody shows as a whole, as core does with those of each module where ``ANSIBLE_DEBUG`` is set."""
+
+    def __repr__(self) -> str:
+        return "(withheld)"
+
+
 def take_arguments(action: ActionBase) -> dict[str, Any]:
     """Return the task's arguments, and leave none of their values in the task.
 
@@ -63,7 +70,7 @@ def take_arguments(action: ActionBase) -> dict[str, Any]:
     """
     task = action._task
     if not hasattr(task, _TAKEN):  # for ``until``, each attempt is another action, but the task stays the same
-        setattr(task, _TAKEN, dict(task.args))
+        setattr(task, _TAKEN, _Withheld(task.args))
         task.args = dict.fromkeys(task.args, "(withheld)")
     taken: dict[str, Any] = getattr(task, _TAKEN)
     return taken
@@ -95,7 +102,7 @@ def without_facts(variables: Mapping[str, Any]) -> dict[str, Any]:
         for name in (str(fact), f"ansible_{fact}"):
             if name in kept and kept[name] == facts[fact]:
                 del kept[name]
-    for name in ("ansible_facts", "ansible_local"):
+    for name in ("ansible_facts", "ansible_local", "vars"):  # the last one holds all others once more
         kept.pop(name, None)
     return kept
 
@@ -194,17 +201,22 @@ def settings_of(action: ActionBase, variables: Mapping[str, Any], template: Call
     connection = action._connection
     become = connection.become
     return {
-        "connection": connection._load_name,
+        "connection": _name_of(connection),
         "options": _plain(connection._options),
         "shell": {
-            "name": connection._shell._load_name,
+            "name": _name_of(connection._shell),
             "options": _plain(connection._shell._options),
             "executable": str(getattr(connection._shell, "executable", None) or ""),
         },
-        "become": become and {"name": become._load_name, "options": _plain(become._options)},
+        "become": become and {"name": _name_of(become), "options": _plain(become._options)},
         "context": _plain({name: getattr(action._play_context, name, None) for name in _CONTEXT}),
         **_python_of(action, variables, template),
     }
+
+
+def _name_of(plugin: Any) -> str:
+    """Return the name that a plugin is loaded by again; that of a collection's has another ``_load_name``."""
+    return str(getattr(plugin, "ansible_name", None) or plugin._load_name)
 
 
 def _python_of(action: ActionBase, variables: Mapping[str, Any], template: Callable[[Any], Any]) -> dict[str, Any]:
@@ -342,17 +354,22 @@ _KNOWN_COMPLAINTS = (
 )
 
 
-def explain(error: AnsibleError) -> tuple[str, str, bool]:
+def explain(error: AnsibleError, complaints: bytes = b"") -> tuple[str, str, bool]:
     """Return reason and sentence for an error of a connection, and whether the host was reached.
 
     Its text quotes what the host, or ssh, has printed; only what is known is repeated.
+
+    :param complaints: what they have printed besides.
     """
-    text = str(error)
+    text = str(error) + complaints.decode("utf-8", "replace")
     if "privilege escalation prompt" in text:
         return "become_failed", "it did not ask for, or did not accept, the become password in time", True
     for word in ("Incorrect", "Missing"):
         if f"{word} " in text and " password" in text and not isinstance(error, AnsibleConnectionFailure):
             return "become_failed", f"{word.lower()} become password", True
+    if "permissions on the temporary files" in text:
+        why = "a file for the user that it becomes cannot be put there: install acl (setfacl), or become root"
+        return "become_failed", why, True
     if isinstance(error, AnsibleConnectionFailure):
         known = next((complaint for complaint in _KNOWN_COMPLAINTS if complaint in text), None)
         return "unreachable", f"it is unreachable ({known})" if known else "it is unreachable", False

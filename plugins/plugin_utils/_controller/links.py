@@ -42,7 +42,7 @@ class _Way:
         self._settings = settings
         self.with_terminal = with_terminal
 
-    def converse(self, talk: Callable[[Pipes], None]) -> Ended:
+    def converse(self, talk: Callable[[Pipes], bytes]) -> Ended:
         """See :class:`Link`; only over a way that holds."""
         raise NotImplementedError
 
@@ -50,11 +50,11 @@ class _Way:
         settings = self._settings
         return program.command(settings["python"], settings["fallbacks"], settings["environment"], path)
 
-    def _ended(self, run: Callable[[], tuple[int, bytes, bytes]]) -> Ended:
+    def _ended(self, run: Callable[[], tuple[int, bytes, bytes]], complaints: Callable[[], bytes] = bytes) -> Ended:
         try:
             return Ended(*run())
         except AnsibleError as error:
-            raise LinkError(*internals.explain(error)) from None
+            raise LinkError(*internals.explain(error, complaints())) from None
 
 
 class _Held(_Way):
@@ -62,12 +62,16 @@ class _Held(_Way):
 
     holds = True
 
-    def converse(self, talk: Callable[[Pipes], None]) -> Ended:
-        internals.hold(
-            self._action._connection,
-            lambda to_program, process: talk(Pipes(to_program, process.stdout, process.stderr, process)),
+    def converse(self, talk: Callable[[Pipes], bytes]) -> Ended:
+        complaints: list[bytes] = []
+
+        def lead(to_program: Any, process: Any) -> None:
+            complaints.append(talk(Pipes(to_program, process.stdout, process.stderr, process)))
+
+        internals.hold(self._action._connection, lead)
+        return self._ended(
+            lambda: internals.execute(self._action, self._command(), b"held"), lambda: b"".join(complaints)
         )
-        return self._ended(lambda: internals.execute(self._action, self._command(), b"held"))
 
     def run(self, requests: bytes) -> Ended:
         raise NotImplementedError

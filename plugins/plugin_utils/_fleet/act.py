@@ -27,7 +27,7 @@ from ansible_collections.multicart.keys.plugins.module_utils._api_key import Api
 from ansible_collections.multicart.keys.plugins.module_utils._record import REJECTED, STILL_VALID, UNSEEN
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result, iso_time
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, unexpected
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import ROLL_CALL, WRITING, Host
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import (
     AccountState,
@@ -591,15 +591,22 @@ class _InThread:
 
     def __init__(self, function: Callable[[], Result]) -> None:
         self._function = function
-        self._result: Result | None = None
+        self._result: Result | MulticartError | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        self._result = self._function()
+        try:
+            self._result = self._function()
+        except Exception as error:  # pylint: disable=broad-except  # the thread would print its text
+            self._result = unexpected(error)
 
     def result(self) -> Result:
+        """Wait for the result.
+
+        :raises MulticartError: there is none.
+        """
         self._thread.join()
-        if self._result is None:
-            raise MulticartError(Reason.INTERNAL_ERROR, "The verification ended without a result.")
-        return self._result
+        if isinstance(self._result, Result):
+            return self._result
+        raise self._result or MulticartError(Reason.INTERNAL_ERROR, "The verification ended without a result.")

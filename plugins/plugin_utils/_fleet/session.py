@@ -86,8 +86,11 @@ class Link(Protocol):
     holds: bool
     with_terminal: Link | None
 
-    def converse(self, talk: Callable[[Pipes], None]) -> Ended:
-        """Start the program, call ``talk`` with its open pipes, and wait for its end."""
+    def converse(self, talk: Callable[[Pipes], bytes]) -> Ended:
+        """Start the program, call ``talk`` with its open pipes, and wait for its end.
+
+        :param talk: returns the complaints that it has read, which nobody else can read any more.
+        """
 
     def run(self, requests: bytes) -> Ended:
         """Start the program with these requests as its whole input, and wait for its end."""
@@ -272,7 +275,7 @@ class Session:
         if self._over is None and any(not reply.answered for reply in self._pending):
             raise _failure_of(replace(ended, complaints=ended.complaints + self._complaints))
 
-    def _talk(self, pipes: Pipes, reply: Reply | None) -> None:
+    def _talk(self, pipes: Pipes, reply: Reply | None) -> bytes:
         self._process = pipes.process
         for pipe in (pipes.to_program, pipes.from_program, pipes.complaints):
             os.set_blocking(pipe.fileno(), False)
@@ -284,12 +287,13 @@ class Session:
             self._let_next()
             if ended_by == "host":
                 break
-            if ended_by == "limit":
-                self.give_up(_late(reader.limit))
+            if ended_by is not None:
+                self.give_up(_late(reader.limit) if ended_by == "limit" else _flooding())
                 break
             self._answer(reply, reader)
             reply = self._inbox.get()
         _leave(pipes)
+        return self._complaints
 
     def _reader(self, reply: Reply) -> _Reader:
         reply.began = reply.began or time.monotonic()
@@ -320,6 +324,10 @@ def wait_for(replies: Sequence[Reply], watch: Callable[[], None] = lambda: None)
 
 def _late(seconds: float) -> LinkError:
     return LinkError("timed_out", f"it did not answer within {seconds:g} s")
+
+
+def _flooding() -> LinkError:
+    return LinkError("malformed_answer", f"it printed more than {LONGEST_OUTPUT >> 20} MiB instead of an answer")
 
 
 def _line(request: Mapping[str, Any]) -> bytes:
@@ -393,7 +401,7 @@ class _Reader:
 
 
 def _exchange(pipes: Pipes, data: bytes, reader: _Reader) -> str | None:
-    """Send a request and read until its answer; return what ended that before its time: ``host`` or ``limit``."""
+    """Send a request and read until its answer; return what ended that too early: ``host``, ``limit``, ``flood``."""
     to_program, from_program, complaints = (
         pipe.fileno() for pipe in (pipes.to_program, pipes.from_program, pipes.complaints)
     )
@@ -403,8 +411,10 @@ def _exchange(pipes: Pipes, data: bytes, reader: _Reader) -> str | None:
     poll.register(to_program, select.POLLOUT)
     while not reader.done:
         left = reader.began + reader.limit - time.monotonic()
-        if left <= 0 or reader.printed > LONGEST_OUTPUT:
+        if left <= 0:
             return "limit"
+        if reader.printed > LONGEST_OUTPUT:
+            return "flood"
         for descriptor, _event in poll.poll(left * 1000):
             if descriptor == to_program:
                 waiting = waiting[_written(to_program, waiting) :]
@@ -456,6 +466,17 @@ def _leave(pipes: Pipes) -> None:
         pipes.process.kill()
 
 
+_NOT_BECOME = {
+    (b"a password is required", b"Authentication required", b"Password:"): (
+        "becoming another user needs a password there: set ansible_become_password"
+    ),
+    (b"incorrect password", b"Authentication failed"): "incorrect become password",
+    (b"not in the sudoers file", b"not allowed to", b"doas: Operation not permitted"): (
+        "the user that it is connected to as may not become another one there"
+    ),
+}
+
+
 def _failure_of(ended: Ended) -> LinkError:
     """Say why a host's program ended without an answer; what it printed is not quoted."""
     if ended.status == NO_PYTHON:
@@ -470,6 +491,8 @@ def _failure_of(ended: Ended) -> LinkError:
             "requiretty from sudoers",
             needs_terminal=True,
         )
-    if b"a password is required" in said or b"Password:" in said:
-        return LinkError("become_failed", "becoming another user needs a password there: set ansible_become_password")
+    for words, why in _NOT_BECOME.items():
+        if any(word in said for word in words):
+            # Without a terminal, doas does not even ask for the password.
+            return LinkError("become_failed", why, needs_terminal=b"doas" in said)
     return LinkError("no_answer", f"its Python gave no answer (exit status {ended.status}); run with -vvv to see why")

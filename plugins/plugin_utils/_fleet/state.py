@@ -196,8 +196,11 @@ class Consumer:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """All that is wrong with it: why it is not ready, or not done."""
-        failed = (self.failure,) if self.failure else ()
-        return (*failed, *(self.inspection.problems if self.inspection else ()))
+        found = self.inspection.problems if self.inspection else ()
+        if self.failure is None:
+            return found
+        # What was found by the inspection is often why the write has failed.
+        return (self.failure, *(problem for problem in found if problem.text.rstrip(".") not in self.failure.text))
 
     def standing(self, live: str) -> Standing:
         """Return how the consumer stands against the live key."""

@@ -7,7 +7,8 @@
 A step is a call that names a path below the consumer's folder, or writes to a file there. Each leaves a line in the
 file ``steps`` of the control folder. If the file ``stop`` holds the number of a step, or its name and how often it came
 (``rename app.env #1``), the process says so in ``reached`` and waits before that step; a write is half done by then.
-It goes on once there is a file ``go``. If there is a file ``hold-inspect``, it waits before it reads ``app.env``.
+It goes on once there is a file ``go``. If there is a file ``hold-start`` it waits at its start, and if there is a file
+``hold-inspect`` before it reads ``app.env``. If there is a file ``flood``, it prints without an end instead of waiting.
 
 Standard library only, as it is imported by every Python process there.
 """
@@ -38,6 +39,8 @@ def _stops(name: str, path: str) -> bool:
 def _wait() -> None:
     with open(os.path.join(_CONTROL, "reached"), "w"):
         pass
+    while os.path.exists(os.path.join(_CONTROL, "flood")):
+        print("x" * 60)
     while not os.path.exists(os.path.join(_CONTROL, "go")):
         time.sleep(0.01)
 
@@ -103,3 +106,5 @@ if _CONTROL:
         _watch_paths(_name)
     _watch_reads()
     _watch_descriptors()
+    if os.path.exists(os.path.join(_CONTROL, "hold-start")):
+        _wait()

@@ -126,10 +126,10 @@ def test_a_rotation_leaves_the_right_record_at_each_step(host: Host) -> None:
 def test_a_rotation_that_is_done_changes_nothing_when_it_is_run_again(host: Host) -> None:
     host.write(NEW)
     host.close(NEW)
-    before = host.all_files
+    before = host.all_files, [path.stat().st_ino for path in sorted(host.folder.iterdir())]
     written, closed = host.write(NEW, LATER), host.close(NEW)
     assert (written.changed, written.restart_due, closed.changed) == (False, False, False)
-    assert host.all_files == before
+    assert (host.all_files, [path.stat().st_ino for path in sorted(host.folder.iterdir())]) == before
 
 
 def test_a_deployment_opens_the_record_for_no_rotation(host: Host) -> None:
@@ -406,6 +406,17 @@ def test_attributes_are_given_before_the_file_is_seen_and_told_as_a_change(
     assert host.write(NEW).changed
     assert stat.S_IMODE(host.env.stat().st_mode) == 0o600
     assert (host.write(NEW).changed, len(seen)) == (False, 1)
+
+
+def test_check_mode_foretells_that_attributes_change(host: Host) -> None:
+    host.write(NEW)
+    host.close(NEW)
+    host.env.chmod(0o600)
+    host.request["check_mode"] = True
+    for mode, changed in (("0640", True), ("0600", False), (None, False)):
+        host.entry["mode"] = mode
+        assert host.write(NEW).changed is changed
+    assert stat.S_IMODE(host.env.stat().st_mode) == 0o600
 
 
 def test_an_inspection_tells_that_attributes_would_change(host: Host) -> None:
@@ -695,10 +706,25 @@ def test_a_problem_is_told_by_the_inspection_and_raised_before_anything_changes(
 def test_what_only_the_longest_key_shows_is_found_out_before_the_old_one_is_revoked(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes: list[int] = []
-    monkeypatch.setattr(host_file, "check", lambda _content, data, *_more: sizes.append(len(data)))
+    checked: dict[str, bytes] = {}
+    monkeypatch.setattr(host_file, "check", lambda content, data, *_more: checked.update({content.path: data}))
     host.inspect()
-    assert max(sizes) == len(f"A=1\nKEY={'x' * 512}\n")
+    assert len(checked[str(host.env)]) == len(f"A=1\nKEY={'x' * 512}\n")
+    kept = record.parse(checked[str(host.record_path)])
+    assert kept is not None and kept["open"]
+
+
+def test_a_record_that_cannot_be_written_is_found_out_before_the_old_key_is_revoked(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(content: Any, *_more: Any) -> bool:
+        if content.path == str(host.record_path):
+            raise HostFileError("no_space", content.path)
+        return False
+
+    monkeypatch.setattr(host_file, "check", check)
+    problem = host.inspect().describe()["problem"]
+    assert problem["reason"] == "no_space" and str(host.record_path) in problem["text"]
 
 
 @pytest.mark.parametrize(("mode", "refused"), [("0640", True), ("u=rw,g=,o=", False), (None, False)])

@@ -386,11 +386,11 @@ def when(fleet: Fleet, word: str, act: Callable[[], object]) -> None:
 def test_the_roll_call_finds_a_host_that_died_or_hangs_while_armed(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
-    monkeypatch.setattr(act_module, "ROLL_CALL", 0.7)
+    monkeypatch.setattr(act_module, "ROLL_CALL", 2.0)
     when(fleet, "armed in", lambda: os.kill(fleet.hosts[1].link.processes[0].pid, how))
     began = time.monotonic()
     result = fleet.rotate()
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 15
     assert reason(result) is Reason.NOT_READY and result.error is not None
     assert "1 of 3 consumers are not ready: web2: " in result.error.what
     assert (fleet.holds, fleet.api.calls) == (["old"] * 3, ["read"])
@@ -497,7 +497,7 @@ def test_a_key_that_is_replaced_again_while_it_is_deployed_is_followed(fleet: Fl
 def fixture_brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up soon on a host that does not write."""
     for module in (host_module, act_module):
-        monkeypatch.setattr(module, "WRITING", 1.0)
+        monkeypatch.setattr(module, "WRITING", 2.5)
 
 
 def test_a_host_that_dies_at_the_release_costs_the_others_nothing(fleet: Fleet) -> None:
@@ -526,11 +526,11 @@ def test_a_host_that_hangs_at_the_release_costs_the_others_nothing_and_gets_no_l
     fleet.api.at["rotate"] = lambda: hung.append(stop(pid_file))
     began = time.monotonic()
     result = fleet.rotate()
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 20
     assert (reason(result), fleet.holds) == (Reason.NOT_UP_TO_DATE, ["new", "old", "new"])
     assert result.hosts[1].reason == "timed_out" and "not known" in result.hosts[1].message
     for host in (result.hosts[0], result.hosts[2]):
-        assert (host.moments["written"] - host.moments["released"]).total_seconds() < 0.9
+        assert (host.moments["written"] - host.moments["released"]).total_seconds() < 2.0
     before = web.snapshot()
     os.kill(hung[0], signal.SIGCONT)
     assert eventually(lambda: is_gone(hung[0]))
@@ -1005,7 +1005,7 @@ while True: time.sleep(60)
     fleet.hosts[1].link = LocalLink(strange(code))
     began = time.monotonic()
     assert reason(fleet.audit()) is None
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 15
     assert eventually(lambda: fleet.hosts[1].link.processes[0].poll() is not None)
 
 

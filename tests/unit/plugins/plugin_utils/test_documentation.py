@@ -7,11 +7,15 @@
 from __future__ import annotations
 
 import importlib
+import re
+from enum import Enum
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.multicart.keys.plugins.doc_fragments.connection import ModuleDocFragment
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Step
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import State
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import (
     FLEET,
     HOST,
@@ -80,6 +84,15 @@ def test_the_documented_phases_are_those_of_the_code(module: str, options: tuple
     assert set(described) == {phase.name}
     assert described["phase"]["choices"] == list(phase.choices)
     assert described["phase"]["required"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "values"), [("multicart_fleet", "step", Step), ("multicart_host", "state", State)]
+)
+def test_the_documented_values_of_a_result_are_those_of_the_code(module: str, name: str, values: type[Enum]) -> None:
+    returns = yaml.safe_load(importlib.import_module(f"{PACKAGE}.modules.{module}").RETURN)
+    described = re.findall(r"V\((\w+)\)", " ".join(returns[name]["description"]))
+    assert sorted(described) == sorted(str(value.value) for value in values)
 
 
 def test_only_shared_options_have_other_sources() -> None:

@@ -512,6 +512,12 @@ def test_nothing_but_a_new_rotation_is_refused(
     assert decide(*files, **{**wanted, **REFUSED[reason]}).step is step
 
 
+def test_without_a_word_of_the_operator_nothing_is_rotated() -> None:
+    with pytest.raises(MulticartError) as caught:
+        make_plan(fleet_of(GOOD, GOOD), ACCOUNT, Wanted(), NOW)
+    assert caught.value.reason is Reason.NOT_CONFIRMED
+
+
 def test_as_many_hosts_as_are_wanted_are_enough() -> None:
     assert decide(GOOD, GOOD, GOOD, min_hosts=3).step is Step.ROTATE
     with pytest.raises(MulticartError) as caught:

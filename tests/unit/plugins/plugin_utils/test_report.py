@@ -69,7 +69,7 @@ def test_a_run_in_which_all_went_well() -> None:
     events = {"armed": -5.0, "released": 0.5, "written": 1.25, "restarted": 2.5, "healthy": 3.5}
     assert report.lines[1].seconds == events
     assert list(report.lines[1].times) == list(events)
-    assert [line.outage for line in report.lines] == [0.5, 3.5]
+    assert [line.outage for line in report.lines] == [0.5, 2.5]
     assert (report.new_key_works, report.old_key_rejected, report.rotated_at) == (True, True, START)
 
 
@@ -212,7 +212,7 @@ def test_it_goes_through_the_store_of_the_run_unchanged_and_holds_no_key(
 ) -> None:
     report = told_of(hosts, run)
     text = json.dumps(report.to_json())
-    assert report_from(json.loads(text)) == report
+    assert report_from(json.loads(text)) == replace(report, begun=True)  # one of a run that was refused is not kept
     for key in (OLD, NEW):
         assert key.reveal() not in text and key.reveal().partition(".")[2] not in text
 
