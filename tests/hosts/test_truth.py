@@ -321,6 +321,37 @@ def test_what_an_unprivileged_user_may_not_see_is_said(real: RealFleet) -> None:
     assert "no process that could be read holds a retired key (1 host has others)" in run.output
 
 
+def test_among_mixed_hosts_exactly_those_are_red_that_are_broken(real: RealFleet, systemd: str) -> None:
+    """Each in another way; and a re-run finishes what was mended."""
+    for kind in ("openrc", "runit", systemd):
+        real.boot(kind, kind)
+    broken = {
+        "fragile": ("restart due", "app-fragile"),
+        "hanging": ("restart due", "app-hanging"),
+        "leaving": ("process out of date", "app-leaving.service"),
+    }
+    for name in broken:
+        settings = {"multicart_deploy_timeout": 2, "multicart_deploy_health_checks": []}
+        real.boot(name, systemd, services=(f"app-{name}",), **settings)
+    run = real.rotate()
+    assert (run.green, run.reason, real.rotations, real.stale) == (False, "not_up_to_date", 1, []), run
+    assert {task.host for task in run.failures} == set(broken)
+    assert {name for name, state in run.states.items() if state == "up to date"} == {"openrc", "runit", systemd}
+    for name, (state, named) in broken.items():
+        assert run.states[name] == state and named in run.consumers[name], run.consumers
+
+    real.real["fragile"].run("rm /var/lib/app/app-fragile.first")
+    drop_in = "/etc/systemd/system/app-hanging.service.d/stop.conf"
+    real.real["hanging"].write(drop_in, "[Service]\nTimeoutStopSec=200ms\n")
+    real.real["hanging"].run("systemctl daemon-reload && systemctl kill --signal=KILL app-hanging")
+    real.real["leaving"].run("pkill sleep")
+    assert run.whole is not None
+    again = real.rotate("-e", f"multicart_rotate_retire={run.whole['retired']}")
+    assert again.green and real.rotations == 1, again
+    for host in real.real.values():
+        assert {holder.fingerprint for holder in host.holders} == {real.live_fingerprint}
+
+
 # --- containers -----------------------------------------------------------------------------------
 
 
