@@ -52,7 +52,7 @@ class KeyFile:
         self._check_mode = request["check_mode"]
         self._content = None  # type: Any
         self._account = request["account"]
-        self._running = request["running"]
+        self._running = request.get("running", list)
         self._record_path = record.path_of(self.path, self.variable, request["state_dir"])
         try:
             self._inspect()
