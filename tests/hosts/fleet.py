@@ -353,6 +353,8 @@ class RealFleet(Fleet):
         found = {"ansible_user": user, "ansible_become": True, "ansible_become_method": methods.get(method, method)}
         if password or method == "su":
             found["ansible_become_password"] = self.stage.password
+        if method == "doas":  # without a terminal it asks for no password; before core 2.19 its plugin does not say so
+            found.update({"ansible_pipelining": False} if password else {"ansible_doas_allow_pipelining": True})
         return found
 
     def wait(self) -> None:
