@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
@@ -99,7 +99,7 @@ class Steps:
     timeout: float
     retries: int
     delay: float
-    ignore_processes: list[str]
+    ignore_processes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
