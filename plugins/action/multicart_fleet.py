@@ -94,6 +94,7 @@ class ActionModule(FleetAction):
             force=given["force"],
             max_age=given["max_age"],
             rotate_unknown_age=given["unknown_age"] == "rotate",
+            warn_uncovered=given["uncovered"] == "warn",
             min_hosts=given["min_hosts"],
             assume_rejected=given["assume_rejected"],
         )

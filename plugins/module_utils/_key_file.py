@@ -58,6 +58,7 @@ class KeyFile:
         self._check_mode = request["check_mode"]
         self._content = None  # type: Any
         self._account = request["account"]
+        self._running = request.get("running", list)
         self._record_path = record.path_of(self.path, self.variable, request["state_dir"])
         try:
             self._inspect()
@@ -73,7 +74,7 @@ class KeyFile:
         self._refuse_other_form()
         self._ids = ids_of(self._entry)
         host_file.check(
-            self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, self._account))
+            self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, account=self._account))
         )
         # Also finds out, before the old key is revoked, what only the change of a line would show.
         trial = self._content.data or b"" if self._is_template else self._with(LONGEST_KEY)
@@ -136,7 +137,7 @@ class KeyFile:
         # Its readers use the key that it holds: should nothing come of the rotation, no restart is due.
         if known is None and len(set(self.holds)) == 1:
             known = record.adopted(record.NONE, self.holds[0])
-        self._keep(record.opened(known, retire, self._account))
+        self._keep(record.opened(known, retire, self._running, self._account))
 
     def write(self, key: ApiKey, since: str, retires: Optional[Dict[str, Any]] = None) -> None:
         """Make the file hold the key.
@@ -149,7 +150,7 @@ class KeyFile:
         old, new = self._content.data, self._new_content(key)
         if old != new:
             # First, so that a run which is killed after the write still knows of the restart that is due.
-            self._keep(record.rewritten(self.record or record.NONE, self._readers))
+            self._keep(record.rewritten(self.record or record.NONE, self._readers, self._running))
             if self._check_mode:
                 host_file.check(self._content, new, self._entry["unsafe_writes"], self._ids)
             else:

@@ -23,8 +23,9 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Set, Tuple
 
+from ansible_collections.multicart.keys.plugins.module_utils import _processes as processes
 from ansible_collections.multicart.keys.plugins.module_utils import _services as services
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.module_utils._host_file import HostFileError
@@ -47,6 +48,7 @@ FIELDS = {
     "retries": 0,
     "delay": 1.0,
     "environment": [],
+    "ignore_processes": [],
     "live": None,
     "live_shape": None,
     "account": None,
@@ -136,8 +138,41 @@ def _inspect(request: Request, _tell: Tell) -> Answer:
         answer.pop(unwanted)  # each file tells its own
     _forget_environment(request)
     run = services.runner(min(request["timeout"], ASKING))
-    lacking = services.lacking(request["services"], request["commands"] + request["health"], run)
-    return dict(answer, lacking=lacking)
+    paths = [_expanded(entry["path"]) for entry in request["files"]]
+    lacking = services.lacking(request["services"], request["commands"] + request["health"], paths, run)
+    keys = {request["live"]} | {key for file in answer["files"] for key in file["holds"]} | _retired(answer["files"])
+    return dict(answer, lacking=lacking, **_scanned(request, keys, run))
+
+
+def _retired(files: List[Dict[str, Any]]) -> Set[str]:
+    """Return the keys that are known to be retired, by the records of the files, which hold others now."""
+    known = {entry["key"] for file in files if file["record"] for entry in file["record"]["retired"]}
+    return known - {key for file in files for key in file["holds"]}
+
+
+def _scanned(request: Request, keys: Set[Any], run: services.Run) -> Dict[str, Any]:
+    """Return the processes that hold one of these keys, and whether there are some that cannot be read."""
+    hits, hidden = processes.scan(filter(None, keys), request["ignore_processes"])
+    return {"processes": [_told(request, hit, run) for hit in hits], "hidden": hidden}
+
+
+def _told(request: Request, hit: processes.Hit, run: services.Run) -> Dict[str, Any]:
+    """Return what is told of a process: whether anything restarts it, and whether it is to blame for what it holds."""
+    unit, place = hit["unit"], hit["place"]
+    configured = unit in _units(request)
+    passing = place in (processes.SESSION, processes.SCHEDULED) or (
+        unit is not None and services.runs_now_and_then(unit, run)
+    )
+    unknown = place == processes.NOWHERE and services.manager() != "systemctl"
+    covered = configured or passing or unknown or place == processes.CONTAINER or bool(request["commands"])
+    where = "unit {0}".format(unit) if unit is not None else processes.WORDS[place]
+    told = {name: hit[name] for name in ("key", "pid", "command")}
+    return dict(told, where=where, uncovered=not covered, blamed=not passing)
+
+
+def _units(request: Request) -> Set[str]:
+    names = [service["name"] for service in request["services"]]
+    return {name if name.endswith(".service") else name + ".service" for name in names}
 
 
 def _prepare(request: Request, _tell: Tell) -> Answer:
@@ -159,23 +194,57 @@ def _deploy(request: Request, tell: Tell) -> Answer:
         file.write(key, request["since"], request["retires"])
 
     answer = _each_file(request, write)
-    answer["restarted"] = False
+    answer.update(restarted=False, left=[], processes=[], hidden=False)
     if answer["problems"] or request["check_mode"]:
         return answer
     tell("written")
     _forget_environment(request)
     run = services.runner(request["timeout"])
     try:
-        due = any(file["restart_due"] for file in answer["files"])
-        if due and services.restart(request["services"], request["commands"], run):
-            answer.update(restarted=True, changed=True)
-            tell("restarted")
-        if request["health"]:
+        if any(file["restart_due"] for file in answer["files"]):
+            _restart(request, answer, run, tell)
+        # What was stopped on purpose cannot show its health.
+        if request["health"] and (len(answer["left"]) < len(request["services"]) or not request["services"]):
             services.prove_health(request["health"], request["retries"], request["delay"], run)
             tell("healthy")
+        _look_at_processes(request, answer, run)
     except services.StepFailed as error:
         answer["problems"].append({"reason": error.reason, "text": str(error)})
     return answer
+
+
+def _restart(request: Request, answer: Answer, run: services.Run, tell: Tell) -> None:
+    ran = [name for file in answer["files"] if file["record"] for name in file["record"]["running"] or ()]
+    restarted, answer["left"] = services.restart(request["services"], request["commands"], run, ran)
+    if restarted:
+        answer.update(restarted=True, changed=True)
+        tell("restarted")
+    services.refuse_ended([each for each in request["services"] if each["name"] not in answer["left"]], run)
+
+
+def _look_at_processes(request: Request, answer: Answer, run: services.Run) -> None:
+    """Find the processes that still hold a key which is retired; a configured unit is restarted once more for it.
+
+    :raises StepFailed: ``process_out_of_date``.
+    """
+    former = {key for file in answer["files"] for key in file["held"]} - {request["live"]}
+    retired, again = _retired(answer["files"]) | former, _units(request)
+    deadline = time.monotonic() + request["retries"] * request["delay"]
+    while retired:
+        answer.update(_scanned(request, retired, run))
+        blamed = {hit["where"]: hit for hit in answer["processes"] if hit["blamed"]}
+        due = [unit for unit in sorted(again) if "unit {0}".format(unit) in blamed]
+        if not blamed:
+            return
+        if due:
+            again.difference_update(due)
+            services.restart([{"name": unit, "state": "restarted"} for unit in due], [], run)
+        elif time.monotonic() < deadline:
+            time.sleep(0.2)
+        else:
+            hit = blamed[sorted(blamed)[0]]
+            text = "{command} (process {pid}, {where}) still holds the retired key {key}".format(**hit)
+            raise services.StepFailed("process_out_of_date", text)
 
 
 def _close(request: Request, _tell: Tell) -> Answer:
@@ -217,7 +286,8 @@ def _one_file(
     # Also those that reach it by another path, through a link.
     same = [each for each in request["files"] if os.path.realpath(_expanded(each["path"])) == os.path.realpath(path)]
     beside = [each["variable"] for each in same if each["variable"]]
-    file = KeyFile(dict(entry, path=path, beside=beside), dict(request, state_dir=state_dir))
+    more = {"state_dir": state_dir, "running": lambda: _running(request)}
+    file = KeyFile(dict(entry, path=path, beside=beside), dict(request, **more))
     try:
         act(file)
     except NotAKey as error:
@@ -230,6 +300,10 @@ def _one_file(
             return _one_file(request, act, entry, attempts - 1)
         return file, [{"reason": reason, "text": file.explain(error)}]
     return file, []
+
+
+def _running(request: Request) -> List[str]:
+    return services.running(request["services"], services.runner(min(request["timeout"], ASKING)))
 
 
 def _expanded(path: str) -> str:

@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import re
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 FORMAT = 1
 """Of the record; another number is another collection's, and the record counts as none."""
@@ -27,6 +27,9 @@ RETIRED_KEPT = 8
 
 READERS_KEPT = 32
 """How many sets of services and commands a record lists."""
+
+SERVICES_KEPT = 100
+"""How many services that ran a record lists."""
 
 ANY = "any"
 """In ``readers``: whoever reads the file. It held the key already when it was first inspected."""
@@ -47,6 +50,7 @@ verdict was given; None: no rotation has been here.
 ``retired``: the last keys that were retired here: ``key``; ``seen``, see `REJECTED`, and ``at``, when that was;
 ``accepted``, whether the API accepted its replacement and it was read back.
 ``updated_at``: that of the account before and after the last rotation.
+``running``: the services that ran when the record was opened; None: that is not known.
 """
 
 NONE = {
@@ -60,6 +64,7 @@ NONE = {
     "readers": {},
     "retired": [],
     "updated_at": None,
+    "running": None,
 }  # type: Record
 """The record of a file of which nothing is known."""
 
@@ -113,6 +118,7 @@ def checked(raw: Any) -> Optional[Record]:
         and len(found["retired"]) <= RETIRED_KEPT
         and all(_is_retired(entry) for entry in found["retired"])
         and (found["updated_at"] is None or _is_pair(found["updated_at"]))
+        and (found["running"] is None or _is_names(found["running"]))
     )
     return found if right else None
 
@@ -122,21 +128,30 @@ def serialize(record: Record) -> bytes:
     return (json.dumps(record, sort_keys=True) + "\n").encode("utf-8")
 
 
-def opened(record: Optional[Record], retire: str, account: Optional[str] = None) -> Record:
-    """Return the record with the rotation of a key under way; what it knew stays."""
-    known = record or NONE
-    rotation = {"retire": retire, "concluded": False}
-    return dict(known, open=True, rotation=rotation, account=account or known["account"])
+def opened(
+    record: Optional[Record], retire: str, running: Callable[[], List[str]] = list, account: Optional[str] = None
+) -> Record:
+    """Return the record with the rotation of a key under way; what it knew stays.
+
+    :param running: returns the services that run now; a record that was open already knows which did before.
+    """
+    begun = _begun(record or NONE, running)
+    return dict(begun, rotation={"retire": retire, "concluded": False}, account=account or begun["account"])
 
 
-def rewritten(record: Record, readers: str) -> Record:
+def _begun(record: Record, running: Callable[[], List[str]]) -> Record:
+    known = record["running"] if record["open"] else None
+    return dict(record, open=True, running=running()[:SERVICES_KEPT] if known is None else known)
+
+
+def rewritten(record: Record, readers: str, running: Callable[[], List[str]] = list) -> Record:
     """Return the record of a file that is about to get another content: what its readers run with is no longer known.
 
     These readers are restarted with it, which is not noted before all went well; should the former content come back
     meanwhile, they need another restart.
     """
     known = {name: key for name, key in record["readers"].items() if name not in (ANY, readers)}
-    return dict(record, open=True, readers=known)
+    return dict(_begun(record, running), readers=known)
 
 
 def wrote(record: Record, held: str, digest: str, since: str, account: Optional[str] = None) -> Record:
@@ -158,7 +173,7 @@ def restarted(record: Record, readers: str, held: str) -> Record:
 
 def closed(record: Record) -> Record:
     """Return the record with nothing under way."""
-    return dict(record, open=False)
+    return dict(record, open=False, running=None)
 
 
 def retired(record: Record, key: str, seen: str, at: Optional[str], accepted: bool) -> Record:
@@ -230,6 +245,14 @@ def _is_retired(value: Any) -> bool:
         and value["seen"] in (REJECTED, STILL_VALID, UNSEEN)
         and _all(_is_time, value["at"])
         and isinstance(value["accepted"], bool)
+    )
+
+
+def _is_names(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= SERVICES_KEPT
+        and all(isinstance(name, str) and 0 < len(name) <= 256 for name in value)
     )
 
 

@@ -3,21 +3,24 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """What makes a consumer use the key in its files: services to restart, commands to run; and how it shows its health.
 
-They are run by the module that writes the key, not by tasks of their own: each further task would cost every host
-another round trip, and all hosts the wait for the slowest, while the old key is dead already.
+They are run by the program that writes the key, not by tasks of their own: each further task would cost every host
+another round trip, and all hosts the wait for the slowest, while the old key is revoked already.
 
-Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
+Imported by what runs on managed hosts: Python 3.6 syntax, standard library only.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
 from contextlib import suppress
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 Command = List[str]
 Service = Dict[str, Any]
@@ -28,14 +31,20 @@ Run = Callable[..., Tuple[int, str]]
 Raises OSError if it cannot be started, `TookTooLong` if it does not end.
 """
 
-REASONS = ("restart_failed", "unhealthy")
+REASONS = ("restart_failed", "unhealthy", "process_out_of_date")
 SYSTEMD = "/run/systemd/system"
 """Exists if and only if the host was booted with systemd: sd_booted(3)."""
+SETTLING = 1.0
+"""Seconds after its restart in which a service must not have ended again."""
 _MANAGERS = {
-    "systemctl": {"restarted": "restart {0}", "reloaded": "reload-or-restart {0}"},
+    "systemctl": {"restarted": "restart -- {0}", "reloaded": "reload-or-restart -- {0}"},
     "rc-service": {"restarted": "{0} restart", "reloaded": "{0} reload"},
+    "sv": {"restarted": "restart {0}", "reloaded": "reload {0}"},
     "service": {"restarted": "{0} restart", "reloaded": "{0} reload"},
 }
+_STATUS = {"rc-service": "{0} status", "sv": "status {0}", "service": "{0} status"}
+_STOPPED = 3
+"""Exit status of ``status`` for a service that was stopped on purpose, by the Linux Standard Base and by OpenRC."""
 _POLITE_SECONDS = 2
 _MORE_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
@@ -64,9 +73,9 @@ def runner(timeout: float) -> Run:
         words = [_expanded(word) for word in command]
         # No pipe unless somebody listens: what a command leaves running in the background would keep it open.
         output, none = subprocess.PIPE if listen else subprocess.DEVNULL, subprocess.DEVNULL
-        # In the short way there is no AnsibleModule, whose run_command also knows no timeout.
+        # There is no AnsibleModule in a host session, and its run_command knows no timeout.
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function
-            words, stdin=none, stdout=output, stderr=none, start_new_session=True
+            words, stdin=none, stdout=output, stderr=none, start_new_session=True, env=_environment()
         )
         try:
             printed = process.communicate(timeout=timeout)[0] or b""
@@ -76,6 +85,13 @@ def runner(timeout: float) -> Run:
         return process.returncode, printed.decode("utf-8", "replace")
 
     return run
+
+
+def _environment() -> Dict[str, str]:
+    """Return the environment of what is started; become leaves out where the user's own systemd listens."""
+    folder = "/run/user/{0}".format(os.geteuid())
+    more = {"XDG_RUNTIME_DIR": folder} if os.path.isdir(folder) else {}
+    return dict(more, **os.environ)
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
@@ -88,55 +104,188 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def manager() -> str:
-    """Return the host's program for services: systemd's, OpenRC's, or the general one; empty if it has none."""
+    """Return the host's program for services: of systemd, OpenRC or runit, or the general one; empty: it has none."""
     if os.path.isdir(SYSTEMD):
         return "systemctl"
-    return next((name for name in ("rc-service", "service") if _which(name)), "")
+    runit = ["sv"] if os.path.isdir("/run/runit") or os.path.isdir("/etc/runit/runsvdir") else []
+    return next((name for name in ["rc-service"] + runit + ["service"] if _which(name)), "")
 
 
-def lacking(services: List[Service], commands: List[Command], run: Run) -> List[str]:
-    """Return what could not be run, each as a sentence without its full stop; changes nothing."""
-    found = [problem for service in services for problem in _lacking_service(service["name"], run)]
+# --- before the key is replaced -------------------------------------------------------------------
+
+
+def lacking(services: List[Service], commands: List[Command], paths: List[str], run: Run) -> List[str]:
+    """Return what could not be restarted or run, each as a sentence without its full stop; changes nothing.
+
+    :param paths: of the files whose key the services are to use.
+    """
+    found = [problem for service in services for problem in _lacking_service(service, paths, run)]
     absent = sorted({command[0] for command in commands if not shutil.which(_expanded(command[0]))})
-    return found + ["it has no command {0}".format(name) for name in absent]
+    found += ["it has no command {0}".format(name) for name in absent]
+    return found + [problem for command in commands for problem in _lacking_user_unit(command, run)]
 
 
-def _lacking_service(name: str, run: Run) -> List[str]:
-    program = manager()
+def running(services: List[Service], run: Run) -> List[str]:
+    """Return the names of the services that run now; those that have failed would run, too."""
+    with suppress(TookTooLong, OSError):
+        return [service["name"] for service in services if _is_wanted(manager(), service["name"], run)]
+    return [service["name"] for service in services]
+
+
+def _lacking_service(service: Service, paths: List[str], run: Run) -> List[str]:
+    program, name = manager(), service["name"]
     if not program:
-        return ["it has no systemctl, rc-service or service: use multicart_deploy_commands"]
+        return ["it has no systemctl, rc-service, sv or service: use multicart_deploy_commands"]
     try:
+        if program == "systemctl":
+            return _lacking_unit(unit_of(name, run), service, paths)
         known = _knows(program, name, run)
     except TookTooLong:
         return ["its {0} does not answer".format(program)]
     return [] if known else ["it has no service {0}".format(name)]
 
 
+def _lacking_unit(unit: Dict[str, str], service: Service, paths: List[str]) -> List[str]:
+    name = service["name"]
+    if unit.get("LoadState") != "loaded":
+        return ["its service {0} is {1}".format(name, unit.get("LoadState") or "unknown")]
+    if unit.get("CanStart") != "yes":
+        return ["its service {0} cannot be started by hand (CanStart=no): name the one that starts it".format(name)]
+    if service["state"] == "reloaded":
+        read = set(unit["EnvironmentFiles"].split("\n")) & set(paths)
+        if read:
+            return [
+                "its service {0} reads {1} by EnvironmentFile, which a reload does not read again: use state "
+                "restarted".format(name, sorted(read)[0])
+            ]
+    return []
+
+
+def _lacking_user_unit(command: Command, run: Run) -> List[str]:
+    """Return why ``systemctl --user`` could not restart a unit of the user's own manager."""
+    if os.path.basename(command[0]) != "systemctl" or "--user" not in command:
+        return []
+    units = [word for word in command[1:] if not word.startswith("-")][1:]
+    try:
+        states = {unit: unit_of(unit, run, user=True).get("LoadState") for unit in units}
+    except (TookTooLong, OSError):
+        states = dict.fromkeys(units)
+    return [
+        "its user unit {0} is {1}".format(unit, state)
+        if state
+        else "the user's own systemd does not answer for {0}: loginctl enable-linger starts it at boot".format(unit)
+        for unit, state in sorted(states.items())
+        if state != "loaded"
+    ]
+
+
+def unit_of(name: str, run: Run, user: bool = False) -> Dict[str, str]:
+    """Return what systemd says of a unit; its ``EnvironmentFiles`` a line each."""
+    wanted = (
+        "LoadState,ActiveState,SubState,CanStart,NeedDaemonReload,Type,RemainAfterExit,EnvironmentFiles,TriggeredBy"
+    )
+    asked = ["systemctl"] + ["--user"] * user + ["show", "--property=" + wanted, "--", name]
+    found = {"EnvironmentFiles": ""}
+    for line in run(asked, listen=True)[1].splitlines():
+        key, _equals, value = line.partition("=")
+        if key == "EnvironmentFiles":
+            value = "\n".join(filter(None, (found[key], re.sub(r" \(ignore_errors=\w+\)$", "", value))))
+        found[key] = value
+    return found
+
+
 def _knows(program: str, name: str, run: Run) -> bool:
-    if program == "systemctl":
-        asked = [program, "show", "--property=LoadState", "--", name]
-        return run(asked, listen=True)[1].strip() == "LoadState=loaded"
     if program == "rc-service":
         return run([_which(program), "--exists", name])[0] == 0
-    folders = ("/etc/init.d", "/etc/rc.d", "/usr/local/etc/rc.d")
+    of_runit = ["/etc/service", "/service", "/var/service", "/etc/runit/runsvdir/default"]
+    folders = of_runit if program == "sv" else ["/etc/init.d", "/etc/rc.d", "/usr/local/etc/rc.d"]
     return any(os.path.exists(os.path.join(folder, name)) for folder in folders)
 
 
-def restart(services: List[Service], commands: List[Command], run: Run) -> bool:
-    """Make the consumer use the key: services first, then commands; tell whether there was anything to do.
+# --- after it -------------------------------------------------------------------------------------
 
+
+def restart(
+    services: List[Service], commands: List[Command], run: Run, noted: Optional[List[str]] = None
+) -> Tuple[bool, List[str]]:
+    """Make the consumer use the key: services first, then commands.
+
+    A service that was stopped on purpose is left alone, and so is one that only runs now and then.
+
+    :param noted: the services that ran when the record was opened; None: that is not known.
+    :return: whether anything was restarted or run, and the services that were left alone.
     :raises StepFailed: ``restart_failed``, at the first that failed.
     """
-    program = manager()
+    program, left = manager(), []  # type: str, List[str]
     for service in services:
+        name = service["name"]
         if not program:
             raise StepFailed("restart_failed", "this host has no program for services: use multicart_deploy_commands")
-        arguments = [word.format(service["name"]) for word in _MANAGERS[program][service["state"]].split()]
+        if not _is_restarted(program, name, run, noted):
+            left.append(name)
+            continue
+        if program == "systemctl":
+            _prepare_unit(name, run)
+        arguments = [word.format(name) for word in _MANAGERS[program][service["state"]].split()]
         line = [_which(program) or program] + arguments
-        _run("restart_failed", "the service {0} could not be {1}".format(service["name"], service["state"]), line, run)
+        _run("restart_failed", "the service {0} could not be {1}".format(name, service["state"]), line, run)
     for command in commands:
         _run("restart_failed", "the command {0} failed".format(command[0]), command, run)
-    return bool(services or commands)
+    return len(left) < len(services) or bool(commands), left
+
+
+def refuse_ended(services: List[Service], run: Run) -> None:
+    """Make sure that services still run shortly after their restart: systemd counts a start as done before that.
+
+    :raises StepFailed: ``restart_failed``.
+    """
+    if manager() != "systemctl" or not services:
+        return
+    time.sleep(SETTLING)
+    for service in services:
+        unit = unit_of(service["name"], run)
+        if unit.get("ActiveState") not in ("active", "reloading"):
+            state = "{0} ({1})".format(unit.get("ActiveState"), unit.get("SubState"))
+            text = "the service {0} was restarted and is {1} now".format(service["name"], state)
+            raise StepFailed("restart_failed", text)
+
+
+def _is_restarted(program: str, name: str, run: Run, noted: Optional[List[str]]) -> bool:
+    try:
+        if program == "systemctl" and _only_runs_now_and_then(unit_of(name, run)):
+            return False
+        return name in (noted or ()) or _is_wanted(program, name, run)
+    except TookTooLong:
+        return True  # the restart itself says what is wrong
+
+
+def _is_wanted(program: str, name: str, run: Run) -> bool:
+    """Tell whether a service runs, or is meant to: one that has failed does not count as stopped."""
+    if program == "systemctl":
+        unit = unit_of(name, run)
+        return unit.get("ActiveState") != "inactive" and not _only_runs_now_and_then(unit)
+    if not program:
+        return True
+    return run([_which(program)] + _STATUS[program].format(name).split())[0] != _STOPPED
+
+
+def runs_now_and_then(name: str, run: Run) -> bool:
+    """Tell whether a unit of systemd only runs for a moment now and then, so that nothing has to be restarted."""
+    with suppress(TookTooLong, OSError):
+        return _only_runs_now_and_then(unit_of(name, run))
+    return False
+
+
+def _only_runs_now_and_then(unit: Dict[str, str]) -> bool:
+    return unit.get("Type") == "oneshot" and unit.get("RemainAfterExit") == "no"
+
+
+def _prepare_unit(name: str, run: Run) -> None:
+    unit = unit_of(name, run)
+    if unit.get("NeedDaemonReload") == "yes":
+        _run("restart_failed", "systemctl daemon-reload failed", ["systemctl", "daemon-reload"], run)
+    if unit.get("ActiveState") == "failed":
+        run(["systemctl", "reset-failed", "--", name])
 
 
 def prove_health(commands: List[Command], retries: int, delay: float, run: Run) -> None:

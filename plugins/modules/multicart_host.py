@@ -50,8 +50,8 @@ msg:
 state:
   description:
     - The state of the host.
-    - One of V(up_to_date), V(restart_due), V(out_of_date), V(missing), V(unreadable), V(unreachable); null if it has no
-      files of this account.
+    - One of V(up_to_date), V(restart_due), V(process_out_of_date), V(out_of_date), V(missing), V(unreadable),
+      V(unreachable); null if it has no files of this account.
   returned: with O(phase=deploy) and O(phase=result)
   type: str
   sample: up_to_date

@@ -44,6 +44,7 @@ class Reason(str, enum.Enum):
     TOO_FEW_HOSTS = "too_few_hosts"
     NOT_CONFIRMED = "not_confirmed"
     NOT_READY = "not_ready"
+    UNCOVERED_PROCESS = "uncovered_process"
     RETIRE_UNKNOWN = "retire_unknown"
     OTHER_ACCOUNT = "other_account"
     NOT_PREPARED = "not_prepared"
@@ -117,6 +118,11 @@ ADVICE: dict[Reason, str] = {
     Reason.NOT_READY: (
         "Nothing was rotated. Make them ready; or leave out one that is gone for good with "
         "-e 'multicart_hosts=multicart_consumers:!HOST'."
+    ),
+    Reason.UNCOVERED_PROCESS: (
+        "Nothing was rotated. Name their services in multicart_deploy_services, or a command that restarts them in "
+        "multicart_deploy_commands; leave out what may keep the old key with multicart_deploy_ignore_processes. "
+        "multicart_rotate_uncovered=warn rotates all the same."
     ),
     Reason.RETIRE_UNKNOWN: (
         "Nothing was changed. It is neither the live key nor in any consumer's file or record, so it may be a "

@@ -107,6 +107,7 @@ FLEET: tuple[Option, ...] = (
     Option("max_age", Kind.AGE, role_variable="multicart_rotate_max_age"),
     Option("unknown_age", Kind.TEXT, "keep", role_variable="multicart_rotate_unknown_age", choices=("keep", "rotate")),
     Option("force", Kind.BOOL, False, role_variable="multicart_rotate_force"),
+    Option("uncovered", Kind.TEXT, "refuse", role_variable="multicart_rotate_uncovered", choices=("refuse", "warn")),
 )
 HOST: tuple[Option, ...] = (*CONNECTION, Option("phase", Kind.TEXT, choices=("join", "deploy", "result")))
 REPORT: tuple[Option, ...] = (Option("dest", Kind.PATH, role_variable="multicart_report_dir"),)

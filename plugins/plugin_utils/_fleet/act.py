@@ -261,6 +261,13 @@ class Act:
         for host in self._hosts:
             for problem in host.consumer.problems:
                 self._say(f"{host.name}: {problem.text.rstrip('.')}.")
+            self._tell_processes(host)
+
+    def _tell_processes(self, host: Host) -> None:
+        """Tell of the processes that hold a key and that nothing of this run restarts."""
+        for process in host.inspection.processes if host.inspection is not None else ():
+            if process.uncovered or not process.blamed:
+                self._say(f"{host.name}: {process.words} holds the key {process.key}.")
 
     def _plan(self, live: Live, wanted: Wanted, refusals: Refusals) -> Plan:
         if live.retired is not None:
@@ -353,8 +360,12 @@ class Act:
             if answer is not None:
                 host.changed = host.changed or answer.changed
                 host.moments.update({event: self._utc(at) for event, at in answer.moments.items()})
+            if answer is not None and answer.left:
+                self._say(f"{host.name}: stopped on purpose, and left alone: {', '.join(answer.left)}.")
             if host.failure is not None:
                 self._say(f"{host.name}: {host.failure.text}.")
+            else:
+                self._tell_processes(host)
 
     def _deploy_live(self) -> Live:
         for attempt in range(ATTEMPTS):
@@ -510,7 +521,8 @@ class Act:
             result.lines.append(f"Not rotated: {plan.why}.")
         elif result.rotation is not None:
             result.lines.append(_rotated(result.rotation))
-        result.lines.append(_checked(result.hosts, live.key))
+        hidden = sum(host.inspection is not None and host.inspection.hidden for host in self._hosts)
+        result.lines.append(_checked(result.hosts, live.key, hidden))
 
     def _judge_retirement(self, key: str, assume_rejected: str | None) -> MulticartError | None:
         known = retirement(self._fleet(), key, assume_rejected)
@@ -563,13 +575,18 @@ def _rotated(rotation: Result) -> str:
     return f"Rotated at {rotation.rotated_at}: {_shown(rotation.previous)} was revoked{rejected}."
 
 
-def _checked(hosts: Sequence[HostResult], live: ApiKey) -> str:
-    """Say what was checked, and what was not."""
+def _checked(hosts: Sequence[HostResult], live: ApiKey, hidden: int) -> str:
+    """Say what was checked, and what was not.
+
+    :param hidden: how many hosts have processes that could not be read.
+    """
     passed = sum(host.checked for host in hosts)
     none = len(hosts) - passed
     said = [f"{passed} passed {'its' if passed == 1 else 'their'} health checks"] if passed else []
     said += [f"{none} {'has' if none == 1 else 'have'} none"] if none else []
-    return f"{len(hosts)} of {len(hosts)} consumers hold the live key {_shown(live)}; {', '.join(said)}."
+    seen = "no process that could be read holds a retired key"
+    seen += f" ({hidden} {'host has' if hidden == 1 else 'hosts have'} others)" if hidden else ""
+    return f"{len(hosts)} of {len(hosts)} consumers hold the live key {_shown(live)}; {', '.join(said)}; {seen}."
 
 
 class _InThread:

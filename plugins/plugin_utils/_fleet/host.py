@@ -151,7 +151,12 @@ class Host:
             before = [file.held for file in self.inspection.files] if self.inspection is not None else []
             held = before if len(before) == len(answer.files) else [file.held for file in answer.files]
             files = tuple(replace(file, held=kept) for file, kept in zip(answer.files, held, strict=True))
-            self.inspection = Inspection(files, answer.lacking)
+            processes, hidden = answer.processes, answer.hidden
+            if processes is None:
+                processes, hidden = (
+                    (self.inspection.processes, self.inspection.hidden) if self.inspection else ((), False)
+                )
+            self.inspection = Inspection(files, answer.lacking, processes, hidden)
         return answer
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
@@ -26,6 +26,7 @@ HEALTH_CHECKS = "multicart_deploy_health_checks"
 TIMEOUT = "multicart_deploy_timeout"
 HEALTH_RETRIES = "multicart_deploy_health_retries"
 HEALTH_DELAY = "multicart_deploy_health_delay"
+IGNORE_PROCESSES = "multicart_deploy_ignore_processes"
 DEFAULT_ACCOUNT = "default"
 
 TRY = 30.0
@@ -94,6 +95,7 @@ class Steps:
     :ivar timeout: seconds that each of these may take.
     :ivar retries: how often a health command is tried again.
     :ivar delay: seconds between two tries.
+    :ivar ignore_processes: patterns of units or commands whose processes are not looked at.
     """
 
     services: list[dict[str, str]]
@@ -102,6 +104,7 @@ class Steps:
     timeout: float
     retries: int
     delay: float
+    ignore_processes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,7 @@ def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> S
         timeout=number(TIMEOUT, float, 300, zero=False),
         retries=number(HEALTH_RETRIES, int, 10),
         delay=number(HEALTH_DELAY, float, 1),
+        ignore_processes=each(IGNORE_PROCESSES, _pattern, "a pattern of a unit or a command"),
     )
 
 
@@ -202,6 +206,10 @@ def _service(entry: Any) -> dict[str, str] | None:
     right = set(entry) <= {"name", "state"} and state in ("restarted", "reloaded")
     # A name that begins with a dash would be an option of the service manager.
     return {"name": str(name), "state": str(state)} if right and _words(name) and not name.startswith("-") else None
+
+
+def _pattern(entry: Any) -> str | None:
+    return entry if isinstance(entry, str) and entry else None
 
 
 def _words(entry: Any) -> list[str] | None:

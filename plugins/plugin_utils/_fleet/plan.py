@@ -47,6 +47,7 @@ class Wanted:
     :ivar rotate_unknown_age: rotate also where its age is not known.
     :ivar min_hosts: so many consumers must take part.
     :ivar assume_rejected: fingerprint of a retired key that the operator has tried: the API rejects it.
+    :ivar warn_uncovered: rotate although a process holds the key that nothing restarts.
     """
 
     confirmed: bool = False
@@ -56,6 +57,7 @@ class Wanted:
     rotate_unknown_age: bool = False
     min_hosts: int = 1
     assume_rejected: str | None = None
+    warn_uncovered: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def make_plan(
         raise MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
     plan = _choose(fleet, account, wanted, now)
     if plan.step is Step.ROTATE:
-        _refuse_new_rotation(fleet, wanted, refusals)
+        _refuse_new_rotation(fleet, account.live, wanted, refusals)
     return plan
 
 
@@ -246,7 +248,7 @@ def _days(age: timedelta) -> str:
     return f"{days:.0f} days" if days >= 2 else f"{age.total_seconds() / 3600:.1f} hours"
 
 
-def _refuse_new_rotation(fleet: Sequence[Consumer], wanted: Wanted, refusals: Refusals) -> None:
+def _refuse_new_rotation(fleet: Sequence[Consumer], live: str, wanted: Wanted, refusals: Refusals) -> None:
     """Refuse a rotation that would lock a consumer out; finishing one that was begun is never refused."""
     if refusals.left_out:
         raise MulticartError(
@@ -263,8 +265,24 @@ def _refuse_new_rotation(fleet: Sequence[Consumer], wanted: Wanted, refusals: Re
             f"There are {len(fleet)} consumers, but multicart_rotate_min_hosts={wanted.min_hosts}.",
         )
     refuse_unready(fleet)
+    if not wanted.warn_uncovered:
+        _refuse_uncovered(fleet, live)
     if not wanted.confirmed:
         raise MulticartError(Reason.NOT_CONFIRMED, f"{len(fleet)} consumers are ready.")
+
+
+def _refuse_uncovered(fleet: Sequence[Consumer], live: str) -> None:
+    """Refuse a rotation while a process uses the key that would keep it: nothing that is configured restarts it."""
+    found = [
+        f"{consumer.name}: {process.words}"
+        for consumer in fleet
+        for process in (consumer.inspection.processes if consumer.inspection else ())
+        if process.uncovered and process.key == live
+    ]
+    if found:
+        raise MulticartError(
+            Reason.UNCOVERED_PROCESS, f"These hold the key, and nothing restarts them: {'; '.join(found)}."
+        )
 
 
 def refuse_unready(fleet: Sequence[Consumer]) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from ansible_collections.multicart.keys.plugins import module_utils
 
 PARTS = (
-    *("_api_key", "_env_file", "_other_form", "_host_file", "_record", "_services", "_file_attributes"),
+    *("_api_key", "_env_file", "_other_form", "_host_file", "_record", "_services", "_processes", "_file_attributes"),
     *("_key_file", "_phases"),
 )
 """In the order in which they import each other; a test holds it against their imports."""

@@ -92,14 +92,46 @@ class File:
 
 
 @dataclass(frozen=True)
+class Process:
+    """A process that holds a key in its environment.
+
+    :ivar key: the key, by fingerprint.
+    :ivar where: what it belongs to, in words.
+    :ivar uncovered: nothing that is configured restarts it.
+    :ivar blamed: it must not hold a retired key; a login or a passing job may.
+    """
+
+    key: str
+    pid: int
+    command: str
+    where: str
+    uncovered: bool
+    blamed: bool
+
+    @property
+    def words(self) -> str:
+        return f"{self.command} (process {self.pid}, {self.where})"
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What an inspection found on a host.
 
     :ivar lacking: what its services and commands need and it does not have.
+    :ivar hidden: there are processes that could not be read.
     """
 
     files: tuple[File, ...] = ()
     lacking: tuple[Problem, ...] = ()
+    processes: tuple[Process, ...] = ()
+    hidden: bool = False
+
+    @property
+    def stale(self) -> list[Process]:
+        """The processes that must not hold what they hold: a key that this host's records list as retired."""
+        retired = {entry.key for file in self.files if file.record for entry in file.record.retired}
+        held = {key for file in self.files for key in file.holds}
+        return [each for each in self.processes if each.blamed and each.key in retired - held]
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -112,6 +144,7 @@ class State(str, enum.Enum):
 
     UP_TO_DATE = "up_to_date"
     RESTART_DUE = "restart_due"
+    PROCESS_OUT_OF_DATE = "process_out_of_date"
     OUT_OF_DATE = "out_of_date"
     MISSING = "missing"
     UNREADABLE = "unreadable"
@@ -172,7 +205,10 @@ class Consumer:
     def standing(self, live: str) -> Standing:
         """Return how the consumer stands against the live key."""
         why = ", ".join(problem.text.rstrip(".") for problem in self.problems) or None
-        return Standing(self._state(live), why)
+        state = self._state(live)
+        if state is State.PROCESS_OUT_OF_DATE and self.inspection is not None and why is None:
+            why = ", ".join(f"{process.words} holds the retired key {process.key}" for process in self.inspection.stale)
+        return Standing(state, why)
 
     def _state(self, live: str) -> State:
         if not self.reached:
@@ -183,6 +219,8 @@ class Consumer:
             return State.OUT_OF_DATE
         if not self.files or any(not file.holds for file in self.files):
             return State.MISSING
+        if self.inspection.stale:
+            return State.PROCESS_OUT_OF_DATE
         # It holds the key; what has failed keeps its readers from it.
         if self.failure is not None or any(file.restart_due for file in self.files):
             return State.RESTART_DUE
@@ -196,6 +234,8 @@ class Consumer:
 class Answer:
     """What a host answered to one request.
 
+    :ivar processes: those that hold a key; None: they were not looked at.
+    :ivar left: services that were stopped on purpose, and left alone.
     :ivar moments: when each event happened, by this machine's ``time.monotonic()``.
     """
 
@@ -204,6 +244,9 @@ class Answer:
     restarted: bool = False
     problems: tuple[Problem, ...] = ()
     lacking: tuple[Problem, ...] = ()
+    processes: tuple[Process, ...] | None = None
+    hidden: bool = False
+    left: tuple[str, ...] = ()
     moments: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -232,6 +275,9 @@ def answer_from(said: Any, moments: Mapping[str, float], expected: Sequence[tupl
         restarted=_flag(said, "restarted"),
         problems=problems,
         lacking=tuple(Problem("not_ready", _text(text)) for text in _list(said, "lacking")),
+        processes=tuple(map(_process_from, _list(said, "processes"))) if "processes" in said else None,
+        hidden=_flag(said, "hidden"),
+        left=tuple(_text(name) for name in _list(said, "left")),
         moments={event: moment for event, moment in moments.items() if event in EVENTS},
     )
 
@@ -293,6 +339,13 @@ def _problem_from(said: Any) -> Problem:
     if not isinstance(said, dict) or not isinstance(said.get("reason"), str) or not _REASON.match(said["reason"]):
         raise MalformedAnswer("a problem has no reason")
     return Problem(said["reason"], _text(said.get("text")))
+
+
+def _process_from(said: Any) -> Process:
+    if not isinstance(said, dict) or not is_fingerprint(said.get("key")) or type(said.get("pid")) is not int:
+        raise MalformedAnswer("a process is none")
+    command, where = _text(said.get("command")), _text(said.get("where"))
+    return Process(said["key"], said["pid"], command, where, _flag(said, "uncovered"), _flag(said, "blamed"))
 
 
 def _text(said: Any) -> str:

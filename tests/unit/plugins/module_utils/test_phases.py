@@ -92,7 +92,7 @@ def test_an_inspection_tells_what_the_files_hold_and_what_the_host_lacks_and_cha
     before = host.snapshot()
     wanted = dict(commands=[["absent-command"]], health=[["sh"], ["absent-check"]])
     answer = host.ask("inspect", **wanted)
-    assert sorted(answer) == ["files", "lacking"]
+    assert sorted(answer) == ["files", "hidden", "lacking", "processes"]
     assert answer["lacking"] == ["it has no command absent-check", "it has no command absent-command"]
     assert answer["files"] == [
         {

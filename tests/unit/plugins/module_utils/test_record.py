@@ -34,6 +34,7 @@ RECORDS = st.fixed_dictionaries(
         "readers": st.dictionaries(DIGESTS | st.just(record.ANY), DIGESTS, max_size=4),
         "retired": st.lists(RETIRED, max_size=8),
         "updated_at": st.none() | st.lists(st.none() | TIMES, min_size=2, max_size=2),
+        "running": st.none() | st.lists(st.text(min_size=1, max_size=8), max_size=3),
     }
 )
 
@@ -97,6 +98,7 @@ FULL = {
     "readers": {READERS: NEW, record.ANY: OLD},
     "retired": [{"key": OLD, "seen": "rejected", "at": LATER, "accepted": True}],
     "updated_at": [FIRST, None],
+    "running": ["app"],
 }  # type: dict[str, Any]
 
 
@@ -203,6 +205,7 @@ def _without(mapping: dict[str, Any], name: str) -> dict[str, Any]:
         *(("retired", _entry(accepted=value)) for value in NO_FLAG),
         *(("updated_at", value) for value in (FIRST, True, {}, [], [FIRST], [FIRST] * 3, [FIRST, 7], [[], FIRST])),
         *(("updated_at", [FIRST, value]) for value in NO_TIME),
+        *(("running", value) for value in ("app", 7, True, {}, [7], [None], [""], ["x" * 257], ["x"] * 101)),
     ],
 )
 def test_a_field_of_another_type_or_form_makes_it_no_record(name: str, value: Any) -> None:
@@ -265,8 +268,14 @@ def fixture_full(request: Any) -> Any:
 
 def test_opening_names_the_key_to_retire_and_keeps_what_was_known(full: record.Record) -> None:
     rotation = {"retire": NEW, "concluded": False}
-    assert record.opened(full, NEW) == {**full, "open": True, "rotation": rotation}
-    assert record.opened(None, NEW) == {**record.NONE, "open": True, "rotation": rotation}
+    begun = {"open": True, "rotation": rotation}
+    assert record.opened({**full, "open": False}, NEW, lambda: ["now"]) == {**full, **begun, "running": ["now"]}
+    assert record.opened(None, NEW, lambda: ["now"]) == {**record.NONE, **begun, "running": ["now"]}
+    # What ran when it was opened for the first time counts: since then it may have been stopped by the restart itself.
+    before = {**full, "open": True, "running": ["before"]}
+    assert record.opened(before, NEW, lambda: ["now"])["running"] == ["before"]
+    assert record.rewritten(before, READERS, lambda: ["now"])["running"] == ["before"]
+    assert len(record.opened(None, NEW, lambda: ["x"] * 1000)["running"]) == record.SERVICES_KEPT
     assert record.opened({**full, "rotation": {"retire": NEW, "concluded": True}}, NEW)["rotation"] == rotation
 
 
@@ -284,7 +293,7 @@ def test_the_account_is_learnt_and_not_forgotten(full: record.Record) -> None:
 
 
 def test_closing_changes_nothing_else(full: record.Record) -> None:
-    assert record.closed({**full, "open": True}) == {**full, "open": False}
+    assert record.closed({**full, "open": True}) == {**full, "open": False, "running": None}
 
 
 def test_the_verdict_concludes_the_rotation_and_nothing_else() -> None:

@@ -18,7 +18,18 @@ PROXY = [{"name": "proxy", "state": "reloaded"}]
 Programs = Callable[..., list[str]]
 
 
+UNIT = {"LoadState": "loaded", "ActiveState": "active", "CanStart": "yes", "Type": "simple", "RemainAfterExit": "no"}
+
 run = services.runner(30)
+
+
+def systemctl(**units: dict[str, str]) -> str:
+    """Return a systemctl that knows these units, each by what differs from a service that runs; it does nothing."""
+    lines = ['[ "$1" = show ] || exit 0', 'case "$4" in']
+    for name, differs in units.items():
+        shown = "\\n".join(f"{key}={value}" for key, value in {**UNIT, **differs}.items())
+        lines.append(f"{name}) printf '{shown}\\n' ;;")
+    return "\n".join([*lines, "*) echo LoadState=not-found ;;", "esac"])
 
 
 @pytest.fixture
@@ -48,7 +59,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
 @pytest.mark.parametrize(
     ("systemd", "program", "called"),
     [
-        (True, "systemctl", ["systemctl restart app", "systemctl reload-or-restart proxy"]),
+        (True, "systemctl", ["systemctl restart -- app", "systemctl reload-or-restart -- proxy"]),
         (False, "rc-service", ["rc-service app restart", "rc-service proxy reload"]),
         (False, "service", ["service app restart", "service proxy reload"]),
     ],
@@ -56,24 +67,92 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
 def test_services_are_restarted_by_the_manager_of_the_host(
     programs: Programs, systemd: bool, program: str, called: list[str]
 ) -> None:
-    programs(systemd=systemd, **{"service": "", program: ""})
-    assert services.restart([*APP, *PROXY], [], run)
-    assert programs() == called
+    programs(systemd=systemd, **{"service": "", program: systemctl(app={}, proxy={}) if systemd else ""})
+    assert services.restart([*APP, *PROXY], [], run) == (True, [])
+    assert [call for call in programs() if " show " not in call and not call.endswith(" status")] == called
+
+
+@pytest.mark.parametrize(
+    ("unit", "noted", "restarted"),
+    [
+        ({}, None, True),
+        ({"ActiveState": "inactive"}, None, False),
+        ({"ActiveState": "inactive"}, ["app"], True),
+        ({"ActiveState": "failed"}, None, True),
+        ({"ActiveState": "activating"}, None, True),
+        ({"ActiveState": "deactivating"}, [], True),
+        ({"Type": "oneshot"}, ["app"], False),
+        ({"Type": "oneshot", "RemainAfterExit": "yes"}, None, True),
+    ],
+)
+def test_t20_what_was_stopped_on_purpose_or_runs_now_and_then_is_left_alone(
+    programs: Programs, unit: dict[str, str], noted: list[str] | None, restarted: bool
+) -> None:
+    programs(systemd=True, systemctl=systemctl(app=unit))
+    assert services.restart(APP, [], run, noted) == (restarted, [] if restarted else ["app"])
+    assert ("systemctl restart -- app" in programs()) == restarted
+    assert services.restart(APP, [["sh", "-c", ":"]], run, noted)[0]
+
+
+@pytest.mark.parametrize(("status", "left"), [(0, []), (3, ["app"]), (1, []), (32, [])])
+def test_t20_without_systemd_the_status_of_a_service_tells(programs: Programs, status: int, left: list[str]) -> None:
+    programs(service=f'[ "$2" != status ] || exit {status}')
+    assert services.restart(APP, [], run) == (not left, left)
+
+
+def test_what_runs_now_is_noted_with_what_has_failed(programs: Programs) -> None:
+    states = {
+        "app": {},
+        "proxy": {"ActiveState": "inactive"},
+        "job": {"Type": "oneshot"},
+        "bad": {"ActiveState": "failed"},
+    }
+    programs(systemd=True, systemctl=systemctl(**states))
+    assert services.running([{"name": name} for name in states], run) == ["app", "bad"]
+
+
+def test_t9_systemd_reads_its_units_again_where_they_have_changed(programs: Programs) -> None:
+    programs(systemd=True, systemctl=systemctl(app={"NeedDaemonReload": "yes", "ActiveState": "failed"}))
+    services.restart(APP, [], run)
+    done = [call for call in programs() if " show " not in call]
+    assert done == ["systemctl daemon-reload", "systemctl reset-failed -- app", "systemctl restart -- app"]
+
+
+@pytest.mark.parametrize("state", ["failed", "inactive", "activating"])
+def test_t8_a_service_that_ends_shortly_after_its_restart_has_failed(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(services, "SETTLING", 0.01)
+    programs(systemd=True, systemctl=systemctl(app={"ActiveState": state, "SubState": "dead"}, proxy={}))
+    services.refuse_ended(PROXY, run)
+    with pytest.raises(services.StepFailed, match=f"app was restarted and is {state}") as failed:
+        services.refuse_ended([*PROXY, *APP], run)
+    assert failed.value.reason == "restart_failed"
+
+
+def test_commands_find_the_systemd_of_the_user_that_they_run_as(
+    programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs(show=f'echo "$XDG_RUNTIME_DIR" > {tmp_path}/seen')
+    monkeypatch.setattr(services.os.path, "isdir", lambda path: True)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    run([str(tmp_path / "bin" / "show")])
+    assert (tmp_path / "seen").read_text().strip() == f"/run/user/{os.geteuid()}"
 
 
 def test_systemctl_without_systemd_is_not_the_manager(programs: Programs) -> None:
     """As in a container, where it is installed and nobody listens to it."""
     programs(systemctl="exit 1", service="")
-    assert services.restart(APP, [], run)
-    assert programs() == ["service app restart"]
+    assert services.restart(APP, [], run) == (True, [])
+    assert programs() == ["service app status", "service app restart"]
 
 
 def test_services_come_before_commands_and_nothing_after_the_first_that_failed(programs: Programs) -> None:
-    programs(service="exit 3", notify="")
+    programs(service='[ "$2" = status ] || exit 3', notify="")
     with pytest.raises(services.StepFailed, match=r"service app could not be restarted \(exit code 3;") as failed:
         services.restart(APP, [["notify", "all"]], run)
     assert failed.value.reason == "restart_failed"
-    assert programs() == ["service app restart"]
+    assert programs() == ["service app status", "service app restart"]
 
 
 def test_a_command_that_failed_is_told_without_what_it_said_or_was_given(programs: Programs) -> None:
@@ -91,37 +170,69 @@ def test_a_command_that_cannot_be_started_is_told_as_such(programs: Programs) ->
 
 def test_nothing_to_do_is_told_from_something_done(programs: Programs) -> None:
     programs(true="")
-    assert not services.restart([], [], run)
-    assert services.restart([], [["true"]], run)
+    assert services.restart([], [], run) == (False, [])
+    assert services.restart([], [["true"]], run) == (True, [])
 
 
 # --- before the rotation --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("systemd", "scripts"),
-    [
-        (True, {"systemctl": '[ "$4" = app ] && echo LoadState=loaded || echo LoadState=not-found'}),
-        (False, {"rc_service": '[ "$2" = app ]'}),
-    ],
-)
-def test_a_service_that_the_host_does_not_have_is_found_out(
-    programs: Programs, systemd: bool, scripts: dict[str, str]
-) -> None:
-    programs(systemd=systemd, **scripts)
-    assert services.lacking([*APP, *PROXY], [], run) == ["it has no service proxy"]
+def test_a_service_that_the_host_does_not_have_is_found_out(programs: Programs) -> None:
+    programs(rc_service='[ "$2" = app ]')
+    assert services.lacking([*APP, *PROXY], [], [], run) == ["it has no service proxy"]
     assert not any("restart" in call for call in programs())
 
 
-def test_a_masked_service_counts_as_none(programs: Programs) -> None:
-    programs(systemd=True, systemctl="echo LoadState=masked")
-    assert services.lacking(APP, [], run) == ["it has no service app"]
+@pytest.mark.parametrize(
+    ("unit", "problem"),
+    [
+        ({}, None),
+        ({"ActiveState": "inactive"}, None),
+        ({"LoadState": "masked"}, "its service app is masked"),
+        ({"LoadState": "bad-setting"}, "its service app is bad-setting"),
+        ({"CanStart": "no"}, "its service app cannot be started by hand (CanStart=no): name the one that starts it"),
+    ],
+)
+def test_t19_a_unit_that_could_not_be_restarted_is_no_ready_one(
+    programs: Programs, unit: dict[str, str], problem: str | None
+) -> None:
+    programs(systemd=True, systemctl=systemctl(app=unit))
+    assert services.lacking([*APP, *PROXY], [], [], run) == [
+        *filter(None, [problem]),
+        "its service proxy is not-found",
+    ]
+    assert not any("restart" in call for call in programs())
+
+
+@pytest.mark.parametrize("state", ["restarted", "reloaded"])
+@pytest.mark.parametrize(
+    ("read", "ours"), [("/etc/app.env", True), ("-/etc/app.env", False), ("/etc/app.env.d", False), ("/etc/a b", True)]
+)
+def test_t7_a_reload_that_does_not_read_the_file_again_is_refused(
+    programs: Programs, state: str, read: str, ours: bool
+) -> None:
+    files = f"/etc/default/all (ignore_errors=yes)\\nEnvironmentFiles={read} (ignore_errors=no)"
+    programs(systemd=True, systemctl=systemctl(app={"EnvironmentFiles": files}))
+    found = services.lacking([{"name": "app", "state": state}], [], ["/etc/app.env", "/etc/a b"], run)
+    assert bool(found) == (ours and state == "reloaded")
+    assert all(read in text and "use state restarted" in text for text in found)
+
+
+def test_t19_a_unit_of_a_user_needs_the_systemd_of_that_user(programs: Programs) -> None:
+    programs(
+        systemd=True, systemctl='[ "$5" = app ] && echo LoadState=loaded; [ "$5" != old ] || echo LoadState=masked'
+    )
+    ask = [["systemctl", "--user", "restart", name] for name in ("app", "old", "gone")]
+    assert services.lacking([], ask, [], run) == [
+        "its user unit old is masked",
+        "the user's own systemd does not answer for gone: loginctl enable-linger starts it at boot",
+    ]
 
 
 def test_a_host_without_any_manager_is_told_what_to_use_instead(programs: Programs) -> None:
     programs()
-    assert services.lacking(APP, [], run) == [
-        "it has no systemctl, rc-service or service: use multicart_deploy_commands"
+    assert services.lacking(APP, [], [], run) == [
+        "it has no systemctl, rc-service, sv or service: use multicart_deploy_commands"
     ]
     with pytest.raises(services.StepFailed, match="multicart_deploy_commands"):
         services.restart(APP, [], run)
@@ -136,7 +247,10 @@ def test_every_command_that_the_host_does_not_have_is_named_once(
     plain.touch()
     present = [["notify"], [str(tmp_path / "bin" / "notify")], ["~/bin/notify"], ["$HOME/bin/notify", "x"]]
     absent = [["absent"], ["absent", "again"], [str(plain)]]
-    assert services.lacking([], [*present, *absent], run) == [f"it has no command {plain}", "it has no command absent"]
+    assert services.lacking([], [*present, *absent], [], run) == [
+        f"it has no command {plain}",
+        "it has no command absent",
+    ]
     assert programs() == []
 
 
@@ -175,7 +289,7 @@ def test_what_hangs_is_told_as_such_and_not_tried_again(programs: Programs) -> N
 
 def test_a_manager_that_hangs_is_found_out_before_the_rotation(programs: Programs) -> None:
     programs(systemd=True, systemctl="")
-    assert services.lacking(APP, [], never_ends) == ["its systemctl does not answer"]
+    assert services.lacking(APP, [], [], never_ends) == ["its systemctl does not answer"]
 
 
 def test_a_command_that_does_not_end_is_stopped_with_all_that_it_started(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ from tests.unit.plugins.plugin_utils.local_hosts import (
 ACCOUNT = "a" * 16
 CONFIRMED = Wanted(confirmed=True)
 KEYS = [OLD, NEW, NEWER, ApiKey("acme.LASTcanary")]
+SEEN = "no process that could be read holds a retired key"
 
 
 class Api:
@@ -218,7 +219,7 @@ def test_a_rotation_brings_the_new_key_to_all_and_concludes(fleet: Fleet) -> Non
     rotated, checked = result.lines
     assert rotated.endswith(f"{OLD.masked} {OLD.fingerprint} was revoked; the API rejects it.")
     assert checked == (
-        f"3 of 3 consumers hold the live key {NEW.masked} {NEW.fingerprint}; 2 passed their health checks, 1 has none."
+        f"3 of 3 consumers hold the live key {NEW.masked} {NEW.fingerprint}; 2 passed their health checks, 1 has none; {SEEN}."
     )
 
 
@@ -1076,7 +1077,7 @@ def test_what_was_checked_reads_well(tmp_path: Path, count: int) -> None:
     fleet = Fleet(tmp_path / "fleet", count)
     fleet.hosts[0].variables = {"health_checks": ["true"]}
     result = fleet.rotate()
-    told = {1: "1 passed its health checks.", 2: "1 passed its health checks, 1 has none."}[count]
+    told = {1: f"1 passed its health checks; {SEEN}.", 2: f"1 passed its health checks, 1 has none; {SEEN}."}[count]
     shown = f"{NEW.masked} {NEW.fingerprint}"
     assert result.lines[-1] == f"{count} of {count} consumers hold the live key {shown}; {told}"
     assert result.hosts[0].message == "It is up to date; its health checks passed."
