@@ -18,6 +18,7 @@ Imported by modules that run on managed hosts: Python 3.6 syntax, standard libra
 import re
 from bisect import bisect_left
 from collections import namedtuple
+from functools import lru_cache
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 
@@ -317,6 +318,7 @@ def _others(view, name, lines, without=()):
 # What each reader sees
 
 
+@lru_cache(maxsize=8)  # a file is looked at several times, and once more while the key is revoked already
 def _views(data):
     """Return what every reader sees in the content."""
     if b"\0" in data or data.startswith((b"\xff\xfe", b"\xfe\xff")):
