@@ -331,8 +331,8 @@ def test_among_mixed_hosts_exactly_those_are_red_that_are_broken(real: RealFleet
         "leaving": ("process out of date", "app-leaving.service"),
     }
     for name in broken:
-        settings = {"multicart_deploy_timeout": 2, "multicart_deploy_health_checks": []}
-        real.boot(name, systemd, services=(f"app-{name}",), **settings)
+        unit = (f"app-{name}",)
+        real.boot(name, systemd, services=unit, multicart_deploy_timeout=2, multicart_deploy_health_checks=[])
     run = real.rotate()
     assert (run.green, run.reason, real.rotations, real.stale) == (False, "not_up_to_date", 1, []), run
     assert {task.host for task in run.failures} == set(broken)
