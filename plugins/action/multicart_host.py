@@ -51,6 +51,8 @@ class ActionModule(ControllerAction):
         return RunStore(account_of(own, self.template_with(own)))
 
     def _join(self, _options: Options) -> dict[str, Any]:
+        if self._task.delegate_to:  # the connection would be that to another host
+            raise MulticartError(Reason.NOT_WHOLE, "This cannot be run with delegate_to.")
         join(self, self._store, self._name, self.variables)
         return {}
 

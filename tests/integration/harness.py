@@ -371,13 +371,29 @@ class Fleet:
 
     def play(self, tasks: str, *arguments: str, hosts: str = "all", head: str = "", **how: Any) -> Run:
         """Run a play of these tasks; ``head`` are further lines of the play."""
-        lines = [f"- hosts: {hosts}", "  gather_facts: false", *_indented(head, 2), "  tasks:", *_indented(tasks, 4)]
+        lines = [f"- hosts: {hosts}", *_indented(head, 2), "  tasks:", *_indented(tasks, 4)]
+        if "gather_facts" not in head:
+            lines.insert(1, "  gather_facts: false")
+        return self.playbook("\n".join(lines), *arguments, **how)
+
+    def playbook(self, text: str, *arguments: str, **how: Any) -> Run:
+        """Run a playbook that consists of this text."""
         path = self.folder / f"play-{next(self._numbers)}.yml"
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text(text + "\n")
         return self.run(str(path), *arguments, **how)
 
-    def run(self, playbook: str, *arguments: str, env: Mapping[str, str] | None = None, revealed: bool = False) -> Run:
-        """Run a playbook and search what came of it for secrets, unless they are revealed on purpose."""
+    def run(
+        self,
+        playbook: str,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        revealed: bool = False,
+        typed: str | None = None,
+    ) -> Run:
+        """Run a playbook and search what came of it for secrets, unless they are revealed on purpose.
+
+        :param typed: what is typed in while it runs.
+        """
         number = next(self._numbers)
         recorded = self.folder / f"recorded-{number}.jsonl"
         recorded.touch()
@@ -386,12 +402,12 @@ class Fleet:
             command,
             cwd=self.folder,
             env=self._environment(recorded, env or {}),
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             timeout=_SECONDS,
             check=False,
+            **({"stdin": subprocess.DEVNULL} if typed is None else {"input": typed}),
         )
         tasks = [Task(**json.loads(line)) for line in recorded.read_text().splitlines()]
         run = Run(shlex.join(command), process.returncode, process.stdout, tasks)

@@ -491,6 +491,22 @@ def test_check_mode_changes_nothing_and_tells_what_the_real_run_does(
     assert done.changed == (host.visible != visible)
 
 
+def test_check_mode_meets_what_only_the_new_content_shows(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system that has room for the file as it is, and not for what the template makes of it."""
+    content = host.use_template(NEW, "key: {}\n" + "#" * 5000)
+
+    def check(_content: Any, data: bytes, *_more: Any) -> bool:
+        if data == content.encode():
+            raise HostFileError("no_space", str(host.env))
+        return False
+
+    monkeypatch.setattr(host_file, "check", check)
+    host.request["check_mode"] = True
+    with pytest.raises(HostFileError) as refused:
+        host.write(NEW)
+    assert refused.value.reason == "no_space"
+
+
 # --- templates ------------------------------------------------------------------------------------
 
 

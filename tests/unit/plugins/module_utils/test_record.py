@@ -346,6 +346,14 @@ def test_t16_each_set_of_readers_has_its_own_restart(full: record.Record) -> Non
     assert record.restarted(kept, READERS, NEWER)["readers"] == {READERS: NEWER, OTHERS: NEW}
 
 
+def test_of_a_file_that_gets_another_content_it_is_not_known_any_more_what_its_readers_use(full: record.Record) -> None:
+    known = {READERS: NEW, OTHERS: OLD, record.ANY: NEW}
+    kept = record.rewritten({**full, "open": False, "readers": known}, READERS)
+    assert kept == {**full, "open": True, "readers": {OTHERS: OLD}}
+    assert record.restart_due(kept, NEW, READERS)
+    assert not record.restart_due(kept, OLD, OTHERS)
+
+
 def test_the_newest_thirty_two_sets_of_readers_are_kept() -> None:
     kept = dict(record.NONE)
     names = ["{0:016x}".format(number) for number in range(40)]
