@@ -102,7 +102,7 @@ def _row(by: str, way: dict[str, Any], hosts: int, fleet: dict[str, Any]) -> tup
 def _alone(alone: dict[str, Any]) -> tuple[str, ...]:
     return (
         f"outage {alone['last']:.2f} s, the first host after {alone['first']:.2f} s; floor {alone['floor']:.1f} s",
-        f"whole run: {alone['cpu_per_host']:.3f} s of processor and {alone['memory_per_host']:.1f} MiB more than a ping "
+        f"whole run: {alone['cpu_per_host']:.3f} s of processor, {alone['memory_per_host']:.1f} MiB more than a ping "
         f"for each host, {alone['peak']:.0f} MiB at the peak of one process; "
         f"floor: {alone['floor_cpu_per_host']:.3f} s, {alone['floor_peak']:.0f} MiB",
     )
