@@ -100,7 +100,7 @@ def test_a_rotation_leaves_the_right_record_at_each_step(host: Host) -> None:
 
     file = host.open(OLD)
     rotation = {"retire": OLD.fingerprint, "concluded": False}
-    opened = {**record.NONE, "open": True, "rotation": rotation, "readers": {"any": OLD.fingerprint}}
+    opened = {**record.NONE, "open": True, "rotation": rotation, "readers": {"any": OLD.fingerprint}, "running": []}
     assert (file.changed, file.restart_due, host.record) == (True, False, opened)
 
     host.request["account"] = ONE

@@ -348,8 +348,8 @@ def test_t16_each_set_of_readers_has_its_own_restart(full: record.Record) -> Non
 
 def test_of_a_file_that_gets_another_content_it_is_not_known_any_more_what_its_readers_use(full: record.Record) -> None:
     known = {READERS: NEW, OTHERS: OLD, record.ANY: NEW}
-    kept = record.rewritten({**full, "open": False, "readers": known}, READERS)
-    assert kept == {**full, "open": True, "readers": {OTHERS: OLD}}
+    kept = record.rewritten({**full, "open": False, "readers": known}, READERS, lambda: ["now"])
+    assert kept == {**full, "open": True, "readers": {OTHERS: OLD}, "running": ["now"]}
     assert record.restart_due(kept, NEW, READERS)
     assert not record.restart_due(kept, OLD, OTHERS)
 

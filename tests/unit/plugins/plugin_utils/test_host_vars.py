@@ -318,6 +318,7 @@ EVERYTHING = {
     "multicart_deploy_health_checks": ["check one", "check two"],
     "multicart_deploy_timeout": 100,
     "multicart_deploy_health_retries": 3,
+    "multicart_deploy_ignore_processes": ["legacy-*.service"],
     "multicart_deploy_health_delay": 2,
 }
 
@@ -341,6 +342,7 @@ def test_a_request_holds_all_that_the_host_needs_and_no_template() -> None:
         "timeout": 100.0,
         "retries": 3,
         "delay": 2.0,
+        "ignore_processes": ["legacy-*.service"],
     }
     assert set(request) <= set(FIELDS)
 
