@@ -114,7 +114,7 @@ def test_a_rotation_leaves_the_right_record_at_each_step(host: Host) -> None:
     assert file.held == [OLD.fingerprint]
 
     file = host.close(NEW)
-    closed = {**written, "open": False, "readers": {READERS: NEW.fingerprint}}
+    closed = {**written, "open": False, "readers": {READERS: NEW.fingerprint}, "running": None}
     assert (file.changed, file.restart_due, host.record) == (False, False, closed)
 
     seen = {"key": OLD.fingerprint, "seen": "rejected", "at": LATER, "accepted": True}
