@@ -45,17 +45,20 @@ def _show(screen: Screen, collection: Path, stay: bool) -> int:
     started = time.monotonic()
     with open_stage() as stage:
         holds = Story(stage, screen).tell(collection)
+        report = stage.keep_report()
         screen.say("", f"That took {time.monotonic() - started:.0f} s.")
         if stay:
             commands = f"cd {shlex.quote(str(stage.folder))} && . ./env.sh"
             screen.say("", f"Your turn, in another terminal: {commands}", "Ctrl-C here ends it.")
             with contextlib.suppress(SystemExit):
                 signal.pause()
-    screen.say("The service and the programs have been stopped, and their files removed.", "")
+    screen.say("The API and the programs have been stopped, and their files removed.", "")
+    if report:
+        screen.say(f"The report of the rotation, a page for your browser: {report}", "")
     if not holds:
         screen.say("The demo FAILED: something that it claims is false, see above.")
         return 1
-    screen.say("Next: README.md, for the same with your own fleet and the real service.")
+    screen.say("Next: README.md, for the same with your own fleet and the real API.")
     screen.say("Or try it yourself on this stage: make demo ARGS=--stay")
     return 0
 

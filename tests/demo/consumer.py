@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A consumer of MultiCartAPI: reads its key from its file when it starts, and keeps calling the service with it.
+"""A consumer of MultiCartAPI: reads its key from its file when it starts, and keeps calling the API with it.
 
     python consumer.py restart|stop|health DIR
 
@@ -34,7 +34,7 @@ PATIENCE = 5.0
 
 
 def settings_of(home: Path) -> dict[str, Any]:
-    """Return what ``consumer.json`` says: name, file, variable, service and guardian."""
+    """Return what ``consumer.json`` says: name, file, variable, API and guardian."""
     return cast("dict[str, Any]", json.loads((home / "consumer.json").read_text()))
 
 
@@ -55,7 +55,7 @@ def fingerprint_of(key: str) -> str:
 
 
 class Service:
-    """The service, called over one connection as long as that holds."""
+    """The API, called over one connection as long as that holds."""
 
     def __init__(self, url: str, key: str, name: str) -> None:
         parts = urlsplit(url)
@@ -71,7 +71,7 @@ class Service:
         except (OSError, http.client.HTTPException, ValueError):
             self._connection.close()
             return "failed"
-        # The service says HTTP 200 to everything; what counts is the status in the envelope.
+        # The API says HTTP 200 to everything; what counts is the status in the envelope.
         return "accepted" if answer.get("status") == 1 else "refused"
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the demo happens: one private directory with everything in it, the service, the consumers, and their end."""
+"""Where the demo happens: one private directory with everything in it, the API, the consumers, and their end."""
 
 from __future__ import annotations
 
@@ -28,10 +28,17 @@ _STATE = "service"
 WRAPPER = """#!/bin/sh
 exec {python} {folder}/consumer.py "$1" {folder}/hosts/"$2"
 """
+SSH = """#!/bin/sh
+# In place of ssh, since every host of the demo is this machine: ssh OPTION ... HOST COMMAND
+for command do :; done
+exec /bin/sh -c "$command"
+"""
+KEPT = Path(__file__).resolve().parents[2] / ".cache" / "demo"
+"""Where the report of the rotation is kept."""
 
 
 class Stage:
-    """The running service and its consumers. Use :func:`open_stage`."""
+    """The running API and its consumers. Use :func:`open_stage`."""
 
     def __init__(self, folder: Path, sandbox: Sandbox) -> None:
         self.folder = folder
@@ -43,9 +50,10 @@ class Stage:
         """Install the collection, write what a user would have, and start the consumers."""
         shutil.copytree(FILES, self.folder, dirs_exist_ok=True)
         shutil.copy(Path(__file__).with_name("consumer.py"), self.folder)
-        wrapper = self.folder / "consumer"
-        wrapper.write_text(WRAPPER.format(python=shlex.quote(sys.executable), folder=shlex.quote(str(self.folder))))
-        wrapper.chmod(0o700)
+        wrapper = WRAPPER.format(python=shlex.quote(sys.executable), folder=shlex.quote(str(self.folder)))
+        for name, text in (("consumer", wrapper), ("ssh", SSH)):
+            (self.folder / name).write_text(text)
+            (self.folder / name).chmod(0o700)
         account = self.sandbox.account()
         environment = {
             "NO_PROXY": "127.0.0.1",
@@ -80,8 +88,18 @@ class Stage:
             screen.output(line.rstrip("\n"))
         return self._playbook.wait()
 
+    def keep_report(self) -> Path | None:
+        """Put the newest report, if there is one, where it stays; return its page."""
+        pages = sorted((self.folder / "multicart-reports").glob("*.html"))
+        if not pages:
+            return None
+        KEPT.mkdir(parents=True, exist_ok=True)
+        for path in (pages[-1], pages[-1].with_suffix(".json")):
+            shutil.copy(path, KEPT / f"report{path.suffix}")
+        return KEPT / "report.html"
+
     def files_with(self, key: str) -> list[Path]:
-        """Return the files below the directory that hold a key, the service's own state left out."""
+        """Return the files below the directory that hold a key, the API's own state left out."""
         files = [file for file in self.folder.rglob("*") if file.is_file()]
         state = self.folder / _STATE
         return [file for file in files if state not in file.parents and key.encode() in file.read_bytes()]
@@ -115,7 +133,7 @@ class Stage:
 
 @contextlib.contextmanager
 def open_stage() -> Iterator[Stage]:
-    """Start the service in a new directory; in the end nothing is left of either, nor of the consumers."""
+    """Start the API in a new directory; in the end nothing is left of either, nor of the consumers."""
     folder = Path(tempfile.mkdtemp(prefix="multicart-demo-"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -39,7 +39,7 @@ class Story:
         self._predict()
         self._rotate()
         self._show_after()
-        self._show_that_the_old_key_is_dead()
+        self._show_that_the_old_key_is_rejected()
         self._audit()
         return self._conclude()
 
@@ -48,7 +48,7 @@ class Story:
         self._screen.say(
             f"A stand-in for MultiCartAPI listens on {self._sandbox.url}.",
             f"It has one account with one API key, and {len(self._consumers)} small programs use it: each reads it",
-            "from a file of its own when it starts, and calls the service with it five times a second.",
+            "from a file of its own when it starts, and calls the API with it five times a second.",
             "",
             f"Until the end, everything is in {self._stage.folder}:",
         )
@@ -60,6 +60,7 @@ class Story:
                 ("collections/", "the collection, built from this checkout and installed"),
                 ("hosts/NAME/", "the file and the logs of one program"),
                 ("consumer", "restarts a program, or asks it for its health"),
+                ("ssh", "stands in for ssh, since all the hosts are this machine"),
             ),
         )
         self._screen.say("", "What follows a '$' below is really run: in that directory, after")
@@ -79,22 +80,25 @@ class Story:
         green = self._stage.play(PREDICT, self._screen) == 0
         untouched = all(one.differs_only_in(self._old) for one in self._consumers)
         self._claim("the prediction is green", green)
-        self._claim("it changed nothing, neither at the service nor in a file", untouched and self._rotations() == 0)
+        self._claim("it changed nothing, neither at the API nor in a file", untouched and self._rotations() == 0)
 
     def _rotate(self) -> None:
         self._screen.heading("4. The rotation")
         self._screen.say(
-            "The service lets nobody choose a key and never holds two: with the rotation the old key dies, and",
-            "every program is refused until it has the new one. So whatever can be done before, is done before.",
+            "The API lets nobody choose a key and never accepts two: a rotation revokes the old key at once, and every",
+            "program is refused until it has the new one. So all that can be done before is done before: each host is",
+            "armed, which means that a program waits there for the key, before the API is asked to replace it.",
             "",
         )
         seen = self._sandbox.journal()[-1]["seq"]
         green = self._stage.play(ROTATE, self._screen) == 0
         calls = [call for call in self._sandbox.journal(seen) if str(call["user_agent"]).startswith("multicart.keys/")]
         told = [f"{call['endpoint']} ({'accepted' if call['accepted'] else 'refused'})" for call in calls]
-        self._screen.say("", f"Its calls of the service: {', '.join(told) or 'none'}.")
+        self._screen.say("", f"Its calls of the API: {', '.join(told) or 'none'}.")
         self._claim("the rotation is green", green)
-        self._claim("the service rotated exactly once", self._rotations() == 1)
+        armed = f"{len(self._consumers)} of {len(self._consumers)} armed"
+        self._claim("every host was armed before the old key was revoked", self._screen.shows(armed))
+        self._claim("the API rotated exactly once", self._rotations() == 1)
 
     def _show_after(self) -> None:
         new = self._live()
@@ -124,8 +128,8 @@ class Story:
         ):
             self._claim(claim, holds)
 
-    def _show_that_the_old_key_is_dead(self) -> None:
-        self._screen.heading("6. Is the old key dead?")
+    def _show_that_the_old_key_is_rejected(self) -> None:
+        self._screen.heading("6. Is the old key rejected?")
         keys = {"old": self._old, "new": self._live()}
         answers = {age: Service(self._sandbox.url, key, "proof").call() for age, key in keys.items()}
         settled = answers == {"old": "refused", "new": "accepted"}
@@ -133,7 +137,7 @@ class Story:
             ("a call with", "", "fingerprint", "is"),
             [(f"the {age} key", masked(key), fingerprint_of(key), answers[age]) for age, key in keys.items()],
         )
-        self._claim("the service refuses the old key and accepts the new", settled)
+        self._claim("the API rejects the old key and accepts the new", settled)
 
     def _audit(self) -> None:
         self._screen.heading("7. The audit, as monitoring would run it: read-only, and red if any consumer is behind")

@@ -138,10 +138,9 @@ class Stage:
 
     @staticmethod
     def _play_of(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return a play of the tasks, with what they take for granted: handlers, and that the hosts were looked at."""
+        """Return a play of the tasks, with what they take for granted: handlers, and that the hosts take part."""
         handlers = [{"name": task["notify"], "ansible.builtin.debug": None} for task in tasks if "notify" in task]
-        look = {"name": "multicart.keys.multicart_deploy", "tasks_from": "look.yml"}
-        first = {"ansible.builtin.import_role": look}
+        first = {"multicart.keys.multicart_host": {"phase": "join"}}
         return [{"hosts": "all", "gather_facts": False, "tasks": [first, *tasks], "handlers": handlers}]
 
 

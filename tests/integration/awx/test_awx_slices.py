@@ -24,7 +24,7 @@ PROVISION = """
   tasks:
     - name: Replace the key that is to be retired
       multicart.keys.multicart_key_rotate:
-        if_fingerprint: "{{ retire }}"
+        retire: "{{ retire }}"
 
     - name: Bring the live key to this host
       ansible.builtin.import_role:
@@ -44,7 +44,7 @@ def test_slices_of_a_deployment_bring_every_consumer_up_to_date(fleet: Fleet, aw
     fleet.sandbox.rotate_behind(fleet.email)
     jobs = awx.sliced("deploy.yml", SLICES, at_once=at_once)
     check(fleet, jobs, 0)
-    assert sorted(host for job in jobs for host in {task.host for task in job.of("multicart_consumer")}) == list(
+    assert sorted(host for job in jobs for host in {task.host for task in job.of("multicart_host")}) == list(
         fleet.hosts
     )
 
@@ -111,7 +111,7 @@ def test_slices_of_a_rotation_that_name_the_key_are_one_rotation(fleet: Fleet, a
 
 @pytest.mark.full
 def test_slices_of_a_rotation_that_name_no_key_rotate_once_and_are_red(fleet: Fleet, awx: Awx) -> None:
-    """Relaunching one of the red ones would rotate for its consumers alone: this is what expect_hosts is for."""
+    """Relaunching one of the red ones would rotate for its consumers alone: this is what min_hosts is for."""
     jobs = awx.sliced("rotate.yml", SLICES, {"multicart_rotate_confirm": "yes"}, at_once=False)
     assert [(job.green, job.reason) for job in jobs] == [(True, None), (False, "caught_up"), (False, "caught_up")]
     assert (fleet.rotations, fleet.stale) == (1, [])
