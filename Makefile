@@ -56,7 +56,7 @@ sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotatio
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
 test: lint sanity docs $(VENV)/.test ## linters, sanity, the documentation and all tests but the slow ones
-	$(PYTEST) tests/unit tests/integration tests/faults tests/leaks tests/hosts
+	$(PYTEST) tests/unit tests/integration tests/faults tests/leaks
 	$(MAKE) smoke
 
 newest: export MULTICART_NEWEST := 1

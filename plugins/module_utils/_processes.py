@@ -39,7 +39,9 @@ MOST_HITS = 100
 Hit = Dict[str, Any]
 """``key`` (fingerprint), ``pid``, ``command`` (its short name), ``place`` (see `SERVICE`), ``unit`` (or None)."""
 
-_CONTAINER = re.compile(r"(docker|libpod|containerd|crio|kubepods|lxc|machine)")
+_CONTAINER = re.compile(
+    r"(^|/)((docker|libpod|cri-containerd|crio)-[^/]*\.scope|(docker|lxc|kubepods)/|kubepods[^/]*\.slice|machine\.slice/)"
+)
 _UNIT = re.compile(r"([^/]+\.service)(?=/|$)")
 _SESSIONS = ("sshd", "sshd-session", "login", "tmux: server", "screen", "SCREEN")
 _CRON = ("cron", "crond", "anacron", "atd", "cron.service", "crond.service", "anacron.service", "atd.service")

@@ -235,17 +235,22 @@ def restart(
 
 
 def refuse_ended(services: List[Service], run: Run) -> None:
-    """Make sure that services still run shortly after their restart: systemd counts a start as done before that.
+    """Make sure that services still run shortly after their restart: managers count a start as done before that.
 
     :raises StepFailed: ``restart_failed``.
     """
-    if manager() != "systemctl" or not services:
-        return
+    program = manager()
+    if program not in ("systemctl", "rc-service", "sv") or not services:
+        return  # many a script of the general one knows no status
     time.sleep(SETTLING)
     for service in services:
-        unit = unit_of(service["name"], run)
-        if unit.get("ActiveState") not in ("active", "reloading"):
+        if program == "systemctl":
+            unit = unit_of(service["name"], run)
+            runs = unit.get("ActiveState") in ("active", "reloading")
             state = "{0} ({1})".format(unit.get("ActiveState"), unit.get("SubState"))
+        else:
+            runs, state = _runs(program, service["name"], run), "not running"
+        if not runs:
             text = "the service {0} was restarted and is {1} now".format(service["name"], state)
             raise StepFailed("restart_failed", text)
 
@@ -266,7 +271,19 @@ def _is_wanted(program: str, name: str, run: Run) -> bool:
         return unit.get("ActiveState") != "inactive" and not _only_runs_now_and_then(unit)
     if not program:
         return True
-    return run([_which(program)] + _STATUS[program].format(name).split())[0] != _STOPPED
+    if program == "sv":
+        return _runs(program, name, run)
+    return run(_status(program, name))[0] != _STOPPED
+
+
+def _runs(program: str, name: str, run: Run) -> bool:
+    """Tell whether a service runs, by its manager; runit says so in words alone."""
+    code, printed = run(_status(program, name), listen=True)
+    return printed.startswith("run:") if program == "sv" else code == 0
+
+
+def _status(program: str, name: str) -> Command:
+    return [_which(program)] + _STATUS[program].format(name).split()
 
 
 def runs_now_and_then(name: str, run: Run) -> bool:

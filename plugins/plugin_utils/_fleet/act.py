@@ -333,9 +333,8 @@ class Act:
             contents = host.contents(live.key)
             if host.failure is not None:
                 continue
-            assert host.inspection is not None
             host.moments["released"] = _now()
-            inspected = [list(file.holds) for file in host.inspection.files] if as_inspected else None
+            inspected = [list(file.holds) for file in host.consumer.files] if as_inspected else None
             reply = host.ask(
                 "deploy",
                 live,
@@ -497,7 +496,8 @@ class Act:
     def _judge(self, wanted: Wanted) -> None:
         """Find out whether the whole of it failed, and put into words what came of it."""
         result, plan, live = self._result, self._result.plan, self._result.live
-        assert plan is not None and live is not None
+        if plan is None or live is None:
+            raise MulticartError(Reason.INTERNAL_ERROR, "The act ended without a plan.")
         if result.check_mode and plan.step is Step.ROTATE:
             result.rotation = Result(Outcome.WOULD_ROTATE, previous=live.key)
             deploying = f"deploy the new key to {len(result.hosts)} consumers. Nothing was changed."

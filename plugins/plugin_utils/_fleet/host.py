@@ -17,7 +17,7 @@ from ansible_collections.multicart.keys.plugins.module_utils._api_key import Api
 from ansible_collections.multicart.keys.plugins.module_utils._record import digest_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.sanitize import withhold
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import HostSpec
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError, Reply, Session
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import (
@@ -105,10 +105,10 @@ class Host:
         :param fields: of the request; and for each file, its ``contents`` where it is a template, and the keys that
             must still be in it, ``inspected``.
         """
-        assert self.session is not None and self.spec is not None
-        nothing = [None] * len(self.spec.files)
+        session, spec = self._talk()
+        nothing = [None] * len(spec.files)
         contents, inspected = (fields.pop(name, None) or nothing for name in ("contents", "inspected"))
-        request = {**self.spec.request(), **fields}
+        request = {**spec.request(), **fields}
         for entry, content, held in zip(request["files"], contents, inspected, strict=True):
             entry["digest"] = None if content is None else digest_of(content.encode())
             entry["content"] = content if phase == "deploy" else None
@@ -118,7 +118,13 @@ class Host:
             request["live_shape"] = [live.key.prefix, len(live.key.reveal())]  # by which a copy elsewhere is found
             self.secrets.add(live.key.reveal())
         first = WRITING if phase == "deploy" else None
-        return self.session.ask(phase, limit, first, **request)
+        return session.ask(phase, limit, first, **request)
+
+    def _talk(self) -> tuple[Session, HostSpec]:
+        """Return what it takes to talk to the host; only those are asked that have both."""
+        if self.session is None or self.spec is None:
+            raise MulticartError(Reason.INTERNAL_ERROR, "A host without a session was asked.")
+        return self.session, self.spec
 
     def contents(self, key: ApiKey) -> list[str | None]:
         """Return the content of each file for a key, where it is a template; what fails is the host's failure."""
@@ -130,16 +136,16 @@ class Host:
 
     def take(self, reply: Reply) -> Answer | None:
         """Take over what it has answered; None: it has not, and ``failure`` says why."""
-        assert self.session is not None and self.spec is not None
-        if reply.error is None:
-            asked_about = [] if reply.request["phase"] == "ping" else self.spec.names
+        session, spec = self._talk()
+        over = reply.error
+        if over is None:
+            asked_about = [] if reply.request["phase"] == "ping" else spec.names
             try:
                 said = withhold(reply.said, self.secrets)
                 return self._taken(answer_from(said, reply.moments, asked_about))
             except MalformedAnswer as error:
-                self.session.give_up(LinkError("malformed_answer", f"its answer is malformed: {error}"))
-        over = reply.error or self.session.over
-        assert over is not None
+                over = LinkError("malformed_answer", f"its answer is malformed: {error}")
+                session.give_up(over)
         self.failure, self.reached = over.problem, over.reached
         return None
 

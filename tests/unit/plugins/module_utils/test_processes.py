@@ -7,6 +7,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,8 +28,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
         note = tmp_path / f"pid-{len(started)}"
         script = f"setsid sleep 60 </dev/null >/dev/null 2>&1 & echo $! > {note}"
         subprocess.run(["sh", "-c", script], env={"PATH": os.environ["PATH"], **environment}, check=True)
-        started.append(int(note.read_text()))
-        return started[-1]
+        pid = int(note.read_text())
+        started.append(pid)
+        while Path(f"/proc/{pid}/comm").read_text() != "sleep\n":  # until setsid has become it
+            time.sleep(0.01)
+        return pid
 
     yield begin
     for pid in started:
