@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Processes that rotate the same account at once, and the service's own books of what each of them asked."""
+"""Processes that rotate the same account at once, and the API's own books of what each of them asked."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _told(source: Pipe, process: Any) -> Told | None:
 
 
 def once(method: str, before: Callable[[], object] | None = None, after: Callable[[], object] | None = None) -> None:
-    """Let this process do something before or after the first of its calls of that kind to the service."""
+    """Let this process do something before or after the first of its calls of that kind to the API."""
     call = getattr(Client, method)
     due = [True]
 

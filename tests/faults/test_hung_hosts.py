@@ -315,6 +315,18 @@ def test_a_host_that_stalls_after_its_write_is_named(victim: Victim) -> None:
     check_finished_by_deploy(victim)
 
 
+@pytest.mark.parametrize("record", [3, 4], ids=["closes", "concludes"])
+def test_a_host_that_stalls_while_its_record_is_written_is_named(victim: Victim, record: int) -> None:
+    """It has the key and was restarted, and only says so too late."""
+    run = rotating(victim, lambda: victim.control("stop").write_text(f"rename {victim.record_name} #{record}"))
+    check_others_served(victim, run, f"it did not answer within {INSPECTING:g} s")
+    assert victim.stale == []
+    for name in (WELL, HOLDING):
+        assert victim.records[name]["rotation"]["concluded"]
+    victim.control("go").touch()
+    check_finished_by_deploy(victim)
+
+
 def test_a_host_that_gets_the_program_as_a_file_and_hangs_never_gets_a_late_write(victim: Victim) -> None:
     """Without pipelining it cannot be armed: at the release the key goes into a private file there."""
     there = victim.folder / "hosts" / SICK / "tmp"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""rotate.yml killed at any point: a plain re-run finishes the intent, and the service has rotated once.
+"""rotate.yml killed at any point: a plain re-run finishes the intent, and the API has rotated once.
 
 Nothing here sleeps for luck: the sandbox holds a request, or the consumer a step, until the run was killed right there.
 """

@@ -4,8 +4,8 @@
 
 """The fault matrix: a rotation under one fault each, over real HTTP against the sandbox in its own process.
 
-A row says what the service does, and what must come of it: how many rotations it accepted, the outcome, the reason, and
-a word of what the operator is told. Whatever the row, :func:`check` holds the result against the service's own books,
+A row says what the API does, and what must come of it: how many rotations it accepted, the outcome, the reason, and
+a word of what the operator is told. Whatever the row, :func:`check` holds the result against the API's own books,
 and the same intent is then carried to its end by a second run that meets no fault.
 """
 
@@ -52,7 +52,7 @@ Fault = dict[str, Any]
 class Row:
     """One fault, and what must come of it.
 
-    :ivar commits: rotations that the service accepted from the first call.
+    :ivar commits: rotations that the API accepted from the first call.
     :ivar after: the same after the second call, which meets no fault.
     :ivar has: what the caller holds: a token, a login, or both.
     :ivar named: whether the caller names the key to retire, as rotate.yml does.
@@ -291,7 +291,7 @@ ENVELOPES = (
             unreadable(f"{wrong}-when-read-back", read_back(wrong)),
         )
     ),
-    # The service says no and has done it: nobody but the service can know that this was not somebody else.
+    # The API says no and has done it: nobody but the API can know that this was not somebody else.
     already("status_zero", rotate("status_zero", FOR_EVER)),
     unchanged("status_zero-when-first-read", "refused", LOOK_AT_DASHBOARD, read("status_zero")),
     unreadable("status_zero-when-read-back", read_back("status_zero")),
@@ -434,7 +434,7 @@ def new_run(folder: Path, name: str) -> RunCache:
 
 @contextlib.contextmanager
 def way_to(sandbox: Sandbox, row: Row) -> Iterator[str]:
-    """Yield the address under which the row's caller looks for the service."""
+    """Yield the address under which the row's caller looks for the API."""
     if row.port:
         with row.port() as port:
             yield f"http://127.0.0.1:{port}/api/v1"
@@ -451,7 +451,7 @@ def told(result: Result) -> str:
 
 
 def check(sandbox: Sandbox, email: str, retire: str, result: Result) -> None:
-    """Hold what a result says against the books of the service."""
+    """Hold what a result says against the books of the API."""
     account = sandbox.account(email)
     live = account["api_key"]
     if result.error is None:

@@ -4,7 +4,7 @@
 
 """Runs that meet: two controllers on one fleet, the slices of one job, and provisioning while another run rotates.
 
-The one run is held at a request to the service until the other has ended, so that each meeting happens as it is told.
+The one run is held at a request to the API until the other has ended, so that each meeting happens as it is told.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Held:
 
 @contextlib.contextmanager
 def held(fleet: Fleet, run: Callable[..., Run], number: int, carried_out: bool) -> Iterator[Held]:
-    """Start a run and hold its request of that number, before the service hears of it or before the run hears back."""
+    """Start a run and hold its request of that number, before the API hears of it or before the run hears back."""
     reached, go = threading.Event(), threading.Event()
     seen = 0
 
@@ -102,7 +102,7 @@ def check_current(victim: Victim, run: Run) -> None:
 
 
 def check_end(fleet: Fleet, run: Run) -> None:
-    """A run that ends green leaves no dead key behind, and one that does not says what to do."""
+    """A run that ends green leaves no revoked key behind, and one that does not says what to do."""
     if run.green:
         assert fleet.stale == [], run
     else:
@@ -119,7 +119,7 @@ class Meeting:
     """Where rotate.yml meets a forced rotation, and what comes of it.
 
     :ivar request: which of its requests is held.
-    :ivar carried_out: whether the service has done by then what was asked.
+    :ivar carried_out: whether the API has done by then what was asked.
     :ivar deploys: whether the forced run brings its key to the fleet.
     """
 

@@ -246,7 +246,7 @@ class Victim(Fleet):
         return ("-e", f"multicart_rotate_retire={fingerprint(self.old)}")
 
     def peek(self) -> list[JournalEntry]:
-        """Return the requests to the service so far, without forgetting them as :meth:`requests` does."""
+        """Return the requests to the API so far, without forgetting them as :meth:`requests` does."""
         return self.sandbox.journal(self._seen)
 
     @contextlib.contextmanager

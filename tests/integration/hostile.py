@@ -88,4 +88,4 @@ def tell_facts(fleet: Fleet, facts: Mapping[str, Any], host: str = "{{ inventory
     path.parent.mkdir(exist_ok=True)
     path.write_text(FACTS)
     told = json.dumps({"facts": facts})
-    return f"- tell_facts: !unsafe {told}\n  when: inventory_hostname == '{host}'"
+    return f"- tell_facts: {told}\n  when: inventory_hostname == '{host}'"

@@ -24,7 +24,7 @@ class Scenario:
     """What is run.
 
     :ivar reason: why it fails, None if it does not; the empty word: for a reason that is Ansible's own.
-    :ivar faults: what the service does; ``{token}``, ``{key}`` and ``{password}`` in them are the account's.
+    :ivar faults: what the API does; ``{token}``, ``{key}`` and ``{password}`` in them are the account's.
     :ivar has: the credentials: token, login, both, or key.
     :ivar shown: where the user asked for the key to be: sinks that may hold it.
     :ivar quick: whether it belongs to the shorter form.

@@ -169,7 +169,7 @@ FLEET = {
     "audit.yml": Scenario(runs("audit")),
     "audit.yml-drift": Scenario(runs("audit", stale), "not_up_to_date", quick=True),
     "doctor.yml": Scenario(runs("doctor", stale), has="both", quick=True),
-    # --- the service fails
+    # --- the API fails
     "rotate.yml-echo": Scenario(rotates(), "refused", (rotate("echo_secret"),), quick=True),
     "rotate.yml-read-echo": Scenario(rotates(), "refused", (read("echo_secret"),)),
     "rotate.yml-lost": Scenario(rotates(), None, (rotate("answer_lost_after_commit", 1),)),

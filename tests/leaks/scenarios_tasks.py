@@ -139,7 +139,7 @@ TASKS = {
         shown=VARIABLES,
         quick=True,
     ),
-    # --- the service fails
+    # --- the API fails
     **{
         f"info-{fault['fault']}-{number}": Scenario(
             INFO, reason, (fault,), has="both" if fault["on"] == "login" else "token"

@@ -246,7 +246,7 @@ class Watched(Fleet):
         return found
 
     def canaries(self) -> Canaries:
-        """Return what must be found nowhere: all that the service knows of, and what the test added."""
+        """Return what must be found nowhere: all that the API knows of, and what the test added."""
         account: Account = self.account
         former = {f"former key {number}": key for number, key in enumerate(account["former_keys"], 1)}
         tokens = dict.fromkeys([*account["tokens"], *account["expired_tokens"]])

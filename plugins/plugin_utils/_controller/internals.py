@@ -23,6 +23,7 @@ from ansible import constants, context
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import become_loader, connection_loader, shell_loader
+from ansible.vars.hostvars import HostVars
 
 IS_CORE_2_19 = hasattr(ansible.template, "trust_as_template")
 """Whether this is ansible-core 2.19 or later."""
@@ -104,7 +105,21 @@ def without_facts(variables: Mapping[str, Any]) -> dict[str, Any]:
                 del kept[name]
     for name in ("ansible_facts", "ansible_local", "vars"):  # the last one holds all others once more
         kept.pop(name, None)
+    if isinstance(kept.get("hostvars"), HostVars):
+        kept["hostvars"] = _hostvars_without_facts(kept["hostvars"])
     return kept
+
+
+def _hostvars_without_facts(hostvars: Any) -> Any:
+    """Return ``hostvars`` without the facts of any host; it stays of the very type that templates know."""
+
+    def raw_get(host: str) -> Any:
+        found = hostvars.raw_get(host)
+        return without_facts(found) if isinstance(found, Mapping) else found
+
+    own = object.__new__(type(hostvars))
+    vars(own).update(vars(hostvars), raw_get=raw_get)
+    return own
 
 
 def inventory_variable(variables: Mapping[str, Any], host: str, name: str) -> Any:

@@ -4,8 +4,6 @@
 
 """Files that hold the key in a form that is not changed are refused, and ordinary ones are not (T1 to T6)."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Optional
 
