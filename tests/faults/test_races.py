@@ -169,15 +169,8 @@ def test_twenty_controllers_that_name_the_key_rotate_once(racing: Racing, row: R
     if not row.lossy:
         assert outcomes == {"rotated": 1, "already_rotated": RACERS - 1}
         return
-<<<<<<< HEAD
-    # Whoever did not hear the answer can only say that the key it named was replaced, and that it is not sure by whom.
-    assert outcomes["rotated"] >= 1
-=======
     # A caller that did not hear the answer knows that the key it named was replaced, and is not sure by whom.
-    assert sum(number for (outcome, _recovered), number in outcomes.items() if outcome == "rotated") >= 1
-    assert outcomes["rotated", False] <= 1
-    assert outcomes["already_rotated", True] == 0
->>>>>>> act
+    assert outcomes["rotated"] >= 1
     sent = {racer for racer, asked in racing.asked_by().items() if commit in asked} if not row.login else set()
     assert all(told[racer].outcome == "rotated" for racer in sent)
 

@@ -471,7 +471,9 @@ time.sleep(0.2)
 say(request, count=count)
 list(requests())
 """
-    link = [LocalLink(strange(code).replace("list(requests())", "sys.stdin.read()"), holds=holds) for _ in range(4)]
+    link = [
+        LocalLink(strange(code).replace("list(requests())", "sys.stdin.read()"), holds=holds) for _number in range(4)
+    ]
     hosts = [LocalHost(f"web{number}", tmp_path / f"web{number}", each, gate=gate) for number, each in enumerate(link)]
     sessions = [host.session() for host in hosts]
     replies = [send(session, host, "inspect") for session, host in zip(sessions, hosts, strict=True)]
