@@ -54,9 +54,8 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Revoke a leaked key that is all there is
+- name: Revoke a leaked key, which may be all that the environment has (MULTICART_API_KEY)
   multicart.keys.multicart_key_revoke:
-    api_key: "{{ leaked_key }}"
     retire: 77aa0c9be2d43f1c
 """
 

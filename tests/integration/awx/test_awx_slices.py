@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import pytest
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import RECENTLY
 
 from tests.integration.awx.job import Awx, Job, confirmed
 from tests.integration.awx.test_awx_jobs import hold
@@ -57,6 +58,7 @@ def test_slices_of_a_deployment_follow_a_rotation_that_happens_meanwhile(fleet: 
     for one, host in zip(started, fleet.hosts, strict=True):
         one.wait_until((held / f"{host}.held").exists)
     fleet.sandbox.rotate_behind(fleet.email)
+    time.sleep(RECENTLY + 0.5)  # one read serves a run for so long
     (held / "go").touch()
     check(fleet, [one.wait() for one in started], 0)
 
