@@ -105,7 +105,7 @@ def parse(content: bytes) -> Optional[Record]:
 
 def checked(raw: Any) -> Optional[Record]:
     """Return a record of exactly the known fields, or None if anything in it has another form."""
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT or type(raw["format"]) is not int:
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT or isinstance(raw["format"], (bool, float)):
         return None
     found = {name: raw.get(name, default) for name, default in NONE.items()}
     right = (

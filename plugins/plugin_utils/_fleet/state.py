@@ -342,7 +342,8 @@ def _problem_from(said: Any) -> Problem:
 
 
 def _process_from(said: Any) -> Process:
-    if not isinstance(said, dict) or not is_fingerprint(said.get("key")) or type(said.get("pid")) is not int:
+    pid = said.get("pid") if isinstance(said, dict) else None
+    if not isinstance(pid, int) or isinstance(pid, bool) or not is_fingerprint(said.get("key")):
         raise MalformedAnswer("a process is none")
     command, where = _text(said.get("command")), _text(said.get("where"))
     return Process(said["key"], said["pid"], command, where, _flag(said, "uncovered"), _flag(said, "blamed"))

@@ -141,19 +141,19 @@ def is_digest(value: Any) -> bool:
 def assert_record(kept: Any) -> None:
     """Hold a record against its description, independently of the code that reads it."""
     assert list(kept) == list(record.NONE)
-    assert kept["format"] == 1 and type(kept["open"]) is bool
+    assert kept["format"] == 1 and isinstance(kept["open"], bool)
     assert all(kept[name] is None or is_digest(kept[name]) for name in ("account", "held", "digest"))
     assert kept["since"] is None or is_time(kept["since"])
     if kept["rotation"] is not None:
         assert set(kept["rotation"]) == {"retire", "concluded"}
-        assert is_digest(kept["rotation"]["retire"]) and type(kept["rotation"]["concluded"]) is bool
+        assert is_digest(kept["rotation"]["retire"]) and isinstance(kept["rotation"]["concluded"], bool)
     assert all(name == "any" or is_digest(name) for name in kept["readers"])
     assert all(is_digest(key) for key in kept["readers"].values())
     assert len(kept["retired"]) <= 8
     for entry in kept["retired"]:
         assert set(entry) == {"key", "seen", "at", "accepted"}
         assert is_digest(entry["key"]) and entry["seen"] in ("rejected", "still_valid", "unseen")
-        assert (entry["at"] is None or is_time(entry["at"])) and type(entry["accepted"]) is bool
+        assert (entry["at"] is None or is_time(entry["at"])) and isinstance(entry["accepted"], bool)
     if kept["updated_at"] is not None:
         assert len(kept["updated_at"]) == 2
         assert all(moment is None or is_time(moment) for moment in kept["updated_at"])

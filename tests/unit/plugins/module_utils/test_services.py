@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils import _services as services
@@ -86,7 +87,7 @@ def test_services_are_restarted_by_the_manager_of_the_host(
     ],
 )
 def test_t20_what_was_stopped_on_purpose_or_runs_now_and_then_is_left_alone(
-    programs: Programs, unit: dict[str, str], noted: list[str] | None, restarted: bool
+    programs: Programs, unit: dict[str, str], noted: Optional[list[str]], restarted: bool
 ) -> None:
     programs(systemd=True, systemctl=systemctl(app=unit))
     assert services.restart(APP, [], run, noted) == (restarted, [] if restarted else ["app"])
@@ -194,7 +195,7 @@ def test_a_service_that_the_host_does_not_have_is_found_out(programs: Programs) 
     ],
 )
 def test_t19_a_unit_that_could_not_be_restarted_is_no_ready_one(
-    programs: Programs, unit: dict[str, str], problem: str | None
+    programs: Programs, unit: dict[str, str], problem: Optional[str]
 ) -> None:
     programs(systemd=True, systemctl=systemctl(app=unit))
     assert services.lacking([*APP, *PROXY], [], [], run) == [

@@ -118,7 +118,7 @@ class Fleet:
 
     def act(self) -> Act:
         for host in self.hosts:
-            if host.link.processes and type(host.link) is LocalLink:
+            if host.link.processes and host.link.__class__ is LocalLink:
                 host.link = LocalLink(holds=host.link.holds)  # another run has another connection
             self.started.append(host.link)
         hosts = [*(host.host() for host in self.hosts), *self.more]

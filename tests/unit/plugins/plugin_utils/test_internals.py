@@ -358,7 +358,7 @@ def test_settings_are_plain_json_and_make_the_same_connection_again(world: World
     assert settings["connection"] in ("ssh", "ansible.builtin.ssh")
     assert settings["become"]["name"] in ("sudo", "ansible.builtin.sudo")
     there = internals.connected(world.action("web2", "local"), settings)
-    assert type(there) is Plain and there._task is world.task
+    assert there.__class__ is Plain and there._task is world.task
     connection = there._connection
     assert internals.is_ssh_of_core(connection) and connection is not action._connection
     for name in ("remote_user", "port", "ssh_executable", "pipelining"):
