@@ -247,21 +247,10 @@ class KeyFile:
         if kept == self.record:
             return
         if not self._check_mode:
-            is_new = self._kept.data is None
             host_file.replace(self._kept, record.serialize(kept))
             self._kept = self._read_record()
-            if is_new:
-                self._open_to_all()
         self.changed = self.changed or self.record is None
         self.record = kept
-
-    def _open_to_all(self) -> None:
-        """Let a new record be read by those who may read its directory: another user may be the next to deploy."""
-        descriptor = os.open(self._kept.target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            os.fchmod(descriptor, 0o644)
-        finally:
-            os.close(descriptor)
 
     def _raise_problem(self) -> None:
         if self.problem is not None:

@@ -816,11 +816,3 @@ def test_a_record_that_knows_no_account_learns_it_with_the_next_key(host: Host) 
     host.request["account"] = None
     host.write(OTHER)
     assert host.record["account"] == ONE
-
-
-def test_o6_a_new_record_can_be_read_by_another_user_and_an_old_one_keeps_its_mode(host: Host) -> None:
-    host.open(OLD)
-    assert stat.S_IMODE(host.record_path.stat().st_mode) == 0o644
-    host.record_path.chmod(0o600)
-    host.write(NEW)
-    assert stat.S_IMODE(host.record_path.stat().st_mode) == 0o600
