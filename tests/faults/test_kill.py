@@ -91,7 +91,8 @@ TELLING = {
     "before-restart": during("before-restart"),
     "health-terminated": during("health", signal.SIGTERM),
     "proof-interrupted": at_request("prove-old", "slow", signal.SIGINT),
-    "record-not-closed": at_step("rename {record} #3"),
+    "processes-not-recorded": at_step("rename {record} #3"),
+    "record-not-closed": at_step("rename {record} #4"),
 }
 PHASES = {
     "inspecting": lambda by: during("inspect", by),
@@ -101,8 +102,8 @@ PHASES = {
     "released": lambda by: at_step("write .app.env.multicart-tmp #1", by),
     "collecting": lambda by: during("before-restart", by),
     "verifying": lambda by: at_request("prove-new", "slow", by),
-    "closing": lambda by: at_step("rename {record} #3", by),
-    "concluding": lambda by: at_step("rename {record} #4", by, closed=True),
+    "closing": lambda by: at_step("rename {record} #4", by),
+    "concluding": lambda by: at_step("rename {record} #5", by, closed=True),
 }
 """One point in each phase of the act."""
 FULL = {
@@ -139,7 +140,7 @@ LAID_OUT = {
     "template-carried-out": (_TEMPLATE, at_request("rotate", "slow")),
     "state-dir-record-not-opened": (_IN_STATE_DIR, at_step("rename {record} #1")),
     "state-dir-renamed": (_IN_STATE_DIR, at_step("rename {record} #2")),
-    "state-dir-not-closed": (_IN_STATE_DIR, at_step("rename {record} #3")),
+    "state-dir-not-closed": (_IN_STATE_DIR, at_step("rename {record} #4")),
     "in-place-half-written": (_IN_PLACE, at_step("write app.env #1")),
     "in-place-written": (_IN_PLACE, at_step("fsync app.env #1", signal.SIGTERM)),
     "template-in-place-half-written": (_TEMPLATE_IN_PLACE, at_step("write app.env #1")),
