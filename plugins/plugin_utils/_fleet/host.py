@@ -71,6 +71,14 @@ class Host:
         return Consumer(self.name, self.inspection, self.failure, self.reached)
 
     @property
+    def wave(self) -> int:
+        return self.spec.wave if self.spec is not None else 0
+
+    @property
+    def wave_timeout(self) -> float:
+        return self.spec.wave_timeout if self.spec is not None else 0.0
+
+    @property
     def is_armed(self) -> bool:
         """Whether its program waits for the key."""
         return self.session is not None and self.session.holds

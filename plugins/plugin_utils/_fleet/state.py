@@ -76,6 +76,7 @@ class File:
     :ivar holds: fingerprints of the keys in it; empty: none.
     :ivar held: those that it had before this run wrote it.
     :ivar unknown: it may hold a key, but which cannot be told (a template's file that was changed by hand).
+    :ivar recorded: it is a store that nobody can read: what it holds is known by its record alone.
     :ivar restart_due: its readers may still run with another key than the one in it.
     :ivar problem: why it cannot be written; None: it can.
     """
@@ -85,6 +86,7 @@ class File:
     holds: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     unknown: bool = False
+    recorded: bool = False
     restart_due: bool = False
     changed: bool = False
     problem: Problem | None = None
@@ -296,6 +298,7 @@ def _file_from(said: Any) -> File:
         holds=_fingerprints(said, "holds"),
         held=_fingerprints(said, "held"),
         unknown=_flag(said, "unknown"),
+        recorded=_flag(said, "recorded"),
         restart_due=_flag(said, "restart_due"),
         changed=_flag(said, "changed"),
         problem=None if problem is None else _problem_from(problem),
