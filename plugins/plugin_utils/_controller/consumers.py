@@ -48,7 +48,7 @@ def read_spec(action: ActionBase, variables: Mapping[str, Any]) -> HostSpec:
 
     :raises MulticartError: ``invalid_option``, ``facts_refused``.
     """
-    control = ControlNode(os.environ, _folders(action, variables))
+    control = ControlNode(os.environ, _folders(action, variables), internals.vault_passwords(action))
     spec = spec_of(variables, internals.template_with(action._templar, variables), control)
     if spec.has_stores or any(file.template for file in spec.files):
         own = internals.without_facts(variables)
@@ -119,7 +119,7 @@ def take_hosts(
 
 
 def _refuse_readers_of_nothing(hosts: Sequence[Host]) -> None:
-    """Refuse hosts that have services but no file, where there is no store either from which they could have the key."""
+    """Refuse hosts that have services but no file, where there is no store from which they could have the key."""
     specs = [host.spec for host in hosts if host.spec is not None]
     for host in hosts:
         if host.spec is not None and host.spec.has_readers_alone and not any(spec.has_stores for spec in specs):

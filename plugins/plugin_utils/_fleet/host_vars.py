@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import clean
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores import protocol
-from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import NO_CONTROL_NODE, ControlNode
 
 FILES = "multicart_deploy_files"
 STORES = "multicart_deploy_stores"
@@ -199,7 +199,7 @@ READERS = FileSpec("services and commands", None, None, format="none")
 
 
 def spec_of(
-    variables: Mapping[str, Any], template: Callable[[Any], Any], control: ControlNode = ControlNode()
+    variables: Mapping[str, Any], template: Callable[[Any], Any], control: ControlNode = NO_CONTROL_NODE
 ) -> HostSpec:
     """Return what a host is to hold and to do, refusing before a rotation what could not be done after it.
 
@@ -230,7 +230,7 @@ def spec_of(
         others or others_stores,
         None if state_dir is None else str(state_dir),
         int(wave) if wave not in (None, "") else int(bool(readers and not files and not stores)),
-        _number(variables, template, WAVE_TIMEOUT, float, 10),
+        _number(WAVE_TIMEOUT, template(variables.get(WAVE_TIMEOUT, 10)), float),
     )
 
 
@@ -271,7 +271,7 @@ def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> S
         return parsed
 
     def number(name: str, kind: type[int] | type[float], default: int, zero: bool = True) -> Any:
-        return _number(variables, template, name, kind, default, zero)
+        return _number(name, template(variables.get(name, default)), kind, zero)
 
     return Steps(
         services=each(SERVICES, _service, "a name, or name and state (restarted or reloaded)"),
@@ -284,15 +284,7 @@ def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> S
     )
 
 
-def _number(
-    variables: Mapping[str, Any],
-    template: Callable[[Any], Any],
-    name: str,
-    kind: type[int] | type[float],
-    default: int,
-    zero: bool = True,
-) -> Any:
-    raw = template(variables.get(name, default))
+def _number(name: str, raw: Any, kind: type[int] | type[float], zero: bool = True) -> Any:
     try:
         value = kind(raw)
     except (TypeError, ValueError):

@@ -12,13 +12,15 @@ credentials and the key come by its standard input.
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Ended, LinkError, Pipes
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Ended, Link, LinkError, Pipes
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import clean_environment
 
 # Ansible's own finder of collections is not there; another ansible_collections, of PyPI's, may be.
@@ -42,7 +44,7 @@ class StoreLink:
     """The stores of one consumer; the process is started anew for each session."""
 
     holds = True
-    with_terminal = None
+    with_terminal: Link | None = None
 
     def converse(self, talk: Callable[[Pipes], bytes]) -> Ended:
         """See :class:`Link`."""
@@ -52,6 +54,7 @@ class StoreLink:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=clean_environment(),
+            start_new_session=True,
         ) as process:
             if process.stdin is None or process.stdout is None or process.stderr is None:
                 raise LinkError("store_failed", "its process could not be started")
@@ -60,7 +63,8 @@ class StoreLink:
             finally:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(1)
-                process.kill()
+                with suppress(ProcessLookupError):  # and what it has started
+                    os.killpg(process.pid, signal.SIGKILL)
         if process.returncode not in (0, -9):
             raise LinkError("store_failed", f"its process ended (exit status {process.returncode})")
         return Ended(process.returncode)

@@ -7,8 +7,8 @@
 """What a store can do: a place that holds the key and is no file. Three verbs: inspect, write, note. No Ansible.
 
 Each type is a small file: ``FIELDS``, what an entry of it says; ``label``, which returns what it is called, from those;
-``check``, where fields depend on each other; and ``opened``, which returns its `Store`. The library that a type needs is
-imported when its store is opened, in the store's own process, and not before.
+``check``, where fields depend on each other; and ``opened``, which returns its `Store`. The library that a type needs
+is imported when its store is opened, in the store's own process, and not before.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ class Field:
     :ivar secret: it is a credential, and goes only where its own origin says.
     :ivar place: it says where credentials go.
     :ivar path: it is a path of the control node; of a command, its program.
+    :ivar of_run: the name of what the run of Ansible has; no entry gives it.
     """
 
     kind: type[Any] = str
@@ -117,6 +118,7 @@ class Field:
     secret: bool = False
     place: bool = False
     path: bool = False
+    of_run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,16 @@ class ControlNode:
 
     :ivar environment: its environment variables.
     :ivar folders: in which relative paths are looked for, in order.
+    :ivar vault_passwords: those of this run of Ansible, each with its name.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
     folders: Sequence[str] = ()
+    vault_passwords: Sequence[Sequence[str]] = ()
+
+
+NO_CONTROL_NODE = ControlNode()
+"""Nothing is taken from it."""
 
 
 class InvalidEntry(ValueError):
@@ -148,11 +156,15 @@ def resolve(kind: str, entry: Mapping[str, Any], control: ControlNode) -> dict[s
     """
     fields = fields_of(kind)
     given = {name: value for name, value in entry.items() if value not in (None, "")}
-    unknown = sorted(str(name) for name in given if name not in fields)
+    known_names = [name for name, known in fields.items() if not known.of_run]
+    unknown = sorted(str(name) for name in given if name not in known_names)
     if unknown:
-        raise InvalidEntry(f"has the unknown field {unknown[0]!r}; {kind} knows {', '.join(fields)}")
+        raise InvalidEntry(f"has the unknown field {unknown[0]!r}; {kind} knows {', '.join(known_names)}")
     found, from_environment = {}, set()
     for name, known in fields.items():
+        if known.of_run:
+            found[name] = getattr(control, known.of_run)
+            continue
         found[name] = given.get(name, known.default)
         if name not in given and known.env and control.environment.get(known.env):
             found[name] = control.environment[known.env]

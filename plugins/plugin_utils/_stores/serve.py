@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils import _phases
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import StoreError
@@ -50,7 +50,7 @@ class _Asked:
         if self._thread is not None:
             self._thread.join(max(0.0, deadline - time.monotonic()))
         error = StoreError("timed_out", "it did not answer in time") if self.hangs else self._error
-        return error and {"reason": error.reason, "text": self.stored.explain(error)}
+        return None if error is None else {"reason": error.reason, "text": self.stored.explain(error)}
 
     def _run(self, act: Callable[[StoredKey], None]) -> None:
         try:
@@ -131,4 +131,4 @@ def main() -> None:
     with os.fdopen(os.dup(0), "rb") as requests:
         os.dup2(nothing, 0)
         _phases.serve(requests, answers, Stores().answer)
-    os._exit(0)
+    os.killpg(0, signal.SIGKILL)  # also what hangs in a thread, and what that has started

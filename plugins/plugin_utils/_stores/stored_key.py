@@ -176,8 +176,8 @@ class StoredKey:
         if self._account and known and known != self._account:
             raise StoreError(
                 records.OtherAccount.reason,
-                "it holds the key of another account; use the credentials of that account, or, if this change is meant, "
-                "remove its record first",
+                "it holds the key of another account; use the credentials of that account, or, if this change is "
+                "meant, remove its record first",
             )
 
     def _keep(self, record: records.Record) -> None:
