@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils import _record as records
@@ -83,22 +83,30 @@ class StoredKey:
         self.changed = True
         if self._request["check_mode"]:
             return
+        if self._inspected is not None:  # there is time: this is no rotation
+            self._refuse_changed(self.store.inspect())
         if self.record is None or not self.record["open"]:
             self._keep(records.rewritten(self.record or records.NONE, self._readers))
-        self._found = self._written(key)
+        self._change(lambda found: self.store.write(key, found), whatever_it_holds=self._inspected is None)
         self.holds = [key.fingerprint]
 
-    def _written(self, key: ApiKey) -> Found:
-        found = self._found
+    def _change(self, change: Callable[[Found], Found], whatever_it_holds: bool = False) -> None:
+        """Change the store; once more if somebody else did so meanwhile, but has left the key alone."""
         for _attempt in range(ATTEMPTS):
             try:
-                return self.store.write(key, found)
+                self._found = change(self._found)
             except Conflict:
-                again = self.store.inspect()
-                if again.fingerprint not in (found.fingerprint, key.fingerprint) and self._inspected is not None:
-                    raise StoreError("changed_meanwhile", "it was changed meanwhile") from None
-                found = again
+                found = self.store.inspect()
+                if not whatever_it_holds:
+                    self._refuse_changed(found)
+                self._found = found
+            else:
+                return
         raise Conflict
+
+    def _refuse_changed(self, found: Found) -> None:
+        if found.fingerprint != self._found.fingerprint:
+            raise StoreError("changed_meanwhile", "it was changed meanwhile")
 
     def finish(self) -> None:
         """Read back what was written, note it, and restart what reads it."""
@@ -184,6 +192,6 @@ class StoredKey:
         if record == self.record:
             return
         if not self._request["check_mode"]:
-            self._found = self.store.note(record, self._found)
+            self._change(lambda found: self.store.note(record, found))
         self.changed = self.changed or self.record is None
         self.record = record

@@ -1,0 +1,453 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Real places for a key, one for each type, and what can go wrong with each."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar
+
+import requests
+from ansible.parsing.vault import VaultLib, VaultSecret
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import NO_CONTROL_NODE, ControlNode
+
+
+class Backend(ABC):
+    """A place that holds the key.
+
+    :cvar faults: what `break_by` knows, and the reason that the store tells then.
+    :cvar at_write: those of them that can also come between the inspection and the write.
+    :cvar secrets: its credentials.
+    """
+
+    kind: ClassVar[str]
+    faults: ClassVar[Mapping[str, set[str]]]
+    at_write: ClassVar[set[str]]
+    secrets: tuple[str, ...] = ()
+    control: ControlNode = NO_CONTROL_NODE
+
+    @property
+    @abstractmethod
+    def entry(self) -> dict[str, Any]:
+        """The entry of ``multicart_deploy_stores``, without its type."""
+
+    @abstractmethod
+    def put(self, key: str | None) -> None:
+        """Let it hold a key, as somebody else would; None: none."""
+
+    @abstractmethod
+    def value(self) -> str | None:
+        """Return what it holds."""
+
+    @abstractmethod
+    def rest(self) -> Any:
+        """Return all else that it holds, but the record."""
+
+    @abstractmethod
+    def change_rest(self) -> None:
+        """Change something else in it, as somebody else would."""
+
+    @abstractmethod
+    def break_by(self, fault: str) -> None:
+        """Break it."""
+
+    @abstractmethod
+    def mend(self) -> None:
+        """Undo what was broken."""
+
+    def stop(self) -> None:  # noqa: B027  # most have started nothing
+        """End what was started for it."""
+
+
+class OpenBao(Backend):
+    """A real OpenBao server."""
+
+    kind = "vault_kv2"
+    faults: ClassVar = {
+        "down": {"store_unreachable"},
+        "sealed": {"store_unreachable"},
+        "unauthorised": {"store_refused"},
+        "read_only": {"store_refused"},
+        "missing": {"store_missing"},
+        "deleted": {"store_missing"},
+        "malformed": {"store_malformed"},
+    }
+    at_write: ClassVar = {"sealed", "unauthorised"}
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self._url = f"http://127.0.0.1:{self._port}"
+        self._another: ThreadingHTTPServer | None = None
+        self._sealed = False
+        self._root = "root-canary"
+        self._path = "myapp"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._start()
+        self._mended()
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{self._another.server_port}" if self._another else self._url
+        return {"url": url, "path": self._path, "token": self.secrets[0]}
+
+    def put(self, key: str | None) -> None:
+        kept = {name: value for name, value in self._data().items() if name != "MULTICART_API_KEY"}
+        self._ask("POST", "secret/data/myapp", {"data": {**kept, **({"MULTICART_API_KEY": key} if key else {})}})
+
+    def value(self) -> str | None:
+        value = self._data().get("MULTICART_API_KEY")
+        return None if value is None else str(value)
+
+    def rest(self) -> Any:
+        metadata = self._ask("GET", "secret/metadata/myapp")["data"]
+        custom = {name: value for name, value in (metadata["custom_metadata"] or {}).items() if "multicart" not in name}
+        data = {name: value for name, value in self._data().items() if name != "MULTICART_API_KEY"}
+        return data, custom, metadata["max_versions"], metadata["delete_version_after"]
+
+    def change_rest(self) -> None:
+        self._ask("POST", "secret/data/myapp", {"data": {**self._data(), "other": "theirs"}})
+
+    def break_by(self, fault: str) -> None:
+        if fault == "down":
+            self._stop_server()
+        elif fault == "sealed":
+            self._ask("PUT", "sys/seal")
+            self._sealed = True
+        elif fault == "unauthorised":
+            self._ask("POST", "auth/token/revoke", {"token": self.secrets[0]})
+        elif fault == "read_only":
+            self._policy("read")
+        elif fault == "missing":
+            self._path = "nowhere"
+        elif fault == "deleted":
+            self._ask("DELETE", "secret/data/myapp")
+        elif fault == "malformed":
+            self._another = ThreadingHTTPServer(("127.0.0.1", 0), _Another)
+            Thread(target=self._another.serve_forever, daemon=True).start()
+
+    def mend(self) -> None:
+        if self._another is not None:
+            self._another.shutdown()
+            self._another = None
+        if self._process is None:
+            self._start()
+        if self._sealed:
+            unseal = re.search(r"Unseal Key: (\S+)", (self._folder / "bao.log").read_text())
+            assert unseal is not None
+            self._ask("PUT", "sys/unseal", {"key": unseal[1]})
+            self._sealed = False
+        self._mended()
+
+    def stop(self) -> None:
+        self._stop_server()
+        if self._another is not None:
+            self._another.shutdown()
+
+    def _stop_server(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _start(self) -> None:
+        program = Path(sys.executable).with_name("bao")
+        self._process = subprocess.Popen(
+            [
+                program,
+                "server",
+                "-dev",
+                f"-dev-root-token-id={self._root}",
+                f"-dev-listen-address=127.0.0.1:{self._port}",
+            ],
+            stdout=(self._folder / "bao.log").open("wb"),
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "HOME": str(self._folder)},
+        )
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with suppress(requests.RequestException):
+                if requests.get(f"{self._url}/v1/sys/health", timeout=2).ok:
+                    return
+            time.sleep(0.05)
+        raise AssertionError("OpenBao does not start")
+
+    def _mended(self) -> None:
+        self._path = "myapp"
+        self._policy("create", "read", "update")
+        token = self._ask("POST", "auth/token/create", {"policies": ["ours"], "no_parent": True})["auth"][
+            "client_token"
+        ]
+        self.secrets = (token,)
+        if not self._data():
+            self._ask("POST", "secret/data/myapp", {"data": {"other": "ours", "count": 3}})
+        self._ask("POST", "secret/metadata/myapp", {"custom_metadata": {"owner": "us"}, "max_versions": 7})
+
+    def _policy(self, *rights: str) -> None:
+        listed = json.dumps(rights)
+        rules = "\n".join(f'path "secret/{part}/*" {{ capabilities = {listed} }}' for part in ("data", "metadata"))
+        self._ask("PUT", "sys/policies/acl/ours", {"policy": rules})
+
+    def _data(self) -> dict[str, Any]:
+        answer = self._ask("GET", "secret/data/myapp")
+        return dict(((answer or {}).get("data") or {}).get("data") or {})
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        headers = {"X-Vault-Token": self._root}
+        answer = requests.request(method, f"{self._url}/v1/{path}", json=body, headers=headers, timeout=10)
+        return answer.json() if answer.text else None
+
+
+class _Another(BaseHTTPRequestHandler):
+    """Something else that answers there."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"data": []}')
+
+    do_POST = do_GET  # noqa: N815  # http.server wants it
+
+    def log_message(self, *_words: Any) -> None:
+        """Say nothing."""
+
+
+_PASSWORD = "vault-password-canary"
+
+
+class VaultedFile(Backend):
+    """A file that ansible-vault has encrypted as a whole."""
+
+    kind = "ansible_vault"
+    faults: ClassVar = {
+        "unauthorised": {"store_refused"},
+        "missing": {"invalid_option"},
+        "malformed": {"store_malformed"},
+        "read_only": {"store_not_writable"},
+    }
+    at_write: ClassVar = {"read_only"}
+    secrets = (_PASSWORD,)
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "vars" / "vault.yml"
+        self._file.parent.mkdir()
+        self._text = "# ours\nfirst: 1\nmulticart_api_key: changeme\nlast: [a, 'b']  # kept\n"
+        self._password = _PASSWORD
+        self.write_text(self._text)
+
+    @property
+    def control(self) -> ControlNode:  # type: ignore[override]
+        return ControlNode(vault_passwords=[["default", "another"], ["default", self._password]])
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        return {"path": str(self._file)}
+
+    def put(self, key: str | None) -> None:
+        lines = [f"multicart_api_key: {key or 'changeme'}" if self._is_ours(line) else line for line in self._lines()]
+        self.write_text("\n".join(lines) + "\n")
+
+    def value(self) -> str | None:
+        (value,) = [line.split(": ")[1] for line in self._lines() if self._is_ours(line)]
+        return None if value == "changeme" else value
+
+    def rest(self) -> Any:
+        status = self._file.stat()
+        kept = [line for line in self._lines() if not self._is_ours(line)]
+        return kept, stat.S_IMODE(status.st_mode), self.read_bytes().split(b"\n")[0]
+
+    def change_rest(self) -> None:
+        self.write_text(self.read_text() + "theirs: 1\n")
+
+    def break_by(self, fault: str) -> None:
+        if fault == "unauthorised":
+            self._password = "wrong"
+        elif fault == "missing":
+            self._file.unlink()
+        elif fault == "malformed":
+            self.write_text("- a list\n")
+        elif fault == "read_only":
+            subprocess.run(["chattr", "+i", self._file.parent, self._file], check=True)
+
+    def mend(self) -> None:
+        subprocess.run(["chattr", "-i", self._file.parent, self._file], check=False, stderr=subprocess.DEVNULL)
+        self._password = _PASSWORD
+        if not self._file.exists() or self.read_text().startswith("-"):
+            self.write_text(self._text)
+
+    def stop(self) -> None:
+        self.mend()
+
+    def read_bytes(self) -> bytes:
+        return self._file.read_bytes()
+
+    def write_bytes(self, content: bytes) -> None:
+        self._file.write_bytes(content)
+        self._file.chmod(0o640)
+
+    def read_text(self) -> str:
+        return VaultLib([("prod", VaultSecret(_PASSWORD.encode()))]).decrypt(self.read_bytes()).decode()
+
+    def write_text(self, text: str) -> None:
+        secret = VaultSecret(_PASSWORD.encode())
+        self.write_bytes(VaultLib([("prod", secret)]).encrypt(text, secret, vault_id="prod"))
+
+    def _lines(self) -> list[str]:
+        return self.read_text().splitlines()
+
+    @staticmethod
+    def _is_ours(line: str) -> bool:
+        return line.startswith("multicart_api_key:")
+
+
+class VaultedFileInGit(VaultedFile):
+    """The same, in a git repository with a remote."""
+
+    faults: ClassVar = {
+        "unauthorised": {"store_refused"},
+        "missing": {"store_missing"},
+        "malformed": {"store_malformed"},
+        "down": {"store_unreachable"},
+        "hook": {"store_refused"},
+    }
+    at_write: ClassVar = {"down", "hook"}
+
+    def __init__(self, folder: Path) -> None:
+        self._remote, self._theirs, ours = folder / "remote.git", folder / "theirs", folder / "ours"
+        git("init", "--quiet", "--bare", "--initial-branch=main", self._remote)
+        for clone in (self._theirs, ours):
+            git("clone", "--quiet", self._remote, clone)
+        super().__init__(self._theirs)
+        git("push", "--quiet", "origin", "HEAD:main", cwd=self._theirs)
+        git("pull", "--quiet", "origin", "main", cwd=ours)
+        self._ours = ours
+        self._file = self._theirs / "vars" / "vault.yml"
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        return {"path": str(self._ours / "vars" / "vault.yml"), "remote": "origin", "branch": "main"}
+
+    def rest(self) -> Any:
+        lines, _mode, header = super().rest()
+        return lines, header
+
+    def break_by(self, fault: str) -> None:
+        if fault == "down":
+            self._remote.rename(self._remote.with_name("gone"))
+        elif fault == "hook":
+            hook = self._remote / "hooks" / "pre-receive"
+            hook.write_text("#!/bin/sh\nexit 1\n")
+            hook.chmod(0o755)
+        elif fault == "missing":
+            git("rm", "--quiet", "vars/vault.yml", cwd=self._theirs)
+            git("commit", "--quiet", "-m", "theirs", cwd=self._theirs)
+            git("push", "--quiet", "origin", "HEAD:main", cwd=self._theirs)
+        else:
+            super().break_by(fault)
+
+    def mend(self) -> None:
+        gone = self._remote.with_name("gone")
+        if gone.exists():
+            gone.rename(self._remote)
+        (self._remote / "hooks" / "pre-receive").unlink(missing_ok=True)
+        self._password = _PASSWORD
+        if b"vault.yml" not in git("ls-tree", "-r", "main", cwd=self._remote) or self.read_text().startswith("-"):
+            (self._theirs / "vars").mkdir(exist_ok=True)
+            self.write_text(self._text)
+
+    def read_bytes(self) -> bytes:
+        return git("cat-file", "blob", "main:vars/vault.yml", cwd=self._remote)
+
+    def write_bytes(self, content: bytes) -> None:
+        git("fetch", "--quiet", "origin", cwd=self._theirs)
+        if git("ls-remote", "origin", "main", cwd=self._theirs):
+            git("reset", "--quiet", "--hard", "origin/main", cwd=self._theirs)
+        super().write_bytes(content)
+        git("add", ".", cwd=self._theirs)
+        git("commit", "--quiet", "-m", "theirs", cwd=self._theirs)
+        git("push", "--quiet", "origin", "HEAD:main", cwd=self._theirs)
+
+
+def git(*words: str | Path, cwd: Path | None = None) -> bytes:
+    names = {f"GIT_{role}_{what}": "them@x" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    done = subprocess.run(["git", *words], cwd=cwd, check=True, capture_output=True, env={**os.environ, **names})
+    return done.stdout
+
+
+class Programs(Backend):
+    """A store behind three programs, as a user would write them."""
+
+    kind = "command"
+    faults: ClassVar = {
+        "down": {"store_failed"},
+        "read_only": {"store_not_writable"},
+        "malformed": {"store_malformed"},
+        "missing": {"store_failed"},
+    }
+    at_write: ClassVar = {"down"}
+
+    def __init__(self, folder: Path) -> None:
+        self._place = folder / "place.json"
+        self._program = folder / "store"
+        shutil.copy(Path(__file__).with_name("program.py"), self._program)
+        self._program.chmod(0o755)
+        self._save({"key": None, "record": None, "other": 1, "fault": None})
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        words = [sys.executable, str(self._program), str(self._place)]
+        return {"label": "place", **{verb: [*words, verb] for verb in ("inspect", "write", "note")}}
+
+    def put(self, key: str | None) -> None:
+        self._save({**self._load(), "key": key})
+
+    def value(self) -> str | None:
+        return self._load()["key"]
+
+    def rest(self) -> Any:
+        return self._load()["other"]
+
+    def change_rest(self) -> None:
+        self._save({**self._load(), "other": 2})
+
+    def break_by(self, fault: str) -> None:
+        if fault == "missing":
+            self._program.rename(self._program.with_name("gone"))
+        self._save({**self._load(), "fault": fault})
+
+    def mend(self) -> None:
+        gone = self._program.with_name("gone")
+        if gone.exists():
+            gone.rename(self._program)
+        self._save({**self._load(), "fault": None})
+
+    def _load(self) -> dict[str, Any]:
+        return dict(json.loads(self._place.read_text()))
+
+    def _save(self, content: Mapping[str, Any]) -> None:
+        self._place.write_text(json.dumps(content))
+
+
+BACKENDS: dict[str, type[Any]] = {
+    "vault_kv2": OpenBao,
+    "ansible_vault": VaultedFile,
+    "ansible_vault_in_git": VaultedFileInGit,
+    "command": Programs,
+}

@@ -1,0 +1,303 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every type of store must do, each against a real place: nothing lost, nothing half done, nothing told.
+
+A new type is added to `BACKENDS`, and must pass all of this.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from ansible_collections.multicart.keys.plugins.module_utils import _record as records
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import InvalidEntry, open_store, resolve
+
+from tests.stores.backends import BACKENDS, Backend
+from tests.stores.talk import NEW, OLD, OTHER, SINCE, Talk, fingerprint
+
+ACCOUNT = "a" * 16
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    made = BACKENDS[request.param](tmp_path)
+    made.put(OLD)
+    yield made
+    made.stop()
+
+
+def every(which: str) -> Callable[[Any], Any]:
+    """Parametrise by type and fault."""
+    rows = [
+        pytest.param(name, fault, id=f"{name}-{fault}")
+        for name, maker in BACKENDS.items()
+        for fault in sorted(getattr(maker, which))
+    ]
+    return pytest.mark.parametrize(("backend", "fault"), rows, indirect=["backend"])
+
+
+@contextmanager
+def talking(backend: Backend, account: str | None = ACCOUNT) -> Iterator[Talk]:
+    talk = Talk(backend.kind, backend.entry, backend.control, account)
+    yield talk
+    talk.end()
+
+
+def test_a_rotation_replaces_the_key_and_nothing_else(backend: Backend) -> None:
+    before = backend.rest()
+    with talking(backend) as talk:
+        assert talk.inspect()["holds"] == [fingerprint(OLD)]
+        stands = talk.rotate()
+    assert backend.value() == NEW
+    assert backend.rest() == before
+    record = stands["record"]
+    assert stands["holds"] == [record["held"]] == [fingerprint(NEW)]
+    assert (record["open"], record["rotation"]["retire"], record["rotation"]["concluded"]) == (
+        False,
+        fingerprint(OLD),
+        True,
+    )
+    assert (record["account"], record["since"]) == (ACCOUNT, SINCE)
+    with talking(backend) as talk:  # what it left is found again
+        assert talk.inspect(NEW)["record"] == record
+
+
+def test_a_record_of_any_length_is_kept(backend: Backend) -> None:
+    with talking(backend) as talk:
+        talk.inspect()
+        for number in range(records.RETIRED_KEPT + 2):
+            seen = {
+                "key": f"{number:016x}",
+                "seen": "rejected",
+                "at": SINCE,
+                "accepted": True,
+                "updated_at": [SINCE] * 2,
+            }
+            talk.prepare()
+            assert talk.ask("conclude", live=fingerprint(OLD), seen=seen)["problems"] == []
+    with talking(backend) as talk:
+        assert len(talk.inspect()["record"]["retired"]) == records.RETIRED_KEPT
+
+
+def test_without_a_key_it_is_missing_and_gets_one(backend: Backend) -> None:
+    backend.put(None)
+    before = backend.rest()
+    with talking(backend) as talk:
+        found = talk.inspect()
+        assert (found["holds"], found["problem"]) == ([], None)
+        assert talk.deploy()["problems"] == []
+    assert (backend.value(), backend.rest()) == (NEW, before)
+
+
+def test_a_deployment_that_finds_it_done_changes_nothing(backend: Backend) -> None:
+    with talking(backend) as talk:
+        talk.rotate()
+    with talking(backend) as talk:
+        talk.inspect(NEW)
+        said = talk.deploy(inspected=[fingerprint(NEW)])
+        assert (said["problems"], said["changed"], talk.close()["changed"]) == ([], False, False)
+
+
+def test_check_mode_changes_nothing(backend: Backend) -> None:
+    with talking(backend) as talk:
+        talk.inspect(check_mode=True)
+        said = talk.deploy(check_mode=True, inspected=[fingerprint(OLD)])
+        assert (said["problems"], said["changed"]) == ([], True)
+    assert backend.value() == OLD
+    with talking(backend) as talk:
+        assert talk.inspect()["record"] is None
+
+
+@every("faults")
+def test_what_is_broken_is_named_before_anything_is_changed(backend: Backend, fault: str) -> None:
+    backend.break_by(fault)
+    try:
+        with talking(backend) as talk:
+            problem = talk.inspect()["problem"]
+            # A hook, for example, is only met by a change.
+            (told,) = [problem] if problem is not None else talk.prepare()
+            assert talk.label in told["text"]
+    except InvalidEntry as error:
+        told = {"reason": "invalid_option", "text": str(error)}
+    assert told["reason"] in backend.faults[fault], told
+    backend.mend()
+    assert backend.value() in (OLD, None)
+
+
+@every("at_write")
+def test_what_fails_at_the_write_is_finished_by_running_again(backend: Backend, fault: str) -> None:
+    with talking(backend) as talk:
+        talk.inspect()
+        assert talk.prepare() == []
+        backend.break_by(fault)
+        (problem,) = talk.deploy(retires=OLD)["problems"]
+        assert problem["reason"] in backend.faults[fault]
+    backend.mend()
+    assert backend.value() in (OLD, None)
+    with talking(backend) as talk:
+        found = talk.inspect(NEW)
+        assert found["problem"] is None
+        assert talk.deploy(retires=OLD, inspected=found["holds"])["problems"] == []
+        talk.close()
+        assert talk.inspect(NEW)["record"]["open"] is False
+    assert backend.value() == NEW
+
+
+def test_what_somebody_else_changes_meanwhile_is_kept(backend: Backend) -> None:
+    with talking(backend) as talk:
+        talk.inspect()
+        talk.prepare()
+        backend.change_rest()
+        theirs = backend.rest()
+        assert talk.deploy(retires=OLD)["problems"] == []
+    assert (backend.value(), backend.rest()) == (NEW, theirs)
+
+
+def test_a_key_that_somebody_else_has_written_is_not_replaced_by_a_deployment(backend: Backend) -> None:
+    with talking(backend) as talk:
+        talk.inspect(NEW)
+        backend.put(OTHER)
+        (problem,) = talk.deploy(inspected=[fingerprint(OLD)])["problems"]
+    assert problem["reason"] == "changed_meanwhile"
+    assert backend.value() == OTHER
+
+
+def test_drift_is_seen_and_mended(backend: Backend) -> None:
+    with talking(backend) as talk:
+        talk.rotate()
+    backend.put(OTHER)
+    with talking(backend) as talk:
+        holds = talk.inspect(NEW)["holds"]
+        assert holds == [fingerprint(OTHER)]
+        assert talk.deploy(inspected=holds)["problems"] == []
+        assert talk.inspect(NEW)["holds"] == [fingerprint(NEW)]
+    assert backend.value() == NEW
+
+
+def test_killed_between_write_and_note_it_is_finished_by_running_again(backend: Backend) -> None:
+    with talking(backend) as talk:
+        talk.inspect()
+        talk.prepare()
+    # What its process did before it was killed.
+    store = open_store(backend.kind, resolve(backend.kind, backend.entry, backend.control))
+    store.write(ApiKey(NEW), store.inspect())
+    with talking(backend) as talk:
+        found = talk.inspect(NEW)
+        assert found["record"]["open"] is True
+        assert talk.deploy(retires=OLD, inspected=found["holds"])["problems"] == []
+        talk.close()
+        talk.conclude()
+        stands = talk.inspect(NEW)
+    assert (stands["holds"], stands["record"]["held"]) == ([fingerprint(NEW)], fingerprint(NEW))
+    assert stands["record"]["open"] is False
+    assert backend.value() == NEW
+
+
+def test_the_key_of_another_account_is_not_replaced(backend: Backend) -> None:
+    with talking(backend) as talk:
+        talk.rotate()
+    with talking(backend, account="b" * 16) as talk:
+        assert talk.inspect()["problem"]["reason"] == "other_account"
+        assert talk.prepare()[0]["reason"] == "other_account"
+        assert talk.deploy(OTHER)["problems"][0]["reason"] == "other_account"
+    assert backend.value() == NEW
+
+
+def test_a_record_that_is_none_counts_as_none(backend: Backend) -> None:
+    store = open_store(backend.kind, resolve(backend.kind, backend.entry, backend.control))
+    store.note({"format": 1, "held": "no fingerprint", "open": "perhaps"}, store.inspect())
+    with talking(backend) as talk:
+        assert talk.inspect()["record"] is None
+        talk.rotate()
+    assert backend.value() == NEW
+
+
+def test_no_secret_is_where_others_can_read_it(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The libraries log all that they can; arguments and environments of processes are looked at all the time."""
+    loud = tmp_path / "loud"
+    loud.mkdir()
+    (loud / "sitecustomize.py").write_text(
+        "import http.client, logging\n"
+        f"logging.basicConfig(level=logging.DEBUG, filename={str(tmp_path / 'library.log')!r})\n"
+        "http.client.HTTPConnection.debuglevel = 1\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(loud))
+    monkeypatch.setenv("MULTICART_SESSION_TOKEN", "token-canary")
+    said: list[Any] = []
+    with talking(backend) as talk, watched() as seen:
+        said.append(talk.inspect())
+        talk.prepare()
+        said.append(talk.deploy(retires=OLD))
+        said += [talk.close(), talk.conclude(), talk.label]
+        assert talk.session._complaints == b""
+    secrets = [OLD, NEW, "token-canary", *backend.secrets]
+    logged = (tmp_path / "library.log").read_text() if (tmp_path / "library.log").exists() else ""
+    for sink in (repr(said), logged, *seen):
+        assert not [secret for secret in secrets if secret in sink]
+    assert any("_stores import serve" in line for line in seen), "nothing was looked at"
+
+
+@contextmanager
+def watched() -> Iterator[set[str]]:
+    """Collect the arguments and environments of all processes that this one has started, until the end."""
+    seen, over = set[str](), Event()
+
+    def look() -> None:
+        while not over.wait(0.005):
+            for process in Path("/proc").glob("[0-9]*"):
+                for name in ("cmdline", "environ"):
+                    try:
+                        if int((process / "stat").read_text().rpartition(")")[2].split()[2]) != os.getpgrp():
+                            seen.add((process / name).read_bytes().decode("utf-8", "replace"))
+                    except OSError:
+                        continue
+
+    thread = Thread(target=look)
+    thread.start()
+    yield seen
+    over.set()
+    thread.join()
+
+
+def test_a_store_that_hangs_ends_with_its_session(tmp_path: Path) -> None:
+    backend = BACKENDS["command"](tmp_path)
+    backend.break_by("hang")
+    with talking(backend) as talk:
+        began = time.monotonic()
+        said = talk.ask("inspect", limit=2, live=fingerprint(OLD))
+        assert time.monotonic() - began < 3
+        assert said["files"][0]["problem"]["reason"] == "timed_out"
+    left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path) in _text(path)]
+    assert left == []
+
+
+def test_what_the_act_leaves_behind_when_it_is_killed_ends_by_itself(tmp_path: Path) -> None:
+    """Its process leaves when its input ends, also from a program that hangs."""
+    backend = BACKENDS["command"](tmp_path)
+    with talking(backend) as talk:
+        talk.inspect()
+        process = talk.session._process
+        assert process is not None and process.stdin is not None
+        backend.break_by("hang")
+        talk.session.ask("inspect", 2, files=[{**talk.file, "inspected": None}], account=None, live=None)
+        process.stdin.close()
+        process.wait(5)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ""
