@@ -156,11 +156,6 @@ class HostSpec:
         return any(isinstance(spec, StoreSpec) for spec in self.files)
 
     @property
-    def has_readers_alone(self) -> bool:
-        """Whether it has no file of its own: what it restarts reads the key from a store."""
-        return READERS in self.files
-
-    @property
     def names(self) -> list[tuple[str, str | None]]:
         """Path and variable of each file."""
         return [(spec.path, spec.variable) for spec in self.files]
