@@ -1,7 +1,8 @@
 # Copyright (c) 2026, multicart.keys contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stores as consumers of a fleet: rotated, deployed, audited and refused like hosts, and before those that read them."""
+
+"""Stores as consumers of a fleet: rotated, deployed, audited and refused like hosts, before those that read them."""
 
 from __future__ import annotations
 
@@ -14,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.stores.backends import Backend, OpenBao, Programs
-
 from harness import Fleet, fingerprint
 from hostile import tell_facts
+
+from tests.stores.backends import Backend, OpenBao, Programs
 
 CONFIRMED = ("-e", "multicart_rotate_confirm=true")
 
@@ -125,6 +125,7 @@ def test_a_store_that_fails_at_the_write_is_red_alone_and_running_again_finishes
     assert store.value() == fleet.live
 
 
+@pytest.mark.full  # it waits for the 30 s that a write may take
 def test_a_store_that_hangs_costs_the_others_nothing_and_those_that_read_it_their_wave_timeout(
     fleet: Fleet, add_store: Callable[..., Any]
 ) -> None:

@@ -165,6 +165,7 @@ class HostSpec:
         """Seconds that restarts and health checks may take, each in its own limit."""
         steps = self.steps
         restarts = len(steps.services) + len(steps.commands)
+        restarts += sum(len(spec.options.get("restart") or ()) for spec in self.files if isinstance(spec, StoreSpec))
         checks = len(steps.health) * (steps.timeout + steps.retries * steps.delay) if steps.health else 0.0
         tries = len(steps.health) * steps.retries * min(steps.timeout, TRY)
         return restarts * steps.timeout + checks + tries
