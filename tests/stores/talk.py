@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Session
-from ansible_collections.multicart.keys.plugins.plugin_utils._stores.link import StoreLink
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.store_link import StoreLink
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode, label_of, resolve
 
 OLD, NEW, OTHER = "acme.OLDcanary", "acme.NEWcanary", "acme.OTHERcanary"

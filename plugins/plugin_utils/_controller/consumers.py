@@ -34,7 +34,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars im
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Step
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Session
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import File, Problem
-from ansible_collections.multicart.keys.plugins.plugin_utils._stores.link import StoreLink
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.store_link import StoreLink
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode
 
 # Before ansible-core 2.19 the lookup would convert what looks like data; since then naming that option is deprecated.

@@ -21,12 +21,12 @@ from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils import _record
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import is_fingerprint
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import clean
 
 MOST_FILES = 1000
 """Files, problems and the like that an answer may list."""
 
 _REASON = re.compile(r"[a-z_]{1,40}\Z")
-_LONGEST_TEXT = 1000
 
 
 class MalformedAnswer(ValueError):
@@ -357,13 +357,6 @@ def _text(said: Any) -> str:
     if not isinstance(said, str):
         raise MalformedAnswer("a text is none")
     return clean(said)
-
-
-def clean(text: str) -> str:
-    """Return a foreign text fit to be shown: one line, without what a terminal obeys or braces that are a template."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in text[: _LONGEST_TEXT + 1])
-    shown = re.sub(r"\{(?=[{%#])", "{ ", shown)
-    return shown if len(shown) <= _LONGEST_TEXT else f"{shown[:_LONGEST_TEXT]}…"
 
 
 def _list(said: Mapping[str, Any], name: str) -> list[Any]:

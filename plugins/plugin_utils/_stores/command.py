@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, is_fingerprint
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import clean
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import clean
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
     Field,
     Found,

@@ -41,11 +41,8 @@ class StoreError(Exception):
         self.reason = reason
 
 
-class Conflict(StoreError):
-    """Somebody else has changed it since it was inspected; nothing was written."""
-
-    def __init__(self) -> None:
-        super().__init__("store_conflict", "somebody else changes it again and again: run again later")
+class Conflict(Exception):
+    """Somebody else has changed the store since it was inspected; nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +244,8 @@ def checked_url(name: str, url: str) -> str:
 
 def _checked(name: str, field: Field, value: Any) -> Any:
     if field.kind is list:
-        if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) and each for each in value):
+        right = isinstance(value, (list, tuple)) and all(isinstance(each, str) and each for each in value)
+        if not right or (field.path and not value):
             raise InvalidEntry(f"needs {name}: a list of texts")
         return [str(each) for each in value]
     if not isinstance(value, field.kind) or (field.kind is not bool and isinstance(value, bool)):

@@ -102,7 +102,7 @@ class StoredKey:
                 self._found = found
             else:
                 return
-        raise Conflict
+        raise StoreError("store_conflict", "somebody else changes it again and again: run again later")
 
     def _refuse_changed(self, found: Found) -> None:
         if found.fingerprint != self._found.fingerprint:

@@ -160,9 +160,10 @@ class Secret(Store):
 
     def _check_rights(self) -> None:
         paths = [f"{self._mount}/{part}/{self._path}" for part in ("data", "metadata")]
-        ask = self._client.adapter.post
-        said = self._answer(lambda: ask("/v1/sys/capabilities-self", json={"paths": paths})["data"])
-        data, metadata = (self._answer(lambda path=path: set(said[path])) for path in paths)
+        url, body = "/v1/sys/capabilities-self", {"paths": paths}
+        data, metadata = self._answer(
+            lambda: [set(rights) for rights in map(self._client.adapter.post(url, json=body)["data"].get, paths)]
+        )
         self._may_patch = bool(metadata & {"patch", "root"})
         wanted = {paths[0]: (data, {"read"}, {"update"}), paths[1]: (metadata, {"read"}, {"update", "patch"})}
         for path, (has, *each) in wanted.items():
