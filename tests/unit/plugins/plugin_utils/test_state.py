@@ -239,6 +239,7 @@ def with_file(**fields: Any) -> dict[str, Any]:
 
 NO_LIST = [None, 5, True, 1.5, "", "x", {}, {"0": {}}]
 NO_FLAG = [None, 0, 1, "", "true", [], {}]
+FLAGS = ("unknown", "recorded", "restart_due", "changed")
 NO_FINGERPRINTS = [*NO_LIST, [[]], [None], [7], [True], [""], ["x"], [LIVE + "0"], [LIVE.upper().replace("1", "A")]]
 NO_PROBLEM = [5, True, "", "x", [], {}, {"reason": 5}, {"reason": None, "text": "x"}, {"reason": [], "text": "x"}]
 NO_PROBLEM += [{"reason": "ok"}, {"reason": "ok", "text": None}, {"reason": "ok", "text": ["x"]}]
@@ -258,7 +259,7 @@ NO_PROBLEM += [{"reason": reason, "text": "x"} for reason in ("", "A", "a b", "{
         *({**ANSWER, "problems": [value]} for value in [None, *NO_PROBLEM]),
         *({**ANSWER, "lacking": value} for value in [*NO_LIST, [None], [5], [[]], [{}], [True]]),
         *({**ANSWER, name: value} for name in ("changed", "restarted") for value in NO_FLAG),
-        *(
+        *(with_file(**{flag: value}) for flag in FLAGS for value in NO_FLAG),
             with_file(**{name: value})
             for name in ("unknown", "recorded", "restart_due", "changed")
             for value in NO_FLAG
