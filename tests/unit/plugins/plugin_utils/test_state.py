@@ -260,10 +260,6 @@ NO_PROBLEM += [{"reason": reason, "text": "x"} for reason in ("", "A", "a b", "{
         *({**ANSWER, "lacking": value} for value in [*NO_LIST, [None], [5], [[]], [{}], [True]]),
         *({**ANSWER, name: value} for name in ("changed", "restarted") for value in NO_FLAG),
         *(with_file(**{flag: value}) for flag in FLAGS for value in NO_FLAG),
-            with_file(**{name: value})
-            for name in ("unknown", "recorded", "restart_due", "changed")
-            for value in NO_FLAG
-        ),
         *(with_file(**{name: value}) for name in ("holds", "held") for value in NO_FINGERPRINTS),
         *(with_file(problem=value) for value in NO_PROBLEM),
         *(with_file(record=value) for value in (5, True, "", [], {}, {"open": True}, {**RECORD, "format": 2})),
