@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 place, verb = Path(sys.argv[1]), sys.argv[2]
@@ -15,11 +16,14 @@ kept = json.loads(place.read_text())
 seen = place.with_suffix(".seen")
 with seen.open("a") as log:
     log.write(repr((sys.argv, dict(os.environ))) + "\n")
+if verb == "write" and "fault_at_write" in kept:
+    kept["fault"] = kept.pop("fault_at_write")
+    place.write_text(json.dumps({**kept, "fault": None if kept["fault"] == "slow" else kept["fault"]}))
+if kept["fault"] == "slow":
+    time.sleep(1)
 if kept["fault"] == "down":
     sys.exit("canary on standard error")
 if kept["fault"] == "hang":
-    import time
-
     time.sleep(60)
 if kept["fault"] == "malformed":
     print("[]")

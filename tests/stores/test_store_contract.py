@@ -9,7 +9,6 @@ A new type is added to `BACKENDS`, and must pass all of this.
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -114,16 +114,10 @@ def take_hosts(
             host.session = _session_of_stores(name)
         elif host.spec is not None:
             _connect(action, host, entry["settings"], gate, may_hold=len(hosts) <= most)
-    _refuse_readers_of_nothing(hosts)
+    if not any(host.spec is not None and host.spec.has_stores for host in hosts):
+        # Services without a file have the key from a store; without one, their files were forgotten.
+        hosts = [Host(host.name, failure=_no_files()) if host.has_readers_alone else host for host in hosts]
     return hosts, skipped
-
-
-def _refuse_readers_of_nothing(hosts: Sequence[Host]) -> None:
-    """Refuse hosts that have services but no file, where there is no store from which they could have the key."""
-    specs = [host.spec for host in hosts if host.spec is not None]
-    for host in hosts:
-        if host.spec is not None and host.spec.has_readers_alone and not any(spec.has_stores for spec in specs):
-            host.failure = _no_files()
 
 
 def _no_files() -> Problem:

@@ -156,11 +156,6 @@ class HostSpec:
         return any(isinstance(spec, StoreSpec) for spec in self.files)
 
     @property
-    def has_readers_alone(self) -> bool:
-        """Whether it has no file of its own: what it restarts reads the key from a store."""
-        return READERS in self.files
-
-    @property
     def names(self) -> list[tuple[str, str | None]]:
         """Path and variable of each file."""
         return [(spec.path, spec.variable) for spec in self.files]
@@ -170,6 +165,7 @@ class HostSpec:
         """Seconds that restarts and health checks may take, each in its own limit."""
         steps = self.steps
         restarts = len(steps.services) + len(steps.commands)
+        restarts += sum(len(spec.options.get("restart") or ()) for spec in self.files if isinstance(spec, StoreSpec))
         checks = len(steps.health) * (steps.timeout + steps.retries * steps.delay) if steps.health else 0.0
         tries = len(steps.health) * steps.retries * min(steps.timeout, TRY)
         return restarts * steps.timeout + checks + tries

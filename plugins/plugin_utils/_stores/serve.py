@@ -35,9 +35,7 @@ class _Asked:
         self._thread: threading.Thread | None = None
         self._error: StoreError | None = None
 
-    @property
-    def hangs(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        self.hangs = False
 
     def begin(self, act: Callable[[StoredKey], None]) -> None:
         if not self.hangs:
@@ -47,8 +45,9 @@ class _Asked:
 
     def end(self, deadline: float) -> dict[str, str] | None:
         """Return what is wrong; None: it has done what it was asked for."""
-        if self._thread is not None:
+        if self._thread is not None and not self.hangs:
             self._thread.join(max(0.0, deadline - time.monotonic()))
+            self.hangs = self._thread.is_alive()
         error = StoreError("timed_out", "it did not answer in time") if self.hangs else self._error
         return None if error is None else {"reason": error.reason, "text": self.stored.explain(error)}
 
