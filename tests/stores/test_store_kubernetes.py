@@ -334,6 +334,30 @@ def test_nothing_is_restarted_unless_the_entry_says_so(opened: Opener) -> None:
     assert opened().restart() is False
 
 
+@pytest.mark.parametrize(
+    ("kind", "status", "done"),
+    [
+        ("deployment", {"replicas": 3, "updatedReplicas": 3, "availableReplicas": 3}, True),
+        ("deployment", {"replicas": 3, "updatedReplicas": 2, "availableReplicas": 2}, False),
+        ("deployment", {"replicas": 4, "updatedReplicas": 3, "availableReplicas": 4}, False),  # an old one is left
+        ("deployment", {"replicas": 3, "updatedReplicas": 3, "availableReplicas": 2}, False),
+        ("deployment", {}, False),
+        ("statefulset", {"currentRevision": "b", "updateRevision": "b", "readyReplicas": 3}, True),
+        ("statefulset", {"currentRevision": "a", "updateRevision": "b", "readyReplicas": 3}, False),
+        ("statefulset", {"currentRevision": "b", "updateRevision": "b", "readyReplicas": 2}, False),
+        ("daemonset", {"desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 3}, True),
+        ("daemonset", {"desiredNumberScheduled": 3, "updatedNumberScheduled": 2, "numberAvailable": 3}, False),
+        ("daemonset", {"desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 2}, False),
+        ("daemonset", {}, True),  # no node wants it
+    ],
+)
+def test_when_a_rollout_is_done(kind: str, status: dict[str, Any], done: bool) -> None:
+    spec = {} if kind == "daemonset" else {"replicas": 3}
+    for observed in (4, 5):
+        workload = {"metadata": {"generation": 5}, "spec": spec, "status": {"observedGeneration": observed, **status}}
+        assert kubernetes_secret._is_rolled_out(kind, "x", workload) is (done and observed == 5)
+
+
 @pytest.mark.usefixtures("workloads")
 def test_a_rollout_that_fails_is_named(api: KubernetesApi, opened: Opener) -> None:
     api.stuck.add("web")

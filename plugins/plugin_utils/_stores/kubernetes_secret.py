@@ -352,7 +352,7 @@ def _is_rolled_out(kind: str, name: str, workload: Any) -> bool:
             return bool(status.get("updatedNumberScheduled", 0) >= wanted <= status.get("numberAvailable", 0))
         wanted, updated = spec.get("replicas", 1), status.get("updatedReplicas", 0)
         if kind == "statefulset":
-            current = status.get("currentRevision") == status.get("updateRevision") or updated >= wanted
+            current = status.get("currentRevision") == status.get("updateRevision")
             return bool(current and status.get("readyReplicas", 0) >= wanted)
         if any(each.get("reason") == "ProgressDeadlineExceeded" for each in status.get("conditions") or ()):
             raise StoreError(
