@@ -654,7 +654,7 @@ def said_by(fleet: Fleet, evil: Host, facts: Mapping[str, Any], way: str) -> tup
         filled = fleet.play(tell_facts(fleet, facts, evil.name), env=env, revealed=True)
         assert filled.green, filled
         if way == "gathered_before":
-            head = "gather_facts: smart\ngather_subset: ['!all', '!min', platform]"
+            head = "gather_facts: true\ngather_subset: ['!all', '!min', platform]"
             env["ANSIBLE_GATHERING"] = "smart"
     return head, tasks, env
 
@@ -733,7 +733,10 @@ def test_x2_a_fact_that_shadows_what_the_url_refers_to_sends_no_credential_elsew
     assert listener.heard == [], "a credential was sent elsewhere"
     for run in runs:
         assert run.reason != "internal_error", run
-    assert fleet.rotations <= 1
+    asked = sum("multicart_rotate_confirm" in run.command and run.outcome == "rotated" for run in runs)
+    assert (
+        fleet.rotations == asked <= (2 if way == "cache" else 1)
+    )  # with a cache, the playbook is run besides the role
 
 
 @pytest.mark.parametrize("way", ["setup", "module", "cache"])
