@@ -242,8 +242,6 @@ class KubernetesSecret(Backend):
         "read_only": {"store_refused"},
         "missing": {"store_missing"},
         "malformed": {"store_malformed"},
-        "immutable": {"store_not_writable"},
-        "owned": {"store_not_writable"},
     }
     at_write: ClassVar = {"down", "unauthorised"}
     secrets = (TOKEN,)
@@ -286,11 +284,6 @@ class KubernetesSecret(Backend):
             self.api.refused = lambda verb, _resource, _name: verb != "get"
         elif fault == "missing":
             self._gone = self.api.secrets.pop(self._place)
-        elif fault == "immutable":
-            self.api.change_secret(*self._place, {"immutable": True})
-        elif fault == "owned":
-            owner = {"apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "name": "myapp", "controller": True}
-            self.api.change_secret(*self._place, {"metadata": {"ownerReferences": [owner]}})
         else:
             self.api.break_by(fault)
 
@@ -298,8 +291,7 @@ class KubernetesSecret(Backend):
         self.api.mend()
         self.api.refused = lambda _verb, _resource, _name: False
         if self._gone is not None:
-            self.api.secrets[self._place] = self._gone
-        self.api.change_secret(*self._place, {"immutable": None, "metadata": {"ownerReferences": None}})
+            self.api.secrets[self._place], self._gone = self._gone, None
 
     def stop(self) -> None:
         self.api.stop()

@@ -282,6 +282,24 @@ def test_what_another_controller_has_set_is_refused(api: KubernetesApi, opened: 
     assert opened().inspect().fingerprint == fingerprint(OLD), "of others' keys it must not mind"
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"immutable": True}, "it is immutable"),
+        (
+            {"metadata": {"ownerReferences": [{"kind": "SealedSecret", "controller": True}]}},
+            "the controller that owns it",
+        ),
+    ],
+)
+def test_what_cannot_be_changed_for_good_is_refused(
+    api: KubernetesApi, opened: Opener, change: dict[str, Any], said: str
+) -> None:
+    api.change_secret("shop", "myapp", change)
+    error = refused(opened())
+    assert error.reason == "store_not_writable" and said in str(error)
+
+
 def test_owners_that_control_nothing_are_no_matter(api: KubernetesApi, opened: Opener) -> None:
     owners = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "1"}]
     api.secrets["shop", "myapp"]["metadata"]["ownerReferences"] = owners
@@ -491,6 +509,28 @@ def test_the_service_account_of_a_pod(authority: trustme.CA, tmp_path: Path, mon
     assert open_store("kubernetes_secret", options).inspect().fingerprint == fingerprint(OLD)
     assert api.requests[0].headers["Authorization"].lower() == f"bearer {TOKEN}"
     api.stop()
+
+
+def test_a_program_that_a_kubeconfig_names_gets_the_token(api: KubernetesApi, opened: Opener, tmp_path: Path) -> None:
+    program = tmp_path / "token"
+    kind = '"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1"'
+    program.write_text(f"""#!/bin/sh\necho noise >&2\necho '{{{kind}, "status": {{"token": "{TOKEN}"}}}}'\n""")
+    program.chmod(0o755)
+    opened.write(api.kubeconfig(exec={"apiVersion": "client.authentication.k8s.io/v1", "command": str(program)}))
+    assert opened().inspect().fingerprint == fingerprint(OLD)
+
+
+def test_without_a_field_for_it_the_kubeconfigs_are_those_of_the_environment(
+    api: KubernetesApi, opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.write_text(
+        yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "contexts": [], "clusters": [], "users": []})
+    )
+    monkeypatch.setenv("KUBECONFIG", f"{other}:{opened.kubeconfig}")
+    talk = Talk("kubernetes_secret", opened.entry(kubeconfig=None), NO_CONTROL_NODE)
+    assert talk.inspect()["holds"] == [fingerprint(OLD)]
+    talk.end()
 
 
 @pytest.mark.parametrize("broken", ["context", "program", "empty", "list", "plain"])
