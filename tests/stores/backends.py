@@ -33,12 +33,14 @@ class Backend(ABC):
 
     :cvar faults: what `break_by` knows, and the reason that the store tells then.
     :cvar at_write: those of them that can also come between the inspection and the write.
+    :cvar readable: what it holds can be read; else only what its record says is known.
     :cvar secrets: its credentials.
     """
 
     kind: ClassVar[str]
     faults: ClassVar[Mapping[str, set[str]]]
     at_write: ClassVar[set[str]]
+    readable: ClassVar[bool] = True
     secrets: tuple[str, ...] = ()
     control: ControlNode = NO_CONTROL_NODE
 
