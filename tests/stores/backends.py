@@ -23,6 +23,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar
 
+import pytest
 import requests
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import NO_CONTROL_NODE, ControlNode
@@ -286,7 +287,9 @@ class VaultedFile(Backend):
         elif fault == "malformed":
             self.write_text("- a list\n")
         elif fault == "read_only":
-            subprocess.run(["chattr", "+i", self._file.parent, self._file], check=True)
+            done = subprocess.run(["chattr", "+i", self._file.parent, self._file], check=False)
+            if done.returncode != 0:
+                pytest.skip("the file system of the tests knows no chattr +i")
 
     def mend(self) -> None:
         subprocess.run(["chattr", "-i", self._file.parent, self._file], check=False, stderr=subprocess.DEVNULL)

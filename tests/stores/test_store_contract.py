@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -270,18 +270,26 @@ def watched() -> Iterator[set[str]]:
     def look() -> None:
         while not over.wait(0.005):
             for process in Path("/proc").glob("[0-9]*"):
-                for name in ("cmdline", "environ"):
-                    try:
-                        if int((process / "stat").read_text().rpartition(")")[2].split()[2]) != os.getpgrp():
-                            seen.add((process / name).read_bytes().decode("utf-8", "replace"))
-                    except OSError:
-                        continue
+                with suppress(OSError):
+                    if is_ours(process):
+                        seen.update((process / name).read_bytes().decode("utf-8", "replace") for name in names)
 
+    names = ("cmdline", "environ")
     thread = Thread(target=look)
     thread.start()
     yield seen
     over.set()
     thread.join()
+
+
+def is_ours(process: Path) -> bool:
+    """Tell whether this process has started another one, or what has started that."""
+    while process.name not in ("0", "1"):
+        parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+        if parent == str(os.getpid()):
+            return True
+        process = process.with_name(parent)
+    return False
 
 
 def test_a_store_that_hangs_ends_with_its_session(tmp_path: Path) -> None:
