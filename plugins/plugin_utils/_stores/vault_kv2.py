@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import session_for, system_trust
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
     Conflict,
     Field,
@@ -41,8 +43,8 @@ FIELDS = {
     "secret_id": Field(env="VAULT_SECRET_ID", secret=True),
     "role": Field(),
     "jwt_path": Field(default="/var/run/secrets/kubernetes.io/serviceaccount/token"),
-    "validate_certs": Field(bool, default=True),
-    "ca_path": Field(path=True),
+    "validate_certs": Field(bool, default=True, place=True),
+    "ca_path": Field(path=True, place=True),
 }
 
 _NEEDS = {"token": ("token",), "approle": ("role_id", "secret_id"), "kubernetes": ("role",)}
@@ -83,9 +85,11 @@ class Secret(Store):
         super().__init__(options)
         self._hvac = library("hvac", "hvac")
         self._requests = library("requests", "requests")
-        session = self._requests.Session()
-        session.auth = lambda request: request  # no .netrc
-        session.verify = (options["ca_path"] or True) if options["validate_certs"] else False
+        trust = (options["ca_path"] or system_trust()) if options["validate_certs"] else False
+        try:
+            session = session_for(options["url"], trust)
+        except MulticartError as error:
+            raise StoreError(error.reason.value, error.what.rstrip(".")) from None
         self._client = self._hvac.Client(
             url=options["url"],
             namespace=options["namespace"],

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Mult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import READERS, HostSpec, spec_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores import protocol
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode
+
+from tests.conftest import COLLECTIONS_PATH
 
 STORES = "multicart_deploy_stores"
 VAULT = {"type": "vault_kv2", "url": "https://vault.example/", "path": "shop", "token": "token-canary"}
@@ -120,6 +123,11 @@ def test_a_credential_of_the_environment_goes_to_no_other_place() -> None:
     assert store.options["token"] == "own"
 
 
+def test_a_credential_of_the_environment_is_sent_under_no_other_trust() -> None:
+    entry = {"type": "vault_kv2", "path": "shop", "validate_certs": False}
+    assert "token comes from the environment" in refused(entry, control=FROM_THERE)
+
+
 def test_an_empty_value_is_unset() -> None:
     (store,) = stores({"type": "vault_kv2", "path": "shop", "url": "", "token": ""}, control=FROM_THERE).files
     assert store.options["url"] == "https://env.example"
@@ -168,9 +176,12 @@ def test_a_wrong_wave_is_refused(wave: Any) -> None:
 
 
 def test_no_library_is_loaded_before_a_store_is_opened() -> None:
-    for kind in protocol.TYPES:
-        protocol.fields_of(kind)
-    assert not {"hvac", "kubernetes", "nacl"} & set(sys.modules)
+    program = (
+        "import sys; sys.path[:] = {path!r}; from {module} import TYPES, fields_of; list(map(fields_of, TYPES)); "
+        "print(*{{'hvac', 'kubernetes', 'nacl', 'ansible', 'yaml'}} & set(sys.modules))"
+    )
+    script = program.format(path=[str(COLLECTIONS_PATH), *sys.path], module=protocol.__name__)
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout == "\n"
 
 
 def test_a_missing_library_is_named_with_its_command() -> None:
