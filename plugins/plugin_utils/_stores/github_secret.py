@@ -278,7 +278,7 @@ def _found(secret: Any, noted: Any) -> Found:
         return Found(None, None, changed)
 
 
-def _failure(status: int, headers: Mapping[str, str]) -> StoreError:
+def _failure(status: int, headers: Mapping[str, str]) -> StoreError | Conflict:
     limited = "Retry-After" in headers or headers.get("X-RateLimit-Remaining") == "0"
     if status == 429 or (status == 403 and limited):
         return StoreError("store_failed", "GitHub limits the rate of requests of its token: run again later")

@@ -281,7 +281,7 @@ def _keep_in_memory(kube_config: Any) -> None:
         kube_config._create_temp_file_with_content = kept  # pylint: disable=protected-access
 
 
-def _failure(status: Any, what: str) -> StoreError:
+def _failure(status: Any, what: str) -> StoreError | Conflict:
     if status == 0:
         return StoreError("store_unreachable", "the certificate of its cluster is not valid for it: look at kubeconfig")
     if status in (401, 403):
