@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import ANSIBLE_BIN, Fleet, fingerprint
-from hostile import tell_facts
 
+from tests.integration.harness import ANSIBLE_BIN, Fleet, fingerprint
+from tests.integration.hostile import tell_facts
 from tests.stores.backends import Backend, OpenBao, Programs
 
 CONFIRMED = ("-e", "multicart_rotate_confirm=true")

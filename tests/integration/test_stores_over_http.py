@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import Fleet
 
+from tests.integration.harness import Fleet
 from tests.stores.backends import Backend
 from tests.stores.github_api import GitHubSecret
 from tests.stores.kubernetes_api import KubernetesSecret
