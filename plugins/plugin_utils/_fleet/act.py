@@ -112,6 +112,7 @@ class HostResult:
     :ivar reason: why it failed; None: it did not.
     :ivar message: the same, or how it stands, in a sentence.
     :ivar checked: it has health checks, and passed them.
+    :ivar wave: in which wave it got the key.
     :ivar moments: when each event happened: ``armed``, ``released``, ``written``, ``restarted``, ``healthy``; UTC.
     """
 
@@ -121,6 +122,7 @@ class HostResult:
     files: tuple[File, ...] = ()
     reason: str | None = None
     checked: bool = False
+    wave: int = 0
     moments: dict[str, datetime] = field(default_factory=dict)
 
     @property
@@ -498,7 +500,8 @@ class Act:
             changed = changed or rotates or differs or stands.state is not State.UP_TO_DATE
             stands = Standing(State.UP_TO_DATE)
         reason = problems[0].reason if problems else None
-        return HostResult(host.name, stands, changed, host.consumer.files, reason, host.is_checked, host.moments)
+        files, checked = host.consumer.files, host.is_checked
+        return HostResult(host.name, stands, changed, files, reason, checked, host.wave, host.moments)
 
     def _standings(self) -> dict[str, Standing]:
         return {host.name: host.standing for host in self._result.hosts}
