@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -14,6 +15,8 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
+import textwrap
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -199,9 +202,25 @@ class OpenBao(Backend):
             "client_token"
         ]
         self.secrets = (token,)
+        ours = {"custom_metadata": {"owner": "us"}, "max_versions": 7, "cas_required": False}
+        self._ask("POST", "secret/metadata/myapp", ours)
         if not self._data():
             self._ask("POST", "secret/data/myapp", {"data": {"other": "ours", "count": 3}})
-        self._ask("POST", "secret/metadata/myapp", {"custom_metadata": {"owner": "us"}, "max_versions": 7})
+
+    def allow(self, *rights: str) -> None:
+        """Let its token do this."""
+        self._policy(*rights)
+
+    def add_approle(self) -> tuple[str, str]:
+        """Return the id of a role that may do the same, and a secret id."""
+        if "approle/" not in self._ask("GET", "sys/auth")["data"]:
+            self._ask("POST", "sys/auth/approle", {"type": "approle"})
+        self._ask("POST", "auth/approle/role/ours", {"token_policies": ["ours"]})
+        role = self._ask("GET", "auth/approle/role/ours/role-id")["data"]["role_id"]
+        return role, self._ask("POST", "auth/approle/role/ours/secret-id")["data"]["secret_id"]
+
+    def demand_compare_and_set(self) -> None:
+        self._ask("POST", "secret/metadata/myapp", {"cas_required": True})
 
     def _policy(self, *rights: str) -> None:
         listed = json.dumps(rights)
@@ -443,6 +462,9 @@ class Programs(Backend):
             gone.rename(self._program)
         self._save({**self._load(), "fault": None})
 
+    def hang_after_the_write(self) -> None:
+        self._save({**self._load(), "hang_after_the_write": True})
+
     def _load(self) -> dict[str, Any]:
         return dict(json.loads(self._place.read_text()))
 
@@ -450,9 +472,193 @@ class Programs(Backend):
         self._place.write_text(json.dumps(content))
 
 
+def example(name: str) -> str:
+    """Return a script out of the documentation, by the name that its usage has."""
+    page = (Path(__file__).parents[2] / "docs" / "docsite" / "rst" / "stores.rst").read_text(encoding="utf-8")
+    blocks = re.findall(r"\.\. code-block:: sh\n\n((?:   .*\n|\n)+)", page)
+    (found,) = [textwrap.dedent(block) for block in blocks if f"Usage: {name} " in block]
+    return found
+
+
+class FileOnAShare(Backend):
+    """The example of the documentation for a file."""
+
+    kind = "command"
+    faults: ClassVar = {"missing": {"store_not_writable", "store_failed"}}
+    at_write: ClassVar = {"missing"}
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "share" / "key"
+        self._file.parent.mkdir()
+        self._script = folder / "share-store"
+        self._script.write_text(example("share-store"))
+        self._script.chmod(0o755)
+        (folder / "share" / "another").write_text("ours")
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        verbs = {verb: [str(self._script), str(self._file), verb] for verb in ("inspect", "write", "note")}
+        return {"label": "share", **verbs}
+
+    def put(self, key: str | None) -> None:
+        self._file.write_text(key or "")
+
+    def value(self) -> str | None:
+        return self._file.read_text().strip() or None
+
+    def rest(self) -> Any:
+        return (self._file.parent / "another").read_text()
+
+    def change_rest(self) -> None:
+        (self._file.parent / "another").write_text("theirs")
+
+    def break_by(self, fault: str) -> None:
+        self._file.parent.rename(self._file.parent.with_name("gone"))
+
+    def mend(self) -> None:
+        self._file.parent.with_name("gone").rename(self._file.parent)
+
+
+class PassEntry(FileOnAShare):
+    """The example of the documentation for pass; the real one, with a key of GnuPG that has no passphrase."""
+
+    faults: ClassVar = {"missing": {"store_failed"}}
+
+    def __init__(self, folder: Path) -> None:
+        if not shutil.which("pass"):
+            pytest.skip("pass is missing: apt-get install pass")
+        home = Path(tempfile.mkdtemp(prefix="mc-pass-"))  # the socket of the agent needs a short path
+        self._environment = {**os.environ, "GNUPGHOME": str(home), "PASSWORD_STORE_DIR": str(home / "store")}
+        os.environ.update(GNUPGHOME=str(home), PASSWORD_STORE_DIR=str(home / "store"))
+        self._home = home
+        self._run("gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", "us@example.com")
+        self._run("pass", "init", "us@example.com")
+        self._script = folder / "pass-store"
+        self._script.write_text(example("pass-store"))
+        self._script.chmod(0o755)
+        self._insert("", "a second line")
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        verbs = {verb: [str(self._script), "shop", verb] for verb in ("inspect", "write", "note")}
+        return {"label": "pass", **verbs}
+
+    def put(self, key: str | None) -> None:
+        self._insert(key or "", self.rest())
+
+    def value(self) -> str | None:
+        return self._run("pass", "show", "shop").split("\n")[0] or None
+
+    def rest(self) -> Any:
+        return self._run("pass", "show", "shop").rstrip("\n").split("\n", 1)[1]
+
+    def change_rest(self) -> None:
+        self._insert(self.value() or "", "theirs")
+
+    def break_by(self, fault: str) -> None:
+        (self._home / "store").rename(self._home / "gone")
+
+    def mend(self) -> None:
+        (self._home / "gone").rename(self._home / "store")
+
+    def stop(self) -> None:
+        subprocess.run(["gpgconf", "--kill", "all"], env=self._environment, check=False)
+        shutil.rmtree(self._home, ignore_errors=True)
+        for name in ("GNUPGHOME", "PASSWORD_STORE_DIR"):
+            os.environ.pop(name, None)
+
+    def _insert(self, key: str, rest: str) -> None:
+        self._run("pass", "insert", "--force", "--multiline", "shop", data=f"{key}\n{rest}\n")
+
+    def _run(self, *words: str, data: str = "") -> str:
+        done = subprocess.run(words, input=data, capture_output=True, check=True, text=True, env=self._environment)
+        return done.stdout
+
+
+class WebHook(FileOnAShare):
+    """The example of the documentation for a web hook, before a server that keeps a key."""
+
+    faults: ClassVar = {"down": {"store_failed"}, "unauthorised": {"store_failed"}}
+    at_write: ClassVar = {"down", "unauthorised"}
+    secrets = ("hook-token-canary",)
+
+    def __init__(self, folder: Path) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Hook)
+        self._server.kept = {"key": None, "record": None, "other": "ours", "fault": None}  # type: ignore[attr-defined]
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        self._script, self._token = folder / "hook-store", folder / "token"
+        self._script.write_text(example("hook-store"))
+        self._script.chmod(0o755)
+        self._token.write_text(f'header = "Authorization: Bearer {self.secrets[0]}"\n')
+
+    @property
+    def _kept(self) -> dict[str, Any]:
+        return self._server.kept  # type: ignore[attr-defined,no-any-return]
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{self._server.server_port}/shop"
+        verbs = {verb: [str(self._script), url, str(self._token), verb] for verb in ("inspect", "write", "note")}
+        return {"label": "hook", **verbs}
+
+    def put(self, key: str | None) -> None:
+        self._kept["key"] = key
+
+    def value(self) -> str | None:
+        value = self._kept["key"]
+        return None if value is None else str(value)
+
+    def rest(self) -> Any:
+        return self._kept["other"]
+
+    def change_rest(self) -> None:
+        self._kept["other"] = "theirs"
+
+    def break_by(self, fault: str) -> None:
+        self._kept["fault"] = fault
+
+    def mend(self) -> None:
+        self._kept["fault"] = None
+
+    def stop(self) -> None:
+        self._server.shutdown()
+
+
+class _Hook(BaseHTTPRequestHandler):
+    """Keeps a key and a record."""
+
+    def do_GET(self) -> None:
+        kept = self._kept()
+        key = kept["key"]
+        fingerprint = key and hashlib.sha256(key.encode()).hexdigest()[:16]
+        self._answer({"fingerprint": fingerprint, "record": kept["record"], "writable": True})
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        kept = self._kept()
+        if kept["fault"] is None:
+            kept.update({"key": body} if self.path.endswith("/key") else {"record": json.loads(body)})
+        self._answer({})
+
+    def _kept(self) -> dict[str, Any]:
+        return self.server.kept  # type: ignore[attr-defined,no-any-return]
+
+    def _answer(self, said: Any) -> None:
+        right = self.headers["Authorization"] == f"Bearer {WebHook.secrets[0]}"
+        self.send_response({"down": 503, "unauthorised": 401}.get(self._kept()["fault"], 200 if right else 401))
+        self.end_headers()
+        self.wfile.write(json.dumps(said).encode())
+
+    def log_message(self, *_words: Any) -> None:
+        """Say nothing."""
+
+
 BACKENDS: dict[str, type[Any]] = {
     "vault_kv2": OpenBao,
     "ansible_vault": VaultedFile,
     "ansible_vault_in_git": VaultedFileInGit,
     "command": Programs,
+    "command_share": FileOnAShare,
+    "command_pass": PassEntry,
+    "command_hook": WebHook,
 }

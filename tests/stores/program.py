@@ -13,12 +13,20 @@ from pathlib import Path
 
 place, verb = Path(sys.argv[1]), sys.argv[2]
 kept = json.loads(place.read_text())
+
+
+def save(content):
+    draft = place.with_suffix(".new")
+    draft.write_text(json.dumps(content))
+    draft.replace(place)
+
+
 seen = place.with_suffix(".seen")
 with seen.open("a") as log:
     log.write(repr((sys.argv, dict(os.environ))) + "\n")
 if verb == "write" and "fault_at_write" in kept:
     kept["fault"] = kept.pop("fault_at_write")
-    place.write_text(json.dumps({**kept, "fault": None if kept["fault"] == "slow" else kept["fault"]}))
+    save({**kept, "fault": None if kept["fault"] == "slow" else kept["fault"]})
 if kept["fault"] == "slow":
     time.sleep(1)
 if kept["fault"] == "down":
@@ -43,9 +51,10 @@ if verb == "inspect":
     )
 elif verb == "write":
     kept["key"] = sys.stdin.read()
-    place.write_text(json.dumps(kept))
+    save(kept)
+    time.sleep(60 * kept.get("hang_after_the_write", 0))
     print("{}")
 else:
     kept["record"] = json.load(sys.stdin)
-    place.write_text(json.dumps(kept))
+    save(kept)
     print("{}")

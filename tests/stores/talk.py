@@ -35,13 +35,17 @@ class Talk:
 
     def ask(self, phase: str, limit: float = 15, inspected: list[str] | None = None, **fields: Any) -> dict[str, Any]:
         """Return the answer to a request."""
-        request = {"account": self._account, "check_mode": False, "retires": None, "seen": None, **fields}
-        reply = self.session.ask(phase, limit, files=[{**self.file, "inspected": inspected}], **request)
+        reply = self.session.ask(phase, limit, **self.request(inspected, **fields))
         assert reply.wait(limit + 5), "no answer came in time"
         assert reply.error is None, reply.error.problem
         said = reply.said
         assert isinstance(said, dict)
         return {**said, "moments": reply.moments}
+
+    def request(self, inspected: list[str] | None = None, **fields: Any) -> dict[str, Any]:
+        """Return the fields of a request."""
+        files = [{**self.file, "inspected": inspected}]
+        return {"files": files, "account": self._account, "check_mode": False, "retires": None, "seen": None, **fields}
 
     def inspect(self, live: str = OLD, **fields: Any) -> dict[str, Any]:
         """Return how the store is."""

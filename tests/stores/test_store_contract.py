@@ -9,6 +9,7 @@ A new type is added to `BACKENDS`, and must pass all of this.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -36,7 +37,11 @@ BACKENDS: dict[str, type[Any]] = {
 }
 
 
-@pytest.fixture(params=BACKENDS)
+EXAMPLES = ("command_share", "command_pass", "command_hook")
+"""Of the type ``command``, which is held against all of it in every run."""
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.full] if name in EXAMPLES else []) for name in BACKENDS])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     made = BACKENDS[request.param](tmp_path)
     made.put(OLD)
@@ -47,7 +52,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
 def every(which: str) -> Callable[[Any], Any]:
     """Parametrise by type and fault."""
     rows = [
-        pytest.param(name, fault, id=f"{name}-{fault}")
+        pytest.param(name, fault, id=f"{name}-{fault}", marks=[pytest.mark.full] if name in EXAMPLES else [])
         for name, maker in BACKENDS.items()
         for fault in sorted(getattr(maker, which))
     ]
@@ -83,6 +88,17 @@ def test_a_rotation_replaces_the_key_and_nothing_else(backend: Backend) -> None:
     assert (record["account"], record["since"]) == (ACCOUNT, SINCE)
     with talking(backend) as talk:  # what it left is found again
         assert talk.inspect(NEW)["record"] == record
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_of_the_documentation_work(tmp_path: Path, name: str) -> None:
+    backend = BACKENDS[name](tmp_path)
+    backend.put(OLD)
+    before = backend.rest()
+    with talking(backend) as talk:
+        assert talk.rotate()["record"]["held"] == fingerprint(NEW)
+    assert (backend.value(), backend.rest()) == (NEW, before)
+    backend.stop()
 
 
 def test_a_record_of_any_length_is_kept(backend: Backend) -> None:
@@ -214,6 +230,31 @@ def test_killed_between_write_and_note_it_is_finished_by_running_again(backend: 
     assert (stands["holds"], stands["record"]["held"]) == ([fingerprint(NEW)], fingerprint(NEW))
     assert stands["record"]["open"] is False
     assert backend.value() == NEW
+
+
+def test_killed_while_it_notes_it_is_finished_by_running_again(tmp_path: Path) -> None:
+    """With a signal, in the middle of a program that has written the key."""
+    backend = BACKENDS["command"](tmp_path)
+    backend.put(OLD)
+    talk = Talk(backend.kind, backend.entry, backend.control, ACCOUNT)
+    talk.inspect()
+    talk.prepare()
+    backend.hang_after_the_write()
+    reply = talk.session.ask("deploy", 30, **talk.request(key=NEW, live=fingerprint(NEW), since=SINCE))
+    deadline = time.monotonic() + 10
+    while backend.value() != NEW and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert talk.session._process is not None
+    os.killpg(talk.session._process.pid, signal.SIGKILL)
+    assert reply.wait(10) and reply.error is not None
+    talk.end()
+    backend.mend()
+    with talking(backend) as talk:
+        found = talk.inspect(NEW)
+        assert (found["holds"], found["record"]["held"], found["record"]["open"]) == ([fingerprint(NEW)], None, True)
+        assert talk.deploy(retires=OLD, inspected=found["holds"])["problems"] == []
+        talk.close()
+        assert talk.inspect(NEW)["record"]["open"] is False
 
 
 def test_the_key_of_another_account_is_not_replaced(backend: Backend) -> None:
