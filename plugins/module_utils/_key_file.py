@@ -59,6 +59,7 @@ class KeyFile:
         self._content = None  # type: Any
         self._account = request["account"]
         self._running = request.get("running", list)
+        self._stores_behind = request.get("stores_behind", False)
         self._record_path = self._path_of_record(request["state_dir"])
         try:
             self._inspect()
@@ -285,7 +286,8 @@ class ReadersAlone(KeyFile):
             self._keep(record.rewritten(self.record or record.NONE, self._readers, self._running))
             self.changed = True
         self.holds = [key.fingerprint]
-        self._keep(self._record_of(key, b"", since, found=found, retires=retires))
+        if not self._stores_behind:
+            self._keep(self._record_of(key, b"", since, found=found, retires=retires))
 
     def check_ownership(self) -> None:
         """There is no file."""

@@ -168,6 +168,7 @@ class Act:
         guard: Guard | None = None,
         check_mode: bool = False,
     ) -> None:
+        self._stores_served: bool | None = None
         self._hosts = sorted(hosts, key=lambda host: host.name)
         self._api = api
         self._say = say
@@ -185,8 +186,12 @@ class Act:
             self._judge(wanted)
         return result
 
-    def deploy(self) -> ActResult:
-        """Bring the live key to the hosts, without a rotation."""
+    def deploy(self, stores_served: bool | None = None) -> ActResult:
+        """Bring the live key to the hosts, without a rotation.
+
+        :param stores_served: whether the stores have it, where they are not among these hosts; None: they are.
+        """
+        self._stores_served = stores_served
         result = self._ended(self._deploy_live)
         result.error = result.error or verdict(self._standings())
         return result
@@ -333,12 +338,27 @@ class Act:
         for _wave, members in groupby(hosts, lambda host: host.wave):
             wave = list(members)
             _wait_for_first(asked, max(host.wave_timeout for host in wave))
-            asked += self._hand_over(wave, live, retires, as_inspected)
+            asked += self._hand_over(wave, live, retires, as_inspected, behind=not self._stores_have(live, asked))
         return asked
 
+    def _stores_have(self, live: Live, asked: Sequence[tuple[Host, Reply]]) -> bool:
+        """Tell whether every store has the key by now, as far as this act, or the run before it, knows."""
+        if self._stores_served is not None:
+            return self._stores_served
+        replies = {host.name: reply for host, reply in asked}
+        return all(
+            replies[host.name].written if host.name in replies else host.is_settled(live.key.fingerprint)
+            for host in self._hosts
+            if host.spec is None or host.has_stores
+        )
+
     def _hand_over(
-        self, hosts: Sequence[Host], live: Live, retires: dict[str, Any] | None, as_inspected: bool
+        self, hosts: Sequence[Host], live: Live, retires: dict[str, Any] | None, as_inspected: bool, behind: bool
     ) -> list[tuple[Host, Reply]]:
+        """Hand the key to hosts.
+
+        :param behind: a store does not have it yet: what reads its key there is restarted, and has to be once more.
+        """
         since, asked = live.rotated_at or iso_time(_now()), []
         for host in hosts:
             host.failure = None
@@ -356,6 +376,7 @@ class Act:
                 since=since,
                 retires=retires,
                 inspected=inspected,
+                stores_behind=behind and host.has_readers_alone,
                 check_mode=self._result.check_mode,
             )
             asked.append((host, reply))
