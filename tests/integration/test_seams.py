@@ -34,6 +34,20 @@ def play(fleet: Fleet, head: str, *arguments: str, **how: Any) -> Run:
     return fleet.play("[]", *CONFIRMED, *arguments, head=head, **how)
 
 
+def mostly(*values: Any, but: Callable[..., bool]) -> list[Any]:
+    """Return all combinations as rows; those for which ``but`` is false are too many for every run."""
+    marks = (pytest.mark.full,)
+    made = [tuple(row) for row in itertools.product(*values)]
+    return [pytest.param(*row, id="-".join(map(str, row)), marks=() if but(*row) else marks) for row in made]
+
+
+def spread(*values: Any) -> list[Any]:
+    """Return all combinations as rows, of which every run has so few that each value is among them."""
+    listed = [list(each) for each in values]
+    fewest = min(map(len, listed))
+    return mostly(*listed, but=lambda *row: sum(map(list.index, listed, row)) % fewest == 0)
+
+
 def hold(fleet: Fleet, run: Run) -> None:
     """Hold a run that was to rotate to what must be true of it, however Ansible has cut it up."""
     assert fleet.rotations <= 1, run
@@ -262,14 +276,17 @@ def test_s3_what_only_looks_as_if_it_left_something_out_rotates_once(fleet: Flee
 
 
 @pytest.mark.parametrize(
-    "how",
-    ["tags: [deploy]", "run_once: true", "when: inventory_hostname == 'web1'", "when: false"],
+    ("how", "arguments"),
+    spread(
+        ["tags: [deploy]", "run_once: true", "when: inventory_hostname == 'web1'", "when: false"],
+        ["", "--tags rotate", "--skip-tags deploy"],
+    ),
 )
-@pytest.mark.parametrize("arguments", [[], ["--tags", "rotate"], ["--skip-tags", "deploy"]], ids=" ".join)
-def test_s4_nothing_depends_on_the_role_that_deploys(fleet: Fleet, how: str, arguments: list[str]) -> None:
+def test_s4_nothing_depends_on_the_role_that_deploys(fleet: Fleet, how: str, arguments: str) -> None:
     fleet.add_many(3)
     deploy = f"{{role: multicart.keys.multicart_deploy, {how}}}"
-    run = play(fleet, f"roles: [{{role: multicart.keys.multicart_rotate, tags: [rotate]}}, {deploy}]", *arguments)
+    roles = f"roles: [{{role: multicart.keys.multicart_rotate, tags: [rotate]}}, {deploy}]"
+    run = play(fleet, roles, *arguments.split())
     assert run.green, run
     assert (fleet.rotations, fleet.stale) == (1, [])
 
@@ -424,10 +441,7 @@ def overtake(fleet: Fleet, give: str | None) -> str:
     return f"sh {script}"
 
 
-@pytest.mark.parametrize(
-    "head", ["serial: 1", "", "strategy: free", "throttle: 1"], ids=["serial", "linear", "free", "throttle"]
-)
-@pytest.mark.parametrize("given", [True, False], ids=["b-has-the-newer-key", "b-has-the-older-key"])
+@pytest.mark.parametrize(("head", "given"), spread(["serial: 1", "", "strategy: free", "throttle: 1"], [True, False]))
 def test_s7_a_host_ends_on_the_live_key_or_keeps_what_it_had(fleet: Fleet, head: str, given: bool) -> None:
     fleet.add("a", "changeme")
     fleet.add("b", "{key}", multicart_deploy_health_checks=[note("healthy")])
@@ -456,8 +470,7 @@ HOSTS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("case", HOSTS)
-@pytest.mark.parametrize("playbook", ["rotate", "deploy", "audit", "doctor"])
+@pytest.mark.parametrize(("playbook", "case"), spread(["rotate", "deploy", "audit", "doctor"], HOSTS))
 def test_s8_hosts_may_be_a_list_or_a_text(fleet: Fleet, playbook: str, case: str) -> None:
     for name in ("a", "b", "c"):
         fleet.add(name)
@@ -546,9 +559,14 @@ def test_t18_a_malformed_answer_makes_that_host_red_and_no_other(fleet: Fleet, c
     assert "web2" in run.message and "\x1b" not in run.output
 
 
-@pytest.mark.parametrize("over", ["ssh", "local"])
-@pytest.mark.parametrize("phase", ["prepare", "deploy", "close", "conclude"])
-@pytest.mark.parametrize("case", ["files_is_a_number", "holds_is_nested", "no_json", "deep_objects"])
+@pytest.mark.parametrize(
+    ("case", "phase", "over"),
+    spread(
+        ["files_is_a_number", "holds_is_nested", "no_json", "deep_objects"],
+        ["prepare", "deploy", "close", "conclude"],
+        ["ssh", "local"],
+    ),
+)
 def test_t18_whenever_it_comes(fleet: Fleet, phase: str, case: str, over: str) -> None:
     fleet.add("web1")
     liar = fleet.add("web2", **(fleet.over_ssh() if over == "ssh" else {}))
@@ -673,13 +691,6 @@ def run_all(fleet: Fleet, head: str, tasks: str, env: dict[str, str], *arguments
         ]
     assert all(run.tasks for run in runs), "a play did not start"
     return runs
-
-
-def mostly(*rows: Any, but: Callable[..., bool]) -> list[Any]:
-    """Return all combinations as rows; those for which ``but`` is false are too many for every run."""
-    marks = (pytest.mark.full,)
-    made = [tuple(row) for row in itertools.product(*rows)]
-    return [pytest.param(*row, id="-".join(map(str, row)), marks=() if but(*row) else marks) for row in made]
 
 
 @pytest.mark.parametrize(
