@@ -94,6 +94,8 @@ def with_value(data, name, value):
     if not found:
         end = _end_of_content(data)
         start = data[:end] if not end or data[:end].endswith(b"\n") else data[:end] + b"\n"
+        if data[end:].strip() and _SHELL_CONTINUED.search(start):
+            raise Ambiguous(start.count(b"\n"), "a shell takes a line that is added behind this one for a part of it")
         # Never CR LF: a shell would read CR as a part of it.
         changed = start + name.encode("ascii") + b"=" + value + b"\n" + data[end:]
         moved = {0: start.count(b"\n") + 1}
@@ -283,10 +285,13 @@ def _verify(before, after, name, value, moved):
         mine = {item.line: item for item in new.readings if item.name == name and item.line in seen}
         if any(value not in item.raw for item in mine.values()):
             raise Ambiguous(suspect, "{0} would still read another value".format(reader))
-        plain = [item.line for item in old.readings if item.name == name and item.value is not None]
-        must_read = [moved[line] for line in plain if line in moved]
-        if any(line not in mine or mine[line].value != value for line in must_read):
-            raise Ambiguous(suspect, "{0} would not read the new value".format(reader))
+        own = [item for item in old.readings if item.name == name]
+        must_read = [(item.line, moved[item.line]) for item in own if item.value is not None and item.line in moved]
+        if own and own[-1].value is not None and mine:  # the last one counts
+            must_read += [(was, now) for was, now in moved.items() if now == max(mine)]
+        for was, now in must_read:
+            if now not in mine or mine[now].value != value:
+                raise Ambiguous(was, "{0} would not read the new value".format(reader))
         if added and not old.broken and suspect not in mine:
             raise Ambiguous(suspect, "{0} would not read a line that is added here".format(reader))
 

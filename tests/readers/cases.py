@@ -105,6 +105,8 @@ REFUSED = {
     "exported by a built-in command": (b"KEY=p.old\ncommand export KEY=p.old\n", 2),
     "another variable in its place": (b"export KEY= 'A=1'\n", 1),
     "behind a redirection": (b'KEY=p.old\n</dev/null\tKEY="p.old" \n', 2),
+    "first key behind a pipe, before set +a": (b"set -a\nA=1 |\n# x\n\nset +a\n", 3),
+    "first key before a CR that a shell takes for a command": (b"KEY=p.old\nKEY=\t\r\n", 2),
     "behind another and a redirection": (b"KEY=p.old\nA=>/dev/null KEY=p.old\n", 2),
     "behind one of a descriptor": (b"KEY=p.old\n2>>/dev/null KEY=p.old\n", 2),
     "behind one that may overwrite": (b"KEY=p.old\n>|/dev/null KEY=p.old\n", 2),

@@ -78,6 +78,7 @@ class File:
     :ivar unknown: it may hold a key, but which cannot be told (a template's file that was changed by hand).
     :ivar restart_due: its readers may still run with another key than the one in it.
     :ivar problem: why it cannot be written; None: it can.
+    :ivar notes: what is worth telling of it, and keeps nothing from being done.
     """
 
     path: str
@@ -89,6 +90,7 @@ class File:
     changed: bool = False
     problem: Problem | None = None
     record: Record | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -300,6 +302,7 @@ def _file_from(said: Any) -> File:
         changed=_flag(said, "changed"),
         problem=None if problem is None else _problem_from(problem),
         record=None if record is None else record_from(record),
+        notes=tuple(map(_text, _list(said, "notes"))),
     )
 
 
