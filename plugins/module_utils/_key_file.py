@@ -57,7 +57,7 @@ class KeyFile:
         self._readers = record.readers_of(request["services"], request["commands"])
         self._live = request["live"]
         shape = request.get("live_shape")
-        self._known = [other_form.KnownKey(*shape, self._live)] if shape else []
+        self._known = [other_form.KnownKey(*(shape + [self._live]))] if shape else []
         self._check_mode = request["check_mode"]
         self._content = None  # type: Any
         self._account = request["account"]

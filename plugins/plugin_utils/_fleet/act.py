@@ -196,7 +196,7 @@ class Act:
             result.lines.append(f"Live key: {_shown(result.live.key)}")
         return result
 
-    def inspect(self, live: Live | None) -> list[Consumer]:
+    def inspect(self, live: Live | None = None) -> list[Consumer]:
         """Inspect the hosts, and change nothing.
 
         :param live: None: nobody knows which key is live.

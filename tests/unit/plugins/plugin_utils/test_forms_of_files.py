@@ -79,7 +79,7 @@ def test_t1_audit_deploy_and_doctor_say_so_as_well(fleet: Fleet, kind: str) -> N
         assert result.hosts[1].reason == "other_form"
         assert told in result.hosts[1].message
         assert path.read_text() == text
-    assert told in "\n".join(diagnose([], fleet.act().inspect(None)).lines)
+    assert told in "\n".join(diagnose([], fleet.act().inspect()).lines)
 
 
 def test_ordinary_files_are_rotated_with_every_other_byte_kept(fleet: Fleet) -> None:
