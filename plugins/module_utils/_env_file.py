@@ -289,11 +289,11 @@ def _verify(before, after, name, value, moved):
         must_read = [(item.line, moved[item.line]) for item in own if item.value is not None and item.line in moved]
         if own and own[-1].value is not None and mine:  # the last one counts
             must_read += [(was, now) for was, now in moved.items() if now == max(mine)]
+        if added and not old.broken:
+            must_read.append((suspect, suspect))
         for was, now in must_read:
             if now not in mine or mine[now].value != value:
                 raise Ambiguous(was, "{0} would not read the new value".format(reader))
-        if added and not old.broken and suspect not in mine:
-            raise Ambiguous(suspect, "{0} would not read a line that is added here".format(reader))
 
 
 def _freed(old, name, moved):
