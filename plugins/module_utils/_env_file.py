@@ -35,6 +35,7 @@ _View = namedtuple("_View", "readings broken")
 """Everything one reader saw; `broken` if it gave up, so that nothing is known about what follows."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_WORD = re.compile(r"[A-Za-z0-9_]+")
 
 
 class EnvFileError(ValueError):
@@ -276,8 +277,11 @@ def _verify(before, after, name, value, moved):
         old, new = before[reader], after[reader]
         freed = _freed(old, name, moved) if value is not None else ()
         others, others_after = _others(old, name, lines), _others(new, name, seen, freed)
-        if old.broken:  # a reader that could not get past some point may get further now
-            others_after = others_after[: len(others)]
+        if old.broken:  # a reader that could not get past some point may get further now, and read more
+            known = {item_name for item_name, _raw in others}
+            more = others_after[len(others) :]
+            again = [item for item in more if known.intersection([item[0]] if item[0] else _WORD.findall(item[1]))]
+            others_after = others_after[: len(others)] + again
         if others != others_after:
             raise Ambiguous(suspect, "{0} would then read something else of the file differently".format(reader))
         if value is None:
@@ -505,6 +509,7 @@ _SHELL_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^\]]*\])?\+?=")
 _SHELL_CONTINUED = re.compile(rb"[|&][ \t]*(?:#[^\n]*)?(?:\n[ \t]*(?:#[^\n]*)?)*\Z")
 _SHELL_BACKTICKS = re.compile(r"`(?:[^`\\]|\\[\s\S])*`")
 _SHELL_REDIRECTION = re.compile(r"[<>]+[&|]?")
+_SHELL_NO_TARGET = re.compile(r"[ \t]*(?:[\n;&|)]|\Z)|[ \t]+#")
 _SHELL_PLAIN = re.compile(r"""[^ \t\n'"`\\$;&|()<>]+""")
 _SHELL_LEADING = ("then", "do", "else", "elif", "if", "while", "until", "{", "!", "time", "command", "builtin")
 _SHELL_DECLARING = ("export", "declare", "typeset", "readonly", "local")
@@ -536,6 +541,8 @@ def _read_as_shell(text):
                 return _View(readings, True)
             elif text[at] in "<>":
                 end = _SHELL_REDIRECTION.match(text, at).end()
+                if _SHELL_NO_TARGET.match(text, end):
+                    return _View(readings, True)  # a syntax error
                 words.append((at, end))
                 at = end
             else:
