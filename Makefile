@@ -43,7 +43,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test newest unit integration faults hosts leaks fuzz bench full lint lint-basic yamllint reuse \
+.PHONY: help demo sandbox test newest unit integration stores faults hosts leaks fuzz bench full lint lint-basic yamllint reuse \
   sanity ansible-test smoke matrix molecule docs build lock release clean
 
 help: ## list the targets
@@ -56,7 +56,7 @@ sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotatio
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
 test: lint sanity docs $(VENV)/.test ## linters, sanity, the documentation and all tests but the slow ones
-	$(PYTEST) tests/unit tests/integration tests/faults tests/leaks
+	$(PYTEST) tests/unit tests/integration tests/stores tests/faults tests/leaks
 	$(MAKE) smoke
 
 newest: export MULTICART_NEWEST := 1
@@ -73,6 +73,9 @@ integration: $(VENV)/.test ## integration tests, with real ansible-playbook runs
 
 faults: $(VENV)/.test ## rotations under faults: over real HTTP, raced, and killed at any point
 	$(PYTEST) tests/faults $(ARGS)
+
+stores: $(VENV)/.test ## every type of store, against real servers and stand-ins
+	$(PYTEST) tests/stores $(ARGS)
 
 hosts: $(VENV)/.test ## rotations over hosts with systemd, OpenRC and runit, made of Debian's packages; takes root
 	$(PYTEST) tests/hosts $(ARGS)

@@ -37,6 +37,7 @@ class ActionModule(ControllerAction):
         phases: dict[str, Callable[[Options], dict[str, Any]]] = {
             "join": self._join,
             "deploy": self._deploy,
+            "deploy_later": self._deploy,
             "result": self._result,
         }
         return phases[options.given["phase"]](options)
@@ -62,6 +63,8 @@ class ActionModule(ControllerAction):
         if not spec.files:
             # Nothing to do there, so that it need not even be reachable.
             return {"msg": "No files of this account.", "state": None}
+        if bool(spec.wave) != (options.given["phase"] == "deploy_later"):
+            return {"msg": "It has its turn in another task, after or before the stores.", "skipped": True}
         account = AccountOfRun(options.connection, this_run())
         own = own_host(self, self._name, spec, self.variables)
         try:

@@ -62,11 +62,14 @@ class KeyFile:
         self._content = None  # type: Any
         self._account = request["account"]
         self._running = request.get("running", list)
-        self._record_path = record.path_of(self.path, self.variable, request["state_dir"])
+        self._record_path = self._path_of_record(request["state_dir"])
         try:
             self._inspect()
         except Problem as error:
             self.problem = error
+
+    def _path_of_record(self, state_dir: Optional[str]) -> str:
+        return record.path_of(self.path, self.variable, state_dir)
 
     def _inspect(self) -> None:
         self._kept = self._read_record()
@@ -241,3 +244,34 @@ class KeyFile:
     def _raise_problem(self) -> None:
         if self.problem is not None:
             raise self.problem
+
+
+class ReadersAlone(KeyFile):
+    """Services and commands that read the key from a store when they start; in place of a file there is a record."""
+
+    def _path_of_record(self, state_dir: Optional[str]) -> str:
+        if state_dir is None:
+            return os.path.join(os.path.expanduser("~"), ".multicart.readers.json")
+        return KeyFile._path_of_record(self, state_dir)
+
+    def _inspect(self) -> None:
+        self._kept = self._read_record()
+        self.record = record.parse(self._kept.data) if self._kept.data else None
+        self.held = self.holds = [self.record["held"]] if self.record and self.record["held"] else []
+        self._refuse_other_account()
+        host_file.check(
+            self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, account=self._account))
+        )
+
+    def write(self, key: ApiKey, since: str, retires: Optional[Dict[str, Any]] = None) -> None:
+        """Note the key that they are restarted with."""
+        self._raise_problem()
+        found = self.holds == [key.fingerprint]
+        if not found:
+            self._keep(record.rewritten(self.record or record.NONE, self._readers, self._running))
+            self.changed = True
+        self.holds = [key.fingerprint]
+        self._keep(self._record_of(key, b"", since, found=found, retires=retires))
+
+    def check_ownership(self) -> None:
+        """There is no file."""

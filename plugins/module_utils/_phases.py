@@ -23,13 +23,13 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from typing import Any, Callable, Dict, List, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 from ansible_collections.multicart.keys.plugins.module_utils import _processes as processes
 from ansible_collections.multicart.keys.plugins.module_utils import _services as services
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.module_utils._host_file import HostFileError
-from ansible_collections.multicart.keys.plugins.module_utils._key_file import KeyFile, Problem
+from ansible_collections.multicart.keys.plugins.module_utils._key_file import KeyFile, Problem, ReadersAlone
 
 Request = Dict[str, Any]
 """``phase``, ``tag``, ``wait`` (seconds in which the next request must be here), and the fields of `FIELDS`."""
@@ -74,11 +74,12 @@ CREDENTIALS = ("MULTICART_SESSION_TOKEN", "MULTICART_EMAIL", "MULTICART_PASSWORD
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
 
 
-def serve(source: Any, sink: Any) -> None:
+def serve(source: Any, sink: Any, answer: Optional[Callable[[Request, Tell], Answer]] = None) -> None:
     """Answer requests until the input ends.
 
     :param source: binary file with a request a line.
     :param sink: binary file for the answers, each a line that begins with the request's ``tag``.
+    :param answer: who answers them, in place of this host: the stores do.
     """
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process wherever it waits
     wait = 60.0
@@ -97,7 +98,7 @@ def serve(source: Any, sink: Any) -> None:
                 sink.write("{0} {1}\n".format(tag, json.dumps(dict(said, at=_now()))).encode("ascii"))
                 sink.flush()
 
-        send(answer_to(request, lambda event: send({"event": event})))
+        send((answer or answer_to)(request, lambda event: send({"event": event})))
 
 
 def _line_in_time(source: Any, seconds: float) -> bytes:
@@ -287,7 +288,8 @@ def _one_file(
     same = [each for each in request["files"] if os.path.realpath(_expanded(each["path"])) == os.path.realpath(path)]
     beside = [each["variable"] for each in same if each["variable"]]
     more = {"state_dir": state_dir, "running": lambda: _running(request)}
-    file = KeyFile(dict(entry, path=path, beside=beside), dict(request, **more))
+    kind = ReadersAlone if entry.get("format") == "none" else KeyFile
+    file = kind(dict(entry, path=path, beside=beside), dict(request, **more))
     try:
         act(file)
     except NotAKey as error:

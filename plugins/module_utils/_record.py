@@ -154,7 +154,7 @@ def rewritten(record: Record, readers: str, running: Callable[[], List[str]] = l
     return dict(_begun(record, running), readers=known)
 
 
-def wrote(record: Record, held: str, digest: str, since: str, account: Optional[str] = None) -> Record:
+def wrote(record: Record, held: str, digest: Optional[str], since: str, account: Optional[str] = None) -> Record:
     """Return the record of a file that holds this key now; a key that it held already keeps its date."""
     known = record["since"] if record["held"] == held else None
     return dict(record, held=held, digest=digest, since=known or since, account=account or record["account"])

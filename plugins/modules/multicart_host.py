@@ -28,11 +28,13 @@ options:
       - V(join) stores the files of this host, and how it is reached, for M(multicart.keys.multicart_fleet). It does not
         connect to the host.
       - V(deploy) deploys the live key to this host, restarts what uses it, and checks its health.
+      - V(deploy_later) does the same for hosts of a later wave, which read the key from a store, and V(deploy) for all
+        others; each skips the others' hosts.
       - V(result) shows the result of this host. It fails if the host is not up to date, if the rotation as a whole
         failed, or if this run has no result for the host.
     type: str
     required: true
-    choices: [join, deploy, result]
+    choices: [join, deploy, deploy_later, result]
 """
 
 EXAMPLES = r"""
@@ -52,7 +54,7 @@ state:
     - The state of the host.
     - One of V(up_to_date), V(restart_due), V(process_out_of_date), V(out_of_date), V(missing), V(unreadable),
       V(unreachable); null if it has no files of this account.
-  returned: with O(phase=deploy) and O(phase=result)
+  returned: with O(phase=deploy), O(phase=deploy_later) and O(phase=result)
   type: str
   sample: up_to_date
 diff:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import sys
 
 
@@ -158,6 +159,16 @@ ADVICE: dict[Reason, str] = {
     Reason.KEY_KEEPS_CHANGING: "Somebody else is rotating this account at the same time. Agree on one, then run again.",
 }
 """What to do next, a sentence or two for each reason."""
+
+
+_LONGEST_TEXT = 1000
+
+
+def clean(text: str) -> str:
+    """Return a foreign text fit to be shown: one line, without what a terminal obeys or braces that are a template."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text[: _LONGEST_TEXT + 1])
+    shown = re.sub(r"\{(?=[{%#])", "{ ", shown)
+    return shown if len(shown) <= _LONGEST_TEXT else f"{shown[:_LONGEST_TEXT]}…"
 
 
 class MulticartError(Exception):

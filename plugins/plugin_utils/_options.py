@@ -109,7 +109,10 @@ FLEET: tuple[Option, ...] = (
     Option("force", Kind.BOOL, False, role_variable="multicart_rotate_force"),
     Option("uncovered", Kind.TEXT, "refuse", role_variable="multicart_rotate_uncovered", choices=("refuse", "warn")),
 )
-HOST: tuple[Option, ...] = (*CONNECTION, Option("phase", Kind.TEXT, choices=("join", "deploy", "result")))
+HOST: tuple[Option, ...] = (
+    *CONNECTION,
+    Option("phase", Kind.TEXT, choices=("join", "deploy", "deploy_later", "result")),
+)
 REPORT: tuple[Option, ...] = (Option("dest", Kind.PATH, role_variable="multicart_report_dir"),)
 
 

@@ -129,7 +129,7 @@ class Client:
         self._clock = clock
         self._secrets: set[str] = set(connection.secrets)
         self._unproven: str | None = None
-        self._session = _session(connection)
+        self._session = session_for(connection.api_url, _trust(connection))
 
     def __enter__(self) -> Client:
         return self
@@ -316,7 +316,7 @@ class Client:
             outcome = done.get(timeout=self._connection.timeout + GRACE)
         except queue.Empty:
             self._session.close()
-            self._session = _session(self._connection)
+            self._session = session_for(self._connection.api_url, _trust(self._connection))
             seconds = f"{self._connection.timeout:g} s"
             raise _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: no complete answer within {seconds}.") from None
         if isinstance(outcome, MulticartError):
@@ -376,13 +376,16 @@ def _token_header(token: str) -> dict[str, str]:
     return {"Authorization": f"Token {token}"}
 
 
-def _session(connection: Connection) -> requests.Session:
-    """A session that takes proxies from the environment, and nothing else: no .netrc, no cookies, no CA bundle."""
+def session_for(url: str, trust: str | bool) -> requests.Session:
+    """A session that takes proxies from the environment, and nothing else: no .netrc, no cookies, no CA bundle.
+
+    :raises MulticartError: ``invalid_option``.
+    """
     session = _Session()
     session.trust_env = False
     session.auth = _leave_alone
-    session.proxies = _proxies(connection.api_url)
-    session.verify = _trust(connection)
+    session.proxies = _proxies(url)
+    session.verify = trust
     session.cookies.set_policy(_NoCookies())
     session.headers = requests.structures.CaseInsensitiveDict(
         {
@@ -443,6 +446,11 @@ def _trust(connection: Connection) -> str | bool:
                 "Give the path on the control node of a file with PEM certificates; nothing was changed.",
             )
         return path
+    return system_trust()
+
+
+def system_trust() -> str | bool:
+    """Return the system's store of certificates; True: certifi's, for want of one."""
     store = ssl.get_default_verify_paths()
     return store.cafile or store.capath or True
 

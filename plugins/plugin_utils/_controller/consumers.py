@@ -34,6 +34,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars im
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Step
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Session
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import File, Problem
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.store_link import StoreLink
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode
 
 # Before ansible-core 2.19 the lookup would convert what looks like data; since then naming that option is deprecated.
 _KEEP_TEXT: dict[str, Any] = {} if internals.IS_CORE_2_19 else {"convert_data": False}
@@ -42,21 +44,33 @@ _KEEP_TEXT: dict[str, Any] = {} if internals.IS_CORE_2_19 else {"convert_data": 
 def read_spec(action: ActionBase, variables: Mapping[str, Any]) -> HostSpec:
     """Return what a host is to hold, by its variables.
 
-    A path on that host may come from its facts; a template, which is a file of the control node, may not.
+    A path on that host may come from its facts; a template or a store, which are the control node's, may not.
 
     :raises MulticartError: ``invalid_option``, ``facts_refused``.
     """
-    spec = spec_of(variables, internals.template_with(action._templar, variables))
-    templates = [file.template for file in spec.files]
-    if any(templates):
+    control = ControlNode(os.environ, _folders(action, variables), internals.vault_passwords(action))
+    spec = spec_of(variables, internals.template_with(action._templar, variables), control)
+    if spec.has_stores or any(file.template for file in spec.files):
         own = internals.without_facts(variables)
         try:
-            trusted = [file.template for file in spec_of(own, internals.template_with(action._templar, own)).files]
+            trusted = _of_control_node(spec_of(own, internals.template_with(action._templar, own), control))
         except Exception:  # pylint: disable=broad-except  # whatever is undefined without facts
             trusted = []
-        if sorted(map(str, trusted)) != sorted(map(str, templates)):
-            raise MulticartError(Reason.FACTS_REFUSED, "The template of a file depends on its facts.")
+        if trusted != _of_control_node(spec):
+            what = "A store" if spec.has_stores else "The template of a file"
+            raise MulticartError(Reason.FACTS_REFUSED, f"{what} depends on its facts.")
     return spec
+
+
+def _of_control_node(spec: HostSpec) -> list[str]:
+    """Return what of it names files, programs and URLs of the control node."""
+    return sorted(str(each.template or getattr(each, "options", "")) for each in spec.files)
+
+
+def _folders(action: ActionBase, variables: Mapping[str, Any]) -> list[str]:
+    """Return the directories in which relative paths of the control node are looked for."""
+    folders = [*action._task.get_search_path(), variables.get("inventory_dir"), os.getcwd()]
+    return [str(folder) for folder in folders if folder]
 
 
 def join(action: ActionBase, store: RunStore, name: str, variables: Mapping[str, Any]) -> None:
@@ -66,7 +80,7 @@ def join(action: ActionBase, store: RunStore, name: str, variables: Mapping[str,
         refuse_facts(variables)
         spec = read_spec(action, variables)
         entry["spec"] = spec.to_json()
-        if spec.files:
+        if spec.files and not spec.has_stores:
             entry["settings"] = internals.settings_of(action, variables, action._templar.template)
     except MulticartError as error:
         entry["problem"] = [error.reason.value, f"{error.what} {error.advice}".rstrip(".")]
@@ -96,9 +110,22 @@ def take_hosts(
         if host is None:
             continue
         hosts.append(host)
-        if host.spec is not None and entry["settings"]:
+        if host.spec is not None and host.spec.has_stores:
+            host.session = _session_of_stores(name)
+        elif host.spec is not None:
             _connect(action, host, entry["settings"], gate, may_hold=len(hosts) <= most)
+    if not any(host.spec is not None and host.spec.has_stores for host in hosts):
+        # Services without a file have the key from a store; without one, their files were forgotten.
+        hosts = [Host(host.name, failure=_no_files()) if host.has_readers_alone else host for host in hosts]
     return hosts, skipped
+
+
+def _no_files() -> Problem:
+    return Problem("no_files", "it has no files of this account: set multicart_deploy_files")
+
+
+def _session_of_stores(name: str) -> Session:
+    return Session(name, StoreLink(), threading.Semaphore(1))
 
 
 def _host(action: ActionBase, name: str, entry: Mapping[str, Any], variables: Mapping[str, Any]) -> Host | None:
@@ -106,8 +133,7 @@ def _host(action: ActionBase, name: str, entry: Mapping[str, Any], variables: Ma
         return Host(name, failure=Problem(*entry["problem"]))
     spec = HostSpec.from_json(entry["spec"])
     if not spec.files:
-        no_files = Problem("no_files", "it has no files of this account: set multicart_deploy_files")
-        return None if spec.others else Host(name, failure=no_files)
+        return None if spec.others else Host(name, failure=_no_files())
     own = internals.variables_of(action, variables, name) if any(file.template for file in spec.files) else {}
     return Host(name, spec, render=_renderer(action, spec, own))
 
@@ -126,6 +152,8 @@ def _connect(
 
 def own_host(action: ActionBase, name: str, spec: HostSpec, variables: Mapping[str, Any]) -> Host:
     """Return the host to which the action itself is connected, as that of an act."""
+    if spec.has_stores:
+        return Host(name, spec, _session_of_stores(name))
     settings = internals.settings_of(action, variables, action._templar.template)
     session = Session(name, link_to(action, settings), threading.Semaphore(1))
     return Host(name, spec, session, render=_renderer(action, spec, variables))
@@ -144,8 +172,7 @@ def _render(action: ActionBase, source: str, key: ApiKey, variables: Mapping[str
 
     :raises MulticartError: ``invalid_option``.
     """
-    folders = [*action._task.get_search_path(), variables.get("inventory_dir"), os.getcwd()]
-    scope = {**variables, "ansible_search_path": [folder for folder in folders if folder]}
+    scope = {**variables, "ansible_search_path": _folders(action, variables)}
     templar = action._templar.copy_with_new_env(available_variables=scope)
     lookup = lookup_loader.get("ansible.builtin.template", loader=action._loader, templar=templar)
     try:

@@ -150,6 +150,12 @@ def seen_facts(variables: Mapping[str, Any]) -> list[str]:
     return [str(name) for name in (variables.get("ansible_facts") or {})]
 
 
+def vault_passwords(action: ActionBase) -> list[list[str]]:
+    """Return name and text of each vault password that this run of Ansible was given."""
+    known = getattr(getattr(action._loader, "_vault", None), "secrets", None) or []
+    return [[str(name), secret.bytes.decode("utf-8", "surrogateescape")] for name, secret in known]
+
+
 def forks() -> int:
     """Return how many hosts Ansible serves at a time."""
     return int(context.CLIARGS.get("forks") or constants.DEFAULT_FORKS)

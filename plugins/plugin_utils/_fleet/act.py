@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from itertools import groupby
 from typing import Any, Protocol
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
@@ -111,6 +112,7 @@ class HostResult:
     :ivar reason: why it failed; None: it did not.
     :ivar message: the same, or how it stands, in a sentence.
     :ivar checked: it has health checks, and passed them.
+    :ivar wave: in which wave it got the key.
     :ivar moments: when each event happened: ``armed``, ``released``, ``written``, ``restarted``, ``healthy``; UTC.
     """
 
@@ -120,6 +122,7 @@ class HostResult:
     files: tuple[File, ...] = ()
     reason: str | None = None
     checked: bool = False
+    wave: int = 0
     moments: dict[str, datetime] = field(default_factory=dict)
 
     @property
@@ -129,7 +132,8 @@ class HostResult:
     @property
     def message(self) -> str:
         checks = "; its health checks passed" if self.checked else ""
-        return f"It is {self.standing.words}{checks}."
+        unread = "; that is known by its record alone" if any(file.recorded for file in self.files) else ""
+        return f"It is {self.standing.words}{checks}{unread}."
 
 
 @dataclass
@@ -300,10 +304,8 @@ class Act:
             new = replace(live, key=rotation.live, rotated_at=rotation.rotated_at, updated_at=rotation.updated_at)
             self._result.live = new
             turn.tell(new.key.fingerprint)
-            released = time.monotonic()
             asked = self._release(new, {"key": live.key.fingerprint, "accepted": rotation.error is None})
-            for _host, reply in asked:
-                reply.wait_for_first(released + WRITING - time.monotonic())
+            _wait_for_first(asked, WRITING)
         verifying = _InThread(lambda: self._api.verify(live.key.fingerprint))
         self._collect(asked)
         self._say_outage(rotation)
@@ -322,16 +324,26 @@ class Act:
     def _release(
         self, live: Live, retires: dict[str, Any] | None, as_inspected: bool = False
     ) -> list[tuple[Host, Reply]]:
-        """Hand the key to every host: first to those that wait for it, then to those for which there is more to do.
+        """Hand the key to every host, wave by wave: first to those that wait for it.
 
         :param as_inspected: only to files that still hold what was inspected, and where there is anything to do.
         """
-        since = live.rotated_at or iso_time(_now())
         hosts = [host for host in self._hosts if host.can_be_asked and host.inspection is not None]
         if as_inspected:
             hosts = [host for host in hosts if not host.is_settled(live.key.fingerprint)]
-        hosts.sort(key=lambda host: (host.render is not None, not host.is_armed))
-        asked = []
+        # Those that wait for it, then those for which there is more to do.
+        hosts.sort(key=lambda host: (host.wave, host.render is not None, not host.is_armed))
+        asked: list[tuple[Host, Reply]] = []
+        for _wave, members in groupby(hosts, lambda host: host.wave):
+            wave = list(members)
+            _wait_for_first(asked, max(host.wave_timeout for host in wave))
+            asked += self._hand_over(wave, live, retires, as_inspected)
+        return asked
+
+    def _hand_over(
+        self, hosts: Sequence[Host], live: Live, retires: dict[str, Any] | None, as_inspected: bool
+    ) -> list[tuple[Host, Reply]]:
+        since, asked = live.rotated_at or iso_time(_now()), []
         for host in hosts:
             host.failure = None
             contents = host.contents(live.key)
@@ -492,7 +504,8 @@ class Act:
             changed = changed or rotates or differs or stands.state is not State.UP_TO_DATE
             stands = Standing(State.UP_TO_DATE)
         reason = problems[0].reason if problems else None
-        return HostResult(host.name, stands, changed, host.consumer.files, reason, host.is_checked, host.moments)
+        files, checked = host.consumer.files, host.is_checked
+        return HostResult(host.name, stands, changed, files, reason, checked, host.wave, host.moments)
 
     def _standings(self) -> dict[str, Standing]:
         return {host.name: host.standing for host in self._result.hosts}
@@ -556,6 +569,13 @@ class Act:
     def _utc(self, moment: float) -> datetime:
         monotonic, utc = self._began
         return utc + timedelta(seconds=moment - monotonic)
+
+
+def _wait_for_first(asked: Iterable[tuple[Host, Reply]], seconds: float) -> None:
+    """Wait until all of these have written, or failed; those that have not by then are not waited for here."""
+    deadline = time.monotonic() + seconds
+    for _host, reply in asked:
+        reply.wait_for_first(deadline - time.monotonic())
 
 
 def _now() -> datetime:

@@ -18,7 +18,7 @@ from ansible_collections.multicart.keys.plugins.module_utils._record import dige
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.sanitize import withhold
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import HostSpec
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import READERS, HostSpec
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError, Reply, Session
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import (
     Answer,
@@ -69,6 +69,19 @@ class Host:
     @property
     def consumer(self) -> Consumer:
         return Consumer(self.name, self.inspection, self.failure, self.reached)
+
+    @property
+    def has_readers_alone(self) -> bool:
+        """Whether it has no file of its own: what it restarts reads the key from a store."""
+        return self.spec is not None and READERS in self.spec.files
+
+    @property
+    def wave(self) -> int:
+        return self.spec.wave if self.spec is not None else 0
+
+    @property
+    def wave_timeout(self) -> float:
+        return self.spec.wave_timeout if self.spec is not None else 0.0
 
     @property
     def is_armed(self) -> bool:

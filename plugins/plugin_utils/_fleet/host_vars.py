@@ -4,7 +4,7 @@
 
 # Private to this collection: it may change without notice.
 
-"""One consumer, from the role's variables: its files, every list merged and narrowed to one account; and its steps."""
+"""One consumer, from the role's variables: its files or stores, those of one account; its steps; its wave."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, clean
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores import protocol
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import NO_CONTROL_NODE, ControlNode
 
 FILES = "multicart_deploy_files"
+STORES = "multicart_deploy_stores"
+WAVE = "multicart_deploy_wave"
+WAVE_TIMEOUT = "multicart_deploy_wave_timeout"
 ACCOUNT = "multicart_account"
 STATE_DIR = "multicart_deploy_state_dir"
 SERVICES = "multicart_deploy_services"
@@ -58,6 +63,26 @@ class FileSpec:
     def entry(self) -> dict[str, Any]:
         """Return it as a host session wants it; a template's content and its digest come on top."""
         return {name: value for name, value in vars(self).items() if name != "template"}
+
+
+@dataclass(frozen=True)
+class StoreSpec:
+    """One store that holds the key; it stands where a file stands, under its label.
+
+    :ivar path: its label.
+    :ivar options: the fields of its type; there are secrets among them.
+    """
+
+    type: str
+    path: str
+    options: dict[str, Any] = field(repr=False)
+
+    variable: ClassVar[None] = None
+    template: ClassVar[None] = None
+
+    def entry(self) -> dict[str, Any]:
+        """Return it as a session of stores wants it."""
+        return dict(vars(self))
 
 
 def account_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> str:
@@ -111,14 +136,23 @@ class Steps:
 class HostSpec:
     """What one host is to hold and to do with it, of one account.
 
-    :ivar others: whether it has files of other accounts.
+    :ivar files: or stores; those of a host that has services or commands alone are one `READERS`.
+    :ivar others: whether it has files or stores of other accounts.
     :ivar state_dir: directory of the records; None: each is beside its file.
+    :ivar wave: it gets the key when all of the waves before it have it.
+    :ivar wave_timeout: seconds that it waits for them at most.
     """
 
-    files: list[FileSpec]
+    files: list[FileSpec] | list[StoreSpec]
     steps: Steps
     others: bool = False
     state_dir: str | None = None
+    wave: int = 0
+    wave_timeout: float = 10.0
+
+    @property
+    def has_stores(self) -> bool:
+        return any(isinstance(spec, StoreSpec) for spec in self.files)
 
     @property
     def names(self) -> list[tuple[str, str | None]]:
@@ -130,6 +164,7 @@ class HostSpec:
         """Seconds that restarts and health checks may take, each in its own limit."""
         steps = self.steps
         restarts = len(steps.services) + len(steps.commands)
+        restarts += sum(len(spec.options.get("restart") or ()) for spec in self.files if isinstance(spec, StoreSpec))
         checks = len(steps.health) * (steps.timeout + steps.retries * steps.delay) if steps.health else 0.0
         tries = len(steps.health) * steps.retries * min(steps.timeout, TRY)
         return restarts * steps.timeout + checks + tries
@@ -150,22 +185,74 @@ class HostSpec:
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> HostSpec:
         """Read what :meth:`to_json` returned."""
-        files = [FileSpec(**spec) for spec in kept["files"]]
-        return cls(files, Steps(**kept["steps"]), kept["others"], kept["state_dir"])
+        files: Any = [StoreSpec(**spec) if "options" in spec else FileSpec(**spec) for spec in kept["files"]]
+        return cls(**{**kept, "files": files, "steps": Steps(**kept["steps"])})
 
 
-def spec_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> HostSpec:
+READERS = FileSpec("services and commands", None, None, format="none")
+"""In place of a file where there is none: its record says with which key they were restarted last."""
+
+
+def spec_of(
+    variables: Mapping[str, Any], template: Callable[[Any], Any], control: ControlNode = NO_CONTROL_NODE
+) -> HostSpec:
     """Return what a host is to hold and to do, refusing before a rotation what could not be done after it.
 
     :param variables: the host's variables.
     :param template: how a variable is templated.
+    :param control: what stores take from the control node.
     :raises MulticartError: ``invalid_option``; it names the variable, the entry and the remedy.
     """
+    files: Any
     files, others = _files_of(variables, template)
+    stores, others_stores = _stores_of(variables, template, control)
+    steps = _steps_of(variables, template)
     state_dir = template(variables.get(STATE_DIR)) or None
     if state_dir is not None and not isinstance(state_dir, str):
         raise _invalid(STATE_DIR, "must be the path of a directory")
-    return HostSpec(files, _steps_of(variables, template), others, None if state_dir is None else str(state_dir))
+    if stores and files:
+        raise _invalid(STORES, f"is set for a host that has {FILES} too; make the store a host of its own")
+    for name in (SERVICES, COMMANDS, HEALTH_CHECKS):
+        if stores and template(variables.get(name)):
+            raise _invalid(name, "is set for a store, which restarts and checks nothing; set it to [] for this host")
+    readers = [] if others or others_stores or not (steps.services or steps.commands) else [READERS]
+    wave = template(variables.get(WAVE))
+    if wave not in (None, "", 0, 1, "0", "1"):
+        raise _invalid(WAVE, "must be 0 or 1")
+    return HostSpec(
+        files or stores or readers,
+        steps,
+        others or others_stores,
+        None if state_dir is None else str(state_dir),
+        int(wave) if wave not in (None, "") else int(bool(readers and not files and not stores)),
+        _number(WAVE_TIMEOUT, template(variables.get(WAVE_TIMEOUT, 10)), float),
+    )
+
+
+def _stores_of(
+    variables: Mapping[str, Any], template: Callable[[Any], Any], control: ControlNode
+) -> tuple[list[StoreSpec], bool]:
+    """Return the host's stores of the account that this run is about, and whether it has some of others."""
+    entries = template(variables.get(STORES)) or []
+    if not isinstance(entries, (list, tuple)):
+        raise _invalid(STORES, "must be a list of stores")
+    account, found, others = account_of(variables, template), dict[str, StoreSpec](), False
+    for number, entry in enumerate(entries, 1):
+        place = f"{STORES}, entry {number}"
+        if not isinstance(entry, Mapping):
+            raise _invalid(place, "must be a mapping with at least type")
+        if str(entry.get("account") or DEFAULT_ACCOUNT) != account:
+            others = True
+            continue
+        kind, fields = str(entry.get("type")), {name: entry[name] for name in entry if name not in ("type", "account")}
+        try:
+            options = protocol.resolve(kind, fields, control)
+            spec = StoreSpec(kind, clean(protocol.label_of(kind, options)), options)
+        except protocol.InvalidEntry as error:
+            raise _invalid(place, str(error)) from None
+        if found.setdefault(spec.path, spec) is not spec:
+            raise _invalid(place, f"names {spec.path} once more")
+    return list(found.values()), others
 
 
 def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Steps:
@@ -179,14 +266,7 @@ def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> S
         return parsed
 
     def number(name: str, kind: type[int] | type[float], default: int, zero: bool = True) -> Any:
-        raw = template(variables.get(name, default))
-        try:
-            value = kind(raw)
-        except (TypeError, ValueError):
-            value = -1
-        if not 0 <= value < 1_000_000 or not (value or zero):
-            raise _invalid(name, "must be a number, 0 or more" if zero else "must be a number above 0")
-        return value
+        return _number(name, template(variables.get(name, default)), kind, zero)
 
     return Steps(
         services=each(SERVICES, _service, "a name, or name and state (restarted or reloaded)"),
@@ -197,6 +277,16 @@ def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> S
         delay=number(HEALTH_DELAY, float, 1),
         ignore_processes=each(IGNORE_PROCESSES, _pattern, "a pattern of a unit or a command"),
     )
+
+
+def _number(name: str, raw: Any, kind: type[int] | type[float], zero: bool = True) -> Any:
+    try:
+        value = kind(raw)
+    except (TypeError, ValueError):
+        value = -1
+    if not 0 <= value < 1_000_000 or not (value or zero):
+        raise _invalid(name, "must be a number, 0 or more" if zero else "must be a number above 0")
+    return value
 
 
 def _service(entry: Any) -> dict[str, str] | None:

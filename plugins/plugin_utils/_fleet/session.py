@@ -68,12 +68,16 @@ class Ended:
 
 @dataclass(frozen=True)
 class Pipes:
-    """This side's ends of a running program, and the local process that leads to it."""
+    """This side's ends of a running program, and the local process that leads to it.
+
+    :ivar header: what it reads before the first request.
+    """
 
     to_program: IO[bytes]
     from_program: IO[bytes]
     complaints: IO[bytes]
     process: subprocess.Popen[bytes]
+    header: bytes = HEADER
 
 
 class Link(Protocol):
@@ -182,7 +186,7 @@ class Session:
         :param first: seconds in which at least its first event must be here.
         :param fields: what it holds besides, see :mod:`_phases`.
         """
-        request = {"phase": phase, "tag": secrets.token_hex(8), "wait": ARMED, **fields}
+        request = {"phase": phase, "tag": secrets.token_hex(8), "wait": ARMED, "limit": limit, **fields}
         reply = Reply(self, request, limit, limit if first is None else first)
         self._pending.append(reply)
         if self._over is not None:
@@ -279,7 +283,7 @@ class Session:
         self._process = pipes.process
         for pipe in (pipes.to_program, pipes.from_program, pipes.complaints):
             os.set_blocking(pipe.fileno(), False)
-        header = HEADER
+        header = pipes.header
         while self._over is None and reply is not None:
             reader = self._reader(reply)
             ended_by = _exchange(pipes, header + _line(reader.request), reader)

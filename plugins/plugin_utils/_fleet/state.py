@@ -21,12 +21,12 @@ from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils import _record
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import is_fingerprint
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import clean
 
 MOST_FILES = 1000
 """Files, problems and the like that an answer may list."""
 
 _REASON = re.compile(r"[a-z_]{1,40}\Z")
-_LONGEST_TEXT = 1000
 
 
 class MalformedAnswer(ValueError):
@@ -76,6 +76,7 @@ class File:
     :ivar holds: fingerprints of the keys in it; empty: none.
     :ivar held: those that it had before this run wrote it.
     :ivar unknown: it may hold a key, but which cannot be told (a template's file that was changed by hand).
+    :ivar recorded: it is a store that nobody can read: what it holds is known by its record alone.
     :ivar restart_due: its readers may still run with another key than the one in it.
     :ivar problem: why it cannot be written; None: it can.
     :ivar notes: what is worth telling of it, and keeps nothing from being done.
@@ -86,6 +87,7 @@ class File:
     holds: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     unknown: bool = False
+    recorded: bool = False
     restart_due: bool = False
     changed: bool = False
     problem: Problem | None = None
@@ -298,6 +300,7 @@ def _file_from(said: Any) -> File:
         holds=_fingerprints(said, "holds"),
         held=_fingerprints(said, "held"),
         unknown=_flag(said, "unknown"),
+        recorded=_flag(said, "recorded"),
         restart_due=_flag(said, "restart_due"),
         changed=_flag(said, "changed"),
         problem=None if problem is None else _problem_from(problem),
@@ -357,13 +360,6 @@ def _text(said: Any) -> str:
     if not isinstance(said, str):
         raise MalformedAnswer("a text is none")
     return clean(said)
-
-
-def clean(text: str) -> str:
-    """Return a foreign text fit to be shown: one line, without what a terminal obeys or braces that are a template."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in text[: _LONGEST_TEXT + 1])
-    shown = re.sub(r"\{(?=[{%#])", "{ ", shown)
-    return shown if len(shown) <= _LONGEST_TEXT else f"{shown[:_LONGEST_TEXT]}…"
 
 
 def _list(said: Mapping[str, Any], name: str) -> list[Any]:

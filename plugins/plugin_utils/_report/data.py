@@ -50,6 +50,7 @@ class Line:
     :ivar times: when each event happened.
     :ivar seconds: the same, relative to the rotation; empty without one.
     :ivar changed: whether this run wrote or restarted anything there.
+    :ivar wave: in which wave it got the key.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Line:
     times: Mapping[str, datetime]
     seconds: Mapping[str, float]
     changed: bool
+    wave: int = 0
 
     @property
     def done(self) -> bool:
@@ -151,6 +153,7 @@ class Report:
                     "name": line.name,
                     "state": line.state,
                     "why": line.why,
+                    "wave": line.wave,
                     "changed": line.changed,
                     "times": {event: iso_time(line.times[event]) for event in EVENTS if event in line.times},
                     "seconds": dict(line.seconds),
@@ -179,7 +182,7 @@ def report_from(kept: Mapping[str, Any]) -> Report:
         old_key_rejected=kept["old_key_rejected"],
         rotated_at=parse_time(kept["rotated_at"]),
         lines=[
-            Line(host["name"], host["state"], host["why"], times(host), host["seconds"], host["changed"])
+            Line(host["name"], host["state"], host["why"], times(host), host["seconds"], host["changed"], host["wave"])
             for host in kept["hosts"]
         ],
         versions=Versions(kept["versions"]["multicart.keys"], kept["versions"]["ansible-core"]),
@@ -247,7 +250,8 @@ def line_of(host: HostResult, rotated_at: datetime | None, known: bool) -> Line:
     times = {event: host.moments[event] for event in EVENTS if event in host.moments}
     seconds = {event: round((at - rotated_at).total_seconds(), 3) for event, at in times.items()} if rotated_at else {}
     state = host.standing.state.value if known else UNKNOWN
-    return Line(host.name, state, host.standing.why if known else None, times, seconds, host.changed)
+    why = host.standing.why if known else None
+    return Line(host.name, state, why, times, seconds, host.changed, host.wave)
 
 
 def in_order(lines: Sequence[Line]) -> list[Line]:

@@ -22,7 +22,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import
 
 ROOT = Path(__file__).resolve().parents[3]
 # What takes a reason as its first argument.
-TAKE_REASONS = {"HostFileError", "LinkError", "Problem", "StepFailed", "_failed"}
+TAKE_REASONS = {"HostFileError", "LinkError", "Problem", "StepFailed", "StoreError", "_failed"}
 
 
 def table(heading: str) -> list[list[str]]:

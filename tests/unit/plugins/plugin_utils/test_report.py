@@ -231,6 +231,7 @@ def test_the_file_is_as_it_is_documented() -> None:
         "name": "web",
         "state": "up_to_date",
         "why": None,
+        "wave": 0,
         "changed": True,
         "times": {"armed": "2026-06-20T02:59:55.000Z", "written": "2026-06-20T03:00:00.500Z"},
         "seconds": {"armed": -5.0, "written": 0.5},

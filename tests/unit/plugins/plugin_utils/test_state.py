@@ -149,6 +149,7 @@ FILE = {
     "held": [OLD],
     "holds": [LIVE, LIVE],
     "unknown": False,
+    "recorded": True,
     "restart_due": True,
     "changed": True,
     "problem": {"reason": "not_writable", "text": "become root"},
@@ -169,7 +170,7 @@ def test_an_answer_is_read_as_it_is_but_under_the_names_that_were_asked_about() 
     moments = {"written": 1.5, "restarted": 2.5, "healthy": 3.5, "hacked": 4.5}
     record = Record(True, OLD, True, LIVE, MAY_2026, (Retired(OLD, "rejected", MAY_2026, True),), True)
     problem = Problem("not_writable", "become root")
-    file = File(PATH, "KEY", (LIVE, LIVE), (OLD,), False, True, True, problem, record)
+    file = File(PATH, "KEY", (LIVE, LIVE), (OLD,), False, True, True, True, problem, record)
     assert answer_from(ANSWER, moments, NAMED) == Answer(
         files=(file,),
         changed=True,
@@ -238,6 +239,7 @@ def with_file(**fields: Any) -> dict[str, Any]:
 
 NO_LIST = [None, 5, True, 1.5, "", "x", {}, {"0": {}}]
 NO_FLAG = [None, 0, 1, "", "true", [], {}]
+FLAGS = ("unknown", "recorded", "restart_due", "changed")
 NO_FINGERPRINTS = [*NO_LIST, [[]], [None], [7], [True], [""], ["x"], [LIVE + "0"], [LIVE.upper().replace("1", "A")]]
 NO_PROBLEM = [5, True, "", "x", [], {}, {"reason": 5}, {"reason": None, "text": "x"}, {"reason": [], "text": "x"}]
 NO_PROBLEM += [{"reason": "ok"}, {"reason": "ok", "text": None}, {"reason": "ok", "text": ["x"]}]
@@ -257,7 +259,7 @@ NO_PROBLEM += [{"reason": reason, "text": "x"} for reason in ("", "A", "a b", "{
         *({**ANSWER, "problems": [value]} for value in [None, *NO_PROBLEM]),
         *({**ANSWER, "lacking": value} for value in [*NO_LIST, [None], [5], [[]], [{}], [True]]),
         *({**ANSWER, name: value} for name in ("changed", "restarted") for value in NO_FLAG),
-        *(with_file(**{name: value}) for name in ("unknown", "restart_due", "changed") for value in NO_FLAG),
+        *(with_file(**{flag: value}) for flag in FLAGS for value in NO_FLAG),
         *(with_file(**{name: value}) for name in ("holds", "held") for value in NO_FINGERPRINTS),
         *(with_file(problem=value) for value in NO_PROBLEM),
         *(with_file(record=value) for value in (5, True, "", [], {}, {"open": True}, {**RECORD, "format": 2})),

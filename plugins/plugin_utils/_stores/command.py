@@ -1,0 +1,100 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change without notice.
+"""Any other store: three programs of the user's on the control node, one for each verb; their output is not shown."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, is_fingerprint
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import clean
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
+    Field,
+    Found,
+    Store,
+    StoreError,
+    clean_environment,
+)
+
+FIELDS = {
+    "label": Field(required=True),
+    "inspect": Field(list, required=True, path=True),
+    "write": Field(list, required=True, path=True),
+    "note": Field(list, required=True, path=True),
+}
+
+LONGEST = 64 * 1024
+"""Bytes that a program may print."""
+
+
+def label(options: Mapping[str, Any]) -> str:
+    """Return what it is called."""
+    return str(options["label"])
+
+
+class CommandStore(Store):
+    """A store behind three programs."""
+
+    def inspect(self) -> Found:
+        """See the protocol."""
+        said = self._run("inspect")
+        if not {"fingerprint", "record", "writable"} <= set(said):
+            raise _malformed("inspect", "fingerprint, record and writable")
+        fingerprint, version = said["fingerprint"], said.get("version")
+        if fingerprint is not None and not is_fingerprint(fingerprint):
+            raise _malformed("inspect", "a fingerprint, or null")
+        if not isinstance(version, (str, int, type(None))) or not isinstance(said["writable"], bool):
+            raise _malformed("inspect", "writable as true or false, and version as a text")
+        if not said["writable"]:
+            why = clean(said["reason"]) if isinstance(said.get("reason"), str) else "its inspect says no more"
+            raise StoreError("store_not_writable", f"it cannot be written ({why})")
+        return Found(fingerprint, said["record"], None if version is None else str(version))
+
+    def write(self, key: ApiKey, found: Found) -> Found:
+        """See the protocol."""
+        self._run("write", key.reveal(), found.version)
+        return found
+
+    def note(self, record: Mapping[str, Any], found: Found) -> Found:
+        """See the protocol."""
+        self._run("note", json.dumps(record, sort_keys=True))
+        return found
+
+    def _run(self, verb: str, data: str = "", version: str | None = None) -> dict[str, Any]:
+        environment = clean_environment()
+        if version is not None:
+            environment["MULTICART_STORE_VERSION"] = version
+        try:
+            done = subprocess.run(
+                self.options[verb],
+                input=data.encode(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                check=False,
+            )
+        except OSError as error:
+            raise StoreError("store_failed", f"its {verb} cannot be run ({error.strerror})") from None
+        if done.returncode != 0:
+            raise StoreError("store_failed", f"its {verb} failed (exit status {done.returncode})")
+        try:
+            said = json.loads(done.stdout) if len(done.stdout) <= LONGEST else None
+        except (ValueError, RecursionError):
+            said = None
+        if not isinstance(said, dict):
+            raise _malformed(verb, "a JSON object")
+        return said
+
+
+def _malformed(verb: str, wanted: str) -> StoreError:
+    return StoreError("store_malformed", f"its {verb} does not print {wanted}")
+
+
+opened = CommandStore
+"""Returns the store of an entry's options."""

@@ -1,0 +1,310 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change without notice.
+"""A secret of GitHub Actions: of a repository, of one of its environments, or of an organization.
+
+Nobody can read what such a secret holds. Its record is a variable beside it, together with when the secret was last
+changed by this collection: of a secret that was changed since, it is not known what it holds.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, is_fingerprint
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import session_for, system_trust
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
+    Conflict,
+    Field,
+    Found,
+    InvalidEntry,
+    Store,
+    StoreError,
+    checked_url,
+    library,
+)
+
+FIELDS = {
+    "repository": Field(),
+    "organization": Field(),
+    "environment": Field(),
+    "name": Field(default="MULTICART_API_KEY"),
+    "api_url": Field(default="https://api.github.com", env="GITHUB_API_URL", place=True),
+    "ca_path": Field(path=True, place=True),
+    "token": Field(required=True, env="GITHUB_TOKEN", secret=True),
+}
+
+ANSWERING = 10
+"""Seconds in which GitHub must answer each request."""
+
+SETTLING = (0.0, 0.5, 1.0)
+"""Seconds to wait before each look at a secret that was just written, whose new time may come late."""
+
+LONGEST = 1024 * 1024
+"""Bytes of an answer."""
+
+PAGE = 100
+"""Repositories that are listed at a time."""
+
+_NOBODY: dict[str, Any] = {"visibility": "selected", "selected_repository_ids": []}
+"""Which repositories may use what an organization has only for this collection."""
+
+_OWNER = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
+_REPOSITORY = re.compile(r"[A-Za-z0-9_-]{1,100}/(?!\.\.?\Z)[A-Za-z0-9._-]{1,100}\Z")
+_NAME = re.compile(r"(?!GITHUB_)[A-Z_][A-Z0-9_]{0,199}\Z")
+
+
+def label(options: Mapping[str, Any]) -> str:
+    """Return what it is called."""
+    where = f" of the environment {options['environment']}" if options["environment"] else ""
+    return f"{options['repository'] or options['organization']} {options['name']}{where} at {options['api_url']}"
+
+
+def check(options: dict[str, Any]) -> None:
+    """Refuse what does not go together."""
+    options["api_url"] = checked_url("api_url", options["api_url"])
+    options["name"] = options["name"].upper()  # as GitHub has it
+    if bool(options["repository"]) == bool(options["organization"]):
+        raise InvalidEntry("needs repository or organization, one of them")
+    if options["repository"] and not _REPOSITORY.match(options["repository"]):
+        raise InvalidEntry("needs repository: OWNER/NAME")
+    if options["organization"] and not _OWNER.match(options["organization"]):
+        raise InvalidEntry("needs organization: its name")
+    if options["environment"] and (options["organization"] or options["environment"] in (".", "..")):
+        raise InvalidEntry("needs environment: the name of one of repository's")
+    if not _NAME.match(options["name"]):
+        raise InvalidEntry("needs name: letters, digits and underscores, no digit first, and not GITHUB_ first")
+
+
+def opened(options: Mapping[str, Any]) -> Store:
+    """Return the store of an entry's options."""
+    return ActionsSecret(options)
+
+
+class ActionsSecret(Store):
+    """One secret of GitHub Actions."""
+
+    write_only = True
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        self._errors = (
+            library("requests", "requests").RequestException,
+            library("urllib3", "requests").exceptions.HTTPError,
+        )
+        self._nacl = library("nacl.public", "PyNaCl")
+        try:
+            self._session = session_for(options["api_url"], options["ca_path"] or system_trust())
+        except MulticartError as error:
+            raise StoreError(error.reason.value, error.what.rstrip(".")) from None
+        self._session.headers.update(
+            {
+                "Authorization": f"Bearer {options['token']}",
+                "Accept": "application/vnd.github+json",
+                "X-GitHub-Api-Version": "2022-11-28",
+            }
+        )
+        self._owner = (
+            f"/orgs/{options['organization']}" if options["organization"] else f"/repos/{options['repository']}"
+        )
+        environment = options["environment"]
+        self._base = (
+            f"{self._owner}/environments/{quote(environment, safe='')}" if environment else f"{self._owner}/actions"
+        )
+        self._name: str = options["name"]
+        self._record_name = f"MULTICART_RECORD_{self._name}"
+        self._scopes: list[str] = []
+
+    def inspect(self) -> Found:
+        """See the protocol."""
+        owner = self._ask("GET", self._owner)
+        self._check_scopes()
+        if owner.get("archived"):
+            raise StoreError("store_not_writable", "its repository is archived, so that nothing of it can be changed")
+        self._public_key()
+        secret = self._secret()
+        noted = self._ask("GET", self._variable_path, absent=True)
+        return _found(secret, noted)
+
+    def prove(self) -> None:
+        """Create another secret, and delete it: nothing less tells whether secrets may be written."""
+        probe = f"MULTICART_PROBE_{self._name}"
+        self._put(probe, "probe", _NOBODY if self.options["organization"] else {})
+        self._ask("DELETE", f"{self._base}/secrets/{probe}", absent=True)
+
+    def write(self, key: ApiKey, found: Found) -> Found:
+        """See the protocol."""
+        before = self._secret()
+        changed = before and before["updated_at"]
+        if changed != found.version:
+            raise Conflict
+        self._put(self._name, key.reveal(), self._visibility(before))
+        return Found(key.fingerprint, found.record, self._written_at(changed))
+
+    def note(self, record: Mapping[str, Any], found: Found) -> Found:
+        """See the protocol."""
+        kept = {"record": record, "secret_updated_at": found.version}
+        variable = {"name": self._record_name, "value": json.dumps(kept, sort_keys=True, separators=(",", ":"))}
+        if self._ask("PATCH", self._variable_path, variable, absent=True) is None:
+            more = _NOBODY if self.options["organization"] else {}
+            self._ask("POST", f"{self._base}/variables", {**variable, **more})
+        return Found(found.fingerprint, record, found.version)
+
+    # --- what it is made of -----------------------------------------------------------------------
+
+    @property
+    def _secret_path(self) -> str:
+        return f"{self._base}/secrets/{self._name}"
+
+    @property
+    def _variable_path(self) -> str:
+        return f"{self._base}/variables/{self._record_name}"
+
+    def _check_scopes(self) -> None:
+        """Refuse a classic token that lacks the scope; other tokens do not tell what they may."""
+        needed = "admin:org" if self.options["organization"] else "repo"
+        if self._scopes and needed not in self._scopes:
+            raise StoreError("store_refused", f"its token lacks the scope {needed}")
+
+    def _public_key(self) -> tuple[str, Any]:
+        """Return the number of the key that secrets are sealed for, and what seals them."""
+        said = self._ask("GET", f"{self._base}/secrets/public-key")
+        try:
+            key = self._nacl.PublicKey(base64.b64decode(said["key"], validate=True))
+            return said["key_id"], self._nacl.SealedBox(key)
+        except Exception:  # pylint: disable=broad-except  # the library has errors of its own
+            raise _malformed() from None
+
+    def _secret(self) -> Any:
+        """Return what is known of the secret; None: there is none yet."""
+        secret = self._ask("GET", self._secret_path, absent=True)
+        if secret is None and self.options["organization"]:
+            raise StoreError(
+                "store_missing",
+                f"there is no secret {self._name}: create it with the visibility that it shall have "
+                f"(gh secret set {self._name} --org ...)",
+            )
+        if secret is not None and not isinstance(secret.get("updated_at"), str):
+            raise _malformed()
+        return secret
+
+    def _visibility(self, secret: Any) -> dict[str, Any]:
+        """Return what must be said again of a secret of an organization, lest it change: who may use it."""
+        if not self.options["organization"]:
+            return {}
+        try:
+            visibility: str = secret["visibility"]
+            ids: list[int] = []
+            while visibility == "selected":
+                page = f"?per_page={PAGE}&page={len(ids) // PAGE + 1}"
+                listed = self._ask("GET", f"{self._secret_path}/repositories{page}")["repositories"]
+                ids += [each["id"] for each in listed]
+                if len(listed) < PAGE:
+                    return {"visibility": visibility, "selected_repository_ids": ids}
+            return {"visibility": visibility}
+        except (KeyError, TypeError):
+            raise _malformed() from None
+
+    def _put(self, name: str, value: str, more: Mapping[str, Any]) -> None:
+        number, box = self._public_key()
+        sealed = base64.b64encode(box.encrypt(value.encode())).decode()
+        self._ask("PUT", f"{self._base}/secrets/{name}", {"encrypted_value": sealed, "key_id": number, **more})
+
+    def _written_at(self, before: str | None) -> str | None:
+        """Return when it was changed, as GitHub has it after a write."""
+        changed = before
+        for seconds in SETTLING:
+            time.sleep(seconds)
+            secret = self._secret()
+            changed = secret and secret["updated_at"]
+            if changed != before:
+                break
+        return changed
+
+    def _ask(self, method: str, path: str, body: Any = None, absent: bool = False) -> Any:
+        """Return an answer, empty where there is none; what it says of an error is not repeated.
+
+        :param absent: there may be nothing of that name; the answer is None then.
+        """
+        try:
+            with self._session.request(
+                method,
+                self.options["api_url"] + path,
+                json=body,
+                timeout=ANSWERING,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                status, headers = response.status_code, response.headers
+                content = response.raw.read(LONGEST + 1)
+        except self._errors as error:
+            if "SSL" in type(error).__name__:
+                raise StoreError("store_unreachable", "its certificate is not valid for it: set ca_path") from None
+            raise StoreError("store_unreachable", f"it cannot be reached ({type(error).__name__})") from None
+        self._scopes = [each.strip() for each in headers.get("X-OAuth-Scopes", "").split(",") if each.strip()]
+        if status == 404 and absent:
+            return None
+        if not 200 <= status < 300:
+            raise _failure(status, headers)
+        if status == 204 or not content:
+            return {}
+        try:
+            said = json.loads(content) if len(content) <= LONGEST else None
+        except (ValueError, RecursionError):
+            said = None
+        if not isinstance(said, dict):
+            raise _malformed()
+        return said
+
+
+def _found(secret: Any, noted: Any) -> Found:
+    """Return what a secret holds, by what was noted of it."""
+    changed = secret and secret["updated_at"]
+    try:
+        kept = json.loads(noted["value"])
+        record, known = kept["record"], kept["secret_updated_at"]
+        held = record["held"] if changed is not None and known == changed and is_fingerprint(record["held"]) else None
+        return Found(held, {**record, "held": held}, changed)
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return Found(None, None, changed)
+
+
+def _failure(status: int, headers: Mapping[str, str]) -> StoreError | Conflict:
+    limited = "Retry-After" in headers or headers.get("X-RateLimit-Remaining") == "0"
+    if status == 429 or (status == 403 and limited):
+        return StoreError("store_failed", "GitHub limits the rate of requests of its token: run again later")
+    if status == 401:
+        return StoreError("store_refused", "its token is not accepted: it has expired, or was revoked")
+    if status == 403:
+        return StoreError(
+            "store_refused",
+            "its token may not do this: it needs to read and write secrets and variables (of an environment: "
+            "environments, too)",
+        )
+    if status == 404:
+        return StoreError(
+            "store_missing", "there is no such repository, environment or organization, or its token may not see it"
+        )
+    if status == 409:
+        return Conflict()
+    if status in (502, 503, 504):
+        return StoreError("store_unreachable", f"GitHub gives no answer now (HTTP {status}): run again later")
+    if 300 <= status < 400:
+        return StoreError(
+            "store_failed",
+            "it answers with a redirect, which is not followed: look at api_url, or whether the repository was renamed",
+        )
+    return StoreError("store_failed", f"GitHub refuses the request (HTTP {status})")
+
+
+def _malformed() -> StoreError:
+    return StoreError("store_malformed", "what it answers has another form than that of GitHub: look at api_url")

@@ -1,0 +1,285 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change without notice.
+
+"""What a store can do: a place that holds the key and is no file. Three verbs: inspect, write, note. No Ansible.
+
+Each type is a small file: ``FIELDS``, what an entry of it says; ``label``, which returns what it is called, from those;
+``check``, where fields depend on each other; and ``opened``, which returns its `Store`. The library that a type needs
+is imported when its store is opened, in the store's own process, and not before.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import is_loopback
+
+TYPES = ("ansible_vault", "command", "github_secret", "kubernetes_secret", "vault_kv2")
+"""The types of stores; each is the file of that name."""
+
+
+class StoreError(Exception):
+    """A store cannot do what it is asked for.
+
+    :param reason: stable; see the table of reasons in the documentation.
+    :param text: what is wrong and what helps, without a full stop, in words of this collection: what a store or its
+        library says may hold anything.
+    """
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class Conflict(Exception):
+    """Somebody else has changed the store since it was inspected; nothing was written."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a store held when it was inspected.
+
+    :ivar fingerprint: of the key in it; None: it holds none, or does not let anybody read it.
+    :ivar record: what `Store.note` has left there, any JSON; None: nothing.
+    :ivar version: what `Store.write` needs in order to change only what was inspected, as the type likes it.
+    """
+
+    fingerprint: str | None = None
+    record: Any = None
+    version: Any = None
+
+
+class Store:
+    """One place for the key. Every method raises `StoreError`, and returns when the store has answered.
+
+    :cvar write_only: nobody can read what it holds, so that its record alone tells.
+    """
+
+    write_only = False
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = options
+
+    def inspect(self) -> Found:
+        """Return what it holds, and find out that it can be written, changing nothing.
+
+        :raises StoreError: also if it cannot be written.
+        """
+        raise NotImplementedError
+
+    def prove(self) -> None:
+        """Find out that it can be written where only a change can tell; what is changed for it, is undone."""
+
+    def write(self, key: ApiKey, found: Found) -> Found:
+        """Put the key there, and leave everything else in it as it is.
+
+        :raises Conflict: it is not as it was found.
+        """
+        raise NotImplementedError
+
+    def note(self, record: Mapping[str, Any], found: Found) -> Found:
+        """Leave the record there; return what it holds then, as far as the next call needs it."""
+        raise NotImplementedError
+
+    def restart(self) -> bool:
+        """Restart what reads it, and wait for that; False: it has nothing to restart."""
+        return False
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of an entry in ``multicart_deploy_stores``.
+
+    :ivar env: the environment variable of the control node that it comes from if the entry lacks it.
+    :ivar secret: it is a credential, and goes only where its own origin says.
+    :ivar place: it says where credentials go.
+    :ivar path: it is a path of the control node; of a command, its program.
+    :ivar of_run: the name of what the run of Ansible has; no entry gives it.
+    """
+
+    kind: type[Any] = str
+    required: bool = False
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    env: str | None = None
+    secret: bool = False
+    place: bool = False
+    path: bool = False
+    of_run: str | None = None
+
+
+@dataclass(frozen=True)
+class ControlNode:
+    """What the entries of stores may take from the control node.
+
+    :ivar environment: its environment variables.
+    :ivar folders: in which relative paths are looked for, in order.
+    :ivar vault_passwords: those of this run of Ansible, each with its name.
+    """
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    folders: Sequence[str] = ()
+    vault_passwords: Sequence[Sequence[str]] = ()
+
+
+NO_CONTROL_NODE = ControlNode()
+"""Nothing is taken from it."""
+
+
+class InvalidEntry(ValueError):
+    """An entry says what cannot be; the text names the field, and repeats no value of a secret one."""
+
+
+def fields_of(kind: str) -> dict[str, Field]:
+    """Return the fields of a type."""
+    found: dict[str, Field] = _module(kind).FIELDS
+    return found
+
+
+def resolve(kind: str, entry: Mapping[str, Any], control: ControlNode) -> dict[str, Any]:
+    """Return the value of every field: the entry's own, that of the environment, or the default; empty is unset.
+
+    :raises InvalidEntry: also if a credential of the environment would go to a place that the environment did not name.
+    """
+    fields = fields_of(kind)
+    given = {name: value for name, value in entry.items() if value not in (None, "")}
+    known_names = [name for name, known in fields.items() if not known.of_run]
+    unknown = sorted(str(name) for name in given if name not in known_names)
+    if unknown:
+        raise InvalidEntry(f"has the unknown field {unknown[0]!r}; {kind} knows {', '.join(known_names)}")
+    found, from_environment = {}, set()
+    for name, known in fields.items():
+        if known.of_run:
+            found[name] = getattr(control, known.of_run)
+            continue
+        found[name] = given.get(name, known.default)
+        if name not in given and known.env and control.environment.get(known.env):
+            found[name] = control.environment[known.env]
+            from_environment.add(name)
+        if found[name] is None:
+            if known.required:
+                raise InvalidEntry(f"needs {name}" + (f" (or {known.env} in the environment)" if known.env else ""))
+            continue
+        found[name] = _checked(name, known, found[name])
+        if known.path:
+            found[name] = _located(name, found[name], control.folders)
+    places = [name for name, known in fields.items() if known.place and name in given]
+    taken = sorted(name for name in from_environment if fields[name].secret)
+    if places and taken:
+        raise InvalidEntry(
+            f"has {places[0]} while {taken[0]} comes from the environment; a credential of the environment goes only "
+            f"where the environment says: give both there, or both in the entry"
+        )
+    check = getattr(_module(kind), "check", None)
+    if check is not None:
+        check(found)
+    return found
+
+
+def label_of(kind: str, options: Mapping[str, Any]) -> str:
+    """Return what an entry is called wherever it is shown; no secret."""
+    return f"{kind} {_module(kind).label(options)}"
+
+
+def open_store(kind: str, options: Mapping[str, Any]) -> Store:
+    """Return the store of an entry.
+
+    :raises StoreError: ``store_library_missing``.
+    """
+    made: Store = _module(kind).opened(options)
+    return made
+
+
+def library(name: str, package: str) -> Any:
+    """Import what a type needs.
+
+    :raises StoreError: ``store_library_missing``.
+    """
+    try:
+        return import_module(name)
+    except ImportError:
+        raise StoreError(
+            "store_library_missing",
+            f"the Python library {package} is missing; install it where Ansible runs: {sys.executable} -m pip install "
+            f"{package}",
+        ) from None
+
+
+def fingerprint_of(value: Any) -> str | None:
+    """Return the fingerprint of a value if it is shaped like a key; None: it counts as missing, like ``changeme``."""
+    try:
+        return ApiKey(value).fingerprint if isinstance(value, str) else None
+    except NotAKey:
+        return None
+
+
+def checked_url(name: str, url: str) -> str:
+    """Return a URL without its trailing slash.
+
+    :raises InvalidEntry: it is none, holds a password, or would send credentials unencrypted.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https") or not url.isascii() or not url.isprintable() or " " in url:
+        raise InvalidEntry(f"needs {name}: an https:// URL")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise InvalidEntry(f"needs {name}: a URL without user, password, query or fragment")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise InvalidEntry(f"needs {name}: an https:// URL; http:// is accepted for a loopback address only")
+    return url.rstrip("/")
+
+
+def _checked(name: str, field: Field, value: Any) -> Any:
+    if field.kind is list:
+        right = isinstance(value, (list, tuple)) and all(isinstance(each, str) and each for each in value)
+        if not right or (field.path and not value):
+            raise InvalidEntry(f"needs {name}: a list of texts")
+        return [str(each) for each in value]
+    if not isinstance(value, field.kind) or (field.kind is not bool and isinstance(value, bool)):
+        raise InvalidEntry(f"needs {name}: {_KINDS[field.kind]}")
+    if field.choices and value not in field.choices:
+        raise InvalidEntry(f"needs {name}: {' or '.join(field.choices)}")
+    if field.kind is str and any(ord(letter) < 32 for letter in value):
+        raise InvalidEntry(f"needs {name}: one line of text")
+    # Texts of Ansible carry tags, which no library and no JSON wants.
+    return field.kind(value)
+
+
+def _located(name: str, value: Any, folders: Sequence[str]) -> Any:
+    """Return a path of the control node as an absolute one; a command's program without a slash is found by PATH."""
+    if isinstance(value, list):
+        return [_located(name, value[0], folders) if "/" in value[0] else value[0], *value[1:]]
+    path = os.path.expanduser(value)
+    found = [place for folder in (*folders, "") if os.path.exists(place := os.path.join(folder, path))]
+    if not found:
+        raise InvalidEntry(
+            f"needs {name}: {value} does not exist; it is looked for beside the playbook and the inventory"
+        )
+    return os.path.abspath(found[0])
+
+
+_KINDS: dict[type[Any], str] = {str: "a text", bool: "true or false", int: "a number"}
+
+
+def _module(kind: str) -> Any:
+    if kind not in TYPES:
+        raise InvalidEntry(f"needs type: one of {', '.join(TYPES)}")
+    return import_module(f"{__name__.rpartition('.')[0]}.{kind}")
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment for what a store starts: without the credentials of this collection."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MULTICART_")}

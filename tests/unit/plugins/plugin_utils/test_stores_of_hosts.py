@@ -1,0 +1,190 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which stores a host has, by its variables: what is refused, where values come from, and which wave it is in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import READERS, HostSpec, spec_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores import protocol
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode
+
+from tests.conftest import COLLECTIONS_PATH
+
+STORES = "multicart_deploy_stores"
+VAULT = {"type": "vault_kv2", "url": "https://vault.example/", "path": "shop", "token": "token-canary"}
+
+
+def spec(control: ControlNode | None = None, **variables: Any) -> HostSpec:
+    return spec_of(variables, lambda value: value, control or ControlNode())
+
+
+def stores(*entries: Any, control: ControlNode | None = None, **variables: Any) -> HostSpec:
+    return spec(control, **{STORES: list(entries), **variables})
+
+
+def refused(*entries: Any, control: ControlNode | None = None, **variables: Any) -> str:
+    with pytest.raises(MulticartError) as caught:
+        stores(*entries, control=control, **variables)
+    assert caught.value.reason is Reason.INVALID_OPTION
+    assert "canary" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_store_stands_where_a_file_stands() -> None:
+    found = stores(VAULT)
+    (store,) = found.files
+    assert found.has_stores and found.wave == 0
+    assert (store.path, store.variable, store.template) == (
+        "vault_kv2 secret/shop MULTICART_API_KEY at https://vault.example",
+        None,
+        None,
+    )
+    assert "canary" not in repr(store)
+    assert HostSpec.from_json(json.loads(json.dumps(found.to_json()))) == found
+    (entry,) = found.request()["files"]
+    assert entry["options"]["token"] == "token-canary"
+
+
+def test_stores_of_other_accounts_are_left_alone() -> None:
+    found = stores({**VAULT, "account": "other"})
+    assert (found.files, found.others) == ([], True)
+    both = stores(VAULT, {**VAULT, "account": "other"}, multicart_account="other")
+    assert len(both.files) == 1 and both.others
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("text", "must be a mapping"),
+        ({}, "needs type: one of ansible_vault, command"),
+        ({"type": "protocol"}, "needs type: one of"),
+        ({"type": "../x"}, "needs type: one of"),
+        ({**VAULT, "tokne": 1}, "unknown field 'tokne'"),
+        ({**VAULT, "path": 7}, "needs path: a text"),
+        ({**VAULT, "path": "a\nb"}, "needs path: one line"),
+        ({**VAULT, "create": "yes"}, "needs create: true or false"),
+        ({**VAULT, "auth": "ldap"}, "needs auth: token or approle or kubernetes"),
+        ({**VAULT, "auth": "approle"}, "needs role_id with auth: approle"),
+        ({**VAULT, "token": None}, "needs token with auth: token"),
+        ({**VAULT, "url": "vault.example"}, "needs url: an https:// URL"),
+        ({**VAULT, "url": "http://vault.example"}, "http:// is accepted for a loopback"),
+        ({**VAULT, "url": "https://u:canary@vault.example"}, "without user"),
+        ({**VAULT, "ca_path": "/nowhere/ca.pem"}, "/nowhere/ca.pem does not exist"),
+        ({"type": "command", "label": "x", "inspect": "true"}, "needs inspect: a list of texts"),
+        ({"type": "command", "label": "x", "inspect": []}, "needs inspect"),
+        ({"type": "ansible_vault", "path": __file__, "variable": "a-b"}, "needs variable"),
+        ({"type": "ansible_vault", "path": __file__, "remote": "origin"}, "needs remote and branch"),
+        ({"type": "ansible_vault", "path": __file__, "remote": "--x", "branch": "main"}, "needs remote: a name"),
+        ({"type": "ansible_vault", "path": __file__, "passwords": ["x"]}, "unknown field 'passwords'"),
+    ],
+)
+def test_a_wrong_entry_is_refused_by_its_number_and_field(entry: Any, said: str) -> None:
+    text = refused(VAULT, entry)
+    assert text.startswith(f"{STORES}, entry 2: it ") and said in text
+
+
+def test_the_same_store_twice_is_refused() -> None:
+    assert "once more" in refused(VAULT, {**VAULT, "token": "another"})
+
+
+@pytest.mark.parametrize("name", ["multicart_deploy_services", "multicart_deploy_commands"])
+def test_a_store_has_nothing_to_restart_on_a_host(name: str) -> None:
+    assert name in refused(VAULT, **{name: ["x"]})
+
+
+def test_a_host_has_files_or_stores() -> None:
+    assert "make the store a host of its own" in refused(VAULT, multicart_deploy_files=[{"path": "/a"}])
+
+
+# --- the environment --------------------------------------------------------------------------------
+
+FROM_THERE = ControlNode({"VAULT_ADDR": "https://env.example", "VAULT_TOKEN": "env-canary"})
+
+
+def test_what_an_entry_lacks_comes_from_the_environment() -> None:
+    (store,) = stores({"type": "vault_kv2", "path": "shop"}, control=FROM_THERE).files
+    assert (store.options["url"], store.options["token"]) == ("https://env.example", "env-canary")
+
+
+def test_a_credential_of_the_environment_goes_to_no_other_place() -> None:
+    entry = {"type": "vault_kv2", "path": "shop", "url": "https://attacker.example"}
+    assert "token comes from the environment" in refused(entry, control=FROM_THERE)
+    (store,) = stores({**entry, "token": "own"}, control=FROM_THERE).files
+    assert store.options["token"] == "own"
+
+
+def test_a_credential_of_the_environment_is_sent_under_no_other_trust() -> None:
+    entry = {"type": "vault_kv2", "path": "shop", "validate_certs": False}
+    assert "token comes from the environment" in refused(entry, control=FROM_THERE)
+
+
+def test_an_empty_value_is_unset() -> None:
+    (store,) = stores({"type": "vault_kv2", "path": "shop", "url": "", "token": ""}, control=FROM_THERE).files
+    assert store.options["url"] == "https://env.example"
+
+
+def test_relative_paths_are_found_beside_playbook_and_inventory(tmp_path: Path) -> None:
+    (tmp_path / "tool").touch()
+    words = ["./tool", "x"]
+    entry = {"type": "command", "label": "x", "inspect": words, "write": words, "note": ["true"]}
+    (store,) = stores(entry, control=ControlNode(folders=["/nowhere", str(tmp_path)])).files
+    assert store.options["inspect"] == [str(tmp_path / "tool"), "x"]
+    assert store.options["note"] == ["true"]
+
+
+# --- waves ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "wave"),
+    [
+        ({"multicart_deploy_files": [{"path": "/a"}], "multicart_deploy_services": ["x"]}, 0),
+        ({"multicart_deploy_files": [{"path": "/a"}], "multicart_deploy_wave": 1}, 1),
+        ({"multicart_deploy_services": ["x"]}, 1),
+        ({"multicart_deploy_commands": ["x"]}, 1),
+        ({"multicart_deploy_services": ["x"], "multicart_deploy_wave": "0"}, 0),
+        ({STORES: [VAULT]}, 0),
+    ],
+)
+def test_stores_and_hosts_with_files_come_first(variables: dict[str, Any], wave: int) -> None:
+    found = spec(None, **variables)
+    assert found.wave == wave
+    assert found.wave_timeout == 10
+
+
+def test_services_alone_are_a_consumer() -> None:
+    assert spec(None, multicart_deploy_services=["x"]).files == [READERS]
+    assert spec(None).files == []
+    others = [{"path": "/a", "account": "other"}]
+    assert spec(None, multicart_deploy_services=["x"], multicart_deploy_files=others).files == []
+
+
+@pytest.mark.parametrize("wave", [2, -1, "x", 0.5, [1]])
+def test_a_wrong_wave_is_refused(wave: Any) -> None:
+    with pytest.raises(MulticartError, match="multicart_deploy_wave: it must be 0 or 1"):
+        spec(None, multicart_deploy_wave=wave)
+
+
+def test_no_library_is_loaded_before_a_store_is_opened() -> None:
+    program = (
+        "import sys; sys.path[:] = {path!r}; from {module} import TYPES, fields_of; list(map(fields_of, TYPES)); "
+        "print(*{{'hvac', 'kubernetes', 'nacl', 'ansible', 'yaml'}} & set(sys.modules))"
+    )
+    script = program.format(path=[str(COLLECTIONS_PATH), *sys.path], module=protocol.__name__)
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout == "\n"
+
+
+def test_a_missing_library_is_named_with_its_command() -> None:
+    with pytest.raises(protocol.StoreError, match="-m pip install no-such-package") as caught:
+        protocol.library("no_such_module", "no-such-package")
+    assert caught.value.reason == "store_library_missing"
