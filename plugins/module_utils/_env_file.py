@@ -278,10 +278,11 @@ def _verify(before, after, name, value, moved):
         freed = _freed(old, name, moved) if value is not None else ()
         others, others_after = _others(old, name, lines), _others(new, name, seen, freed)
         if old.broken:  # a reader that could not get past some point may get further now, and read more
-            known = {item_name for item_name, _raw in others}
+            known = {each for each, _raw in others}
             more = others_after[len(others) :]
-            again = [item for item in more if known.intersection([item[0]] if item[0] else _WORD.findall(item[1]))]
-            others_after = others_after[: len(others)] + again
+            others_after[len(others) :] = [
+                item for item in more if known.intersection([item[0]] if item[0] else _WORD.findall(item[1]))
+            ]
         if others != others_after:
             raise Ambiguous(suspect, "{0} would then read something else of the file differently".format(reader))
         if value is None:

@@ -16,7 +16,6 @@ Imported by what runs on managed hosts: Python 3.6 syntax, standard library only
 import hashlib
 import re
 from collections import namedtuple
-from itertools import islice
 
 from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import FINGERPRINT_LENGTH, ApiKey, NotAKey
@@ -81,51 +80,44 @@ def without_key(data, name):
 
 def refuse(data, name, known, beside=()):
     """Raise `OtherForm` if the file does not hold the key as an environment file holds a variable, or not only so."""
-    rest, known = _elsewhere(data, name, known, beside)
-    _refuse_left(rest, known)
+    rest, keys = _elsewhere(data, name, known, beside)
+    _refuse_left(rest, keys)
     if not env_file.assignments(data, name):
         _refuse_to_add(rest, name)
 
 
 def former(data, name, known=(), beside=()):
     """Return a text for each of the first few places where what looks like a former key stands, and is not changed."""
-    if name is None:
-        return []
-    rest, known = _elsewhere(data, name, known, beside)
-    kept = {key.fingerprint for key in known}
+    rest, keys = _elsewhere(data, name, known, beside) if name else (b"", [])
     said = "line {0}: what looks like a former key ({1}) stands here, and is not changed"
-    others = (
-        said.format(_line(rest, at), fingerprint)
-        for at, end, fingerprint in _alike(rest, known)
-        if fingerprint not in kept and not rest[end : end + 1].isalnum()
-    )
-    return list(islice(others, 8))
+    others = [(at, key) for at, end, key, is_known in keys if not is_known and not rest[end : end + 1].isalnum()]
+    return [said.format(_line(rest, at), key) for at, key in others[:8]]
 
 
 def _elsewhere(data, name, known=(), beside=()):
-    """Return the content with blanks in place of what is changed or is a comment, and all keys that are known."""
+    """Return the content with blanks in place of what is changed or is a comment, and the keys in it, however embedded.
+
+    A key is all that has prefix and length of a known one: start, end, fingerprint, and whether that is known.
+    """
     rest = bytearray(_without_comments(data))
-    own = [known_key(key) for _line, key in held(data, name) if key]
+    known = [known_key(key) for _line, key in held(data, name) if key] + list(known)
     for each in {name}.union(beside):
         for item in env_file.assignments(data, each):
             rest[item.start : item.end] = b"\0" * (item.end - item.start)
-    return bytes(rest), own + list(known)
-
-
-def _refuse_left(rest, known):
-    kept = {key.fingerprint for key in known}
-    for at, _end, fingerprint in _alike(rest, known):
-        if fingerprint in kept:
-            raise OtherForm(_line(rest, at), "the key also stands here, in a form that is not changed")
-
-
-def _alike(data, known):
-    """Yield start, end and fingerprint of whatever begins like a known key and is as long, however it is embedded."""
+    fingerprints, keys = {key.fingerprint for key in known}, []
     for prefix, length in sorted({(key.prefix, key.length) for key in known}):
         shape = rb"(?=%s\.[A-Za-z0-9._~+/=-]{%d})" % (re.escape(prefix.encode("ascii")), length - len(prefix) - 1)
-        for found in re.finditer(shape, data):
-            at = found.start()
-            yield at, at + length, hashlib.sha256(data[at : at + length]).hexdigest()[:FINGERPRINT_LENGTH]
+        for found in re.finditer(shape, rest):
+            start, end = found.start(), found.start() + length
+            fingerprint = hashlib.sha256(rest[start:end]).hexdigest()[:FINGERPRINT_LENGTH]
+            keys.append((start, end, fingerprint, fingerprint in fingerprints))
+    return bytes(rest), keys
+
+
+def _refuse_left(rest, keys):
+    for start, _end, _fingerprint, is_known in keys:
+        if is_known:
+            raise OtherForm(_line(rest, start), "the key also stands here, in a form that is not changed")
 
 
 def _line(data, at):

@@ -201,10 +201,7 @@ class Act:
         return result
 
     def inspect(self, live: Live | None = None) -> list[Consumer]:
-        """Inspect the hosts, and change nothing.
-
-        :param live: None: nobody knows which key is live.
-        """
+        """Inspect the hosts, without knowing which key is live if it is None, and change nothing."""
         self._ended(lambda: self._inspect(live))
         return [host.consumer for host in self._hosts]
 
