@@ -18,6 +18,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -30,12 +31,14 @@ from ansible_collections.multicart.keys.tests.readers.real_readers import NOBODY
 
 _KEPT = ("PATH", "LD_LIBRARY_PATH")  # programs may be unpacked somewhere
 _SECONDS = 30
+# Those that were installed beside this interpreter, those of the system, and those of its administrator.
+_WHERE = ":".join((str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/usr/lib/systemd"))
 
 
 def _program(*names: str) -> str:
     """Return the path of the first of these programs that is here."""
     for name in names:
-        found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/lib/systemd:/usr/local/sbin")
+        found = shutil.which(name, path=_WHERE)
         if found:
             return found
     raise NotHere(f"{names[0]} is not installed")
