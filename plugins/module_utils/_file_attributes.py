@@ -36,12 +36,6 @@ def ids_of(wanted: Dict[str, Any]) -> Tuple[int, int]:
     :raises UnknownName: it names the option.
     """
 
-    def user_id(name: str) -> int:
-        return pwd.getpwnam(name).pw_uid
-
-    def group_id(name: str) -> int:
-        return grp.getgrnam(name).gr_gid
-
     def id_of(option: str, look_up: Callable[[str], int]) -> int:
         name = wanted[option]
         if not name:
@@ -51,7 +45,8 @@ def ids_of(wanted: Dict[str, Any]) -> Tuple[int, int]:
         except KeyError:
             raise UnknownName("{0} is not known on this host; create it first".format(option)) from None
 
-    return id_of("owner", user_id), id_of("group", group_id)
+    user = id_of("owner", lambda name: pwd.getpwnam(name).pw_uid)
+    return user, id_of("group", lambda name: grp.getgrnam(name).gr_gid)
 
 
 class Attributes:
@@ -74,14 +69,6 @@ class Attributes:
             label = self._module.selinux_default_context(self._content.target)
             self._module.set_context_if_different(path, label, False)
         self._apply(dict(self._wanted, path=path, attributes=None))
-
-    def differ(self) -> bool:
-        """Tell whether the file lacks any of them; changes nothing."""
-        check_mode, self._module.check_mode = self._module.check_mode, True
-        try:
-            return self.finish()
-        finally:
-            self._module.check_mode = check_mode
 
     def finish(self) -> bool:
         """Give them to the file itself, and tell whether that changes anything."""

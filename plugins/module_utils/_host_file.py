@@ -65,12 +65,7 @@ REASONS = {
 """Every way in which a file can be refused, and what to do about it."""
 
 _IN_PLACE_HELPS = (
-    "not_writable",
-    "owner_kept",
-    "attributes_kept",
-    "immutable",
-    "mount_point",
-    "hard_linked",
+    *("not_writable", "owner_kept", "attributes_kept", "immutable", "mount_point", "hard_linked"),
     "name_too_long",
 )
 _ERRORS = {

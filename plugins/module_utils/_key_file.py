@@ -48,13 +48,16 @@ class KeyFile:
         self.unknown = False
         self.record = None  # type: Optional[record.Record]
         self.problem = None  # type: Optional[Exception]
+        self.notes = []  # type: List[str]
         self.changed = False
         self.inspected = entry.get("inspected")  # type: Optional[List[str]]
         self._entry = entry
-        self._is_key_alone = entry.get("format") == "key"
+        self._is_template = self.variable is None and entry.get("format") != "key"
+        self._beside = entry.get("beside") or ()
         self._readers = record.readers_of(request["services"], request["commands"])
         self._live = request["live"]
-        self._live_shape = request.get("live_shape")
+        shape = request.get("live_shape")
+        self._known = [other_form.KnownKey(*(shape + [self._live]))] if shape else []
         self._check_mode = request["check_mode"]
         self._content = None  # type: Any
         self._account = request["account"]
@@ -75,13 +78,13 @@ class KeyFile:
         self._content = host_file.read(self.path)
         self.held = self.holds = self._keys()
         self._refuse_other_account()
-        self._refuse_other_form()
+        # Also finds out, before the old key is revoked, what only the change of a line would show.
+        trial = self._content.data or b"" if self._is_template else self._with(LONGEST_KEY)
+        self.notes = other_form.former(self._content.data or b"", self.variable, self._known, self._beside)
         self._ids = ids_of(self._entry)
         host_file.check(
             self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, account=self._account))
         )
-        # Also finds out, before the old key is revoked, what only the change of a line would show.
-        trial = self._content.data or b"" if self._is_template else self._with(LONGEST_KEY)
         if host_file.check(self._content, trial, self._entry["unsafe_writes"], self._ids):
             Ownership(self._content, self._entry).refuse_in_place()
 
@@ -102,28 +105,13 @@ class KeyFile:
                 "meant, remove the record {0} first".format(self._record_path)
             )
 
-    def _refuse_other_form(self) -> None:
-        """Refuse a file in which the key would stay behind, or to which no line may be added."""
-        if self.variable is None:
-            return
-        live = [other_form.KnownKey(*(self._live_shape + [self._live]))] if self._live_shape else []
-        other_form.refuse(self._content.data or b"", self.variable, live, self._entry.get("beside") or ())
-
-    @property
-    def _is_template(self) -> bool:
-        return self.variable is None and not self._is_key_alone
-
     def _keys(self) -> List[str]:
         if self._content.data is None:
             return []
         if self._is_template:
             return self._key_of_template(self._content.data)
-        if self._is_key_alone:
-            keys = [other_form.key_alone(self._content.data)]
-        else:
-            found = env_file.assignments(self._content.data, self.variable)
-            keys = [env_file.key_in(assignment) for assignment in found]
-        return [key.fingerprint for key in keys if key]  # "changeme" counts as missing
+        found = other_form.held(self._content.data, self.variable)
+        return [key.fingerprint for _line, key in found if key]  # "changeme" counts as missing
 
     def _key_of_template(self, data: bytes) -> List[str]:
         digest = record.digest_of(data)
@@ -185,10 +173,7 @@ class KeyFile:
         return self._entry["content"].encode("utf-8") if self._is_template else self._with(key)
 
     def _with(self, key: ApiKey) -> bytes:
-        data, value = self._content.data or b"", key.reveal().encode("ascii")
-        if self._is_key_alone:
-            return other_form.with_key_alone(data, value)
-        return env_file.with_value(data, self.variable, value)
+        return other_form.with_key(self._content.data or b"", self.variable, key, self._known, self._beside)
 
     def refuse_changed(self, inspected: List[str]) -> None:
         """Raise if the file holds other keys than when it was inspected: another run may have written a newer one."""
@@ -240,6 +225,7 @@ class KeyFile:
             "restart_due": self.restart_due,
             "changed": self.changed,
             "problem": None if error is None else {"reason": error.reason, "text": self.explain(error)},
+            "notes": ["path {0}: {1}".format(self.path, note) for note in self.notes],
             "record": self.record,
         }
 

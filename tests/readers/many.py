@@ -22,7 +22,7 @@ from ansible_collections.multicart.keys.tests.readers.real_readers import (
     program,
     run,
     shell_variables,
-    systemd,
+    systemd_many,
 )
 
 # With a trap bash does not run the last command of a file in its own stead, as it does in a subshell otherwise.
@@ -68,7 +68,7 @@ def _each(read: Callable[[bytes], Variables], files: Sequence[bytes]) -> list[Va
 MANY: dict[str, Callable[[Sequence[bytes]], list[Variables]]] = {
     "bash": partial(_shell, "bash"),
     "dash": partial(_shell, "dash"),
-    "systemd": partial(_each, systemd),
+    "systemd": systemd_many,
     "docker": docker_many,
     "python-dotenv": partial(_each, dotenv),
     "node": _node,

@@ -29,7 +29,7 @@ from pathlib import Path
 
 Variables = dict[str, str]
 
-_NOBODY = 65534
+NOBODY = 65534
 
 
 class NotHere(Exception):
@@ -69,8 +69,8 @@ def _harmless() -> None:
     """Whatever a generated script says, it can hurt nobody: no privilege, no large files, not for long."""
     if not os.geteuid():
         os.setgroups([])
-        os.setgid(_NOBODY)
-        os.setuid(_NOBODY)
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
     resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 
@@ -156,15 +156,24 @@ def _libsystemd() -> ctypes.CDLL:
 
 def systemd(data: bytes) -> Variables:
     """Call the function that systemd itself reads ``EnvironmentFile=`` with; no running systemd is needed."""
+    return systemd_many([data])[0]
+
+
+def systemd_many(files: Sequence[bytes]) -> list[Variables]:
+    """Read many files likewise."""
+    with folder_of(*files) as folder:
+        return [_loaded(f"{folder}/{index}".encode()) for index in range(len(files))]
+
+
+def _loaded(path: bytes) -> Variables:
     library = _libsystemd()
     fopen = ctypes.CDLL(None).fopen
     fopen.restype = ctypes.c_void_p
     library.load_env_file.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(ctypes.c_char_p))]
     found = ctypes.POINTER(ctypes.c_char_p)()
-    with _file(data) as path:
-        stream = fopen(path.encode(), b"r")
-        failed = library.load_env_file(stream, path.encode(), ctypes.byref(found))
-        ctypes.CDLL(None).fclose(ctypes.c_void_p(stream))
+    stream = fopen(path, b"r")
+    failed = library.load_env_file(stream, path, ctypes.byref(found))
+    ctypes.CDLL(None).fclose(ctypes.c_void_p(stream))
     variables: Variables = {}
     position = 0
     while failed == 0 and found and found[position]:

@@ -205,9 +205,9 @@ class Act:
             result.lines.append(f"Live key: {_shown(result.live.key)}")
         return result
 
-    def inspect(self) -> list[Consumer]:
-        """Inspect the hosts without knowing which key is live, and change nothing."""
-        self._ended(lambda: self._inspect(None))
+    def inspect(self, live: Live | None = None) -> list[Consumer]:
+        """Inspect the hosts, without knowing which key is live if it is None, and change nothing."""
+        self._ended(lambda: self._inspect(live))
         return [host.consumer for host in self._hosts]
 
     def _ended(self, act: Callable[[], object]) -> ActResult:
@@ -268,8 +268,9 @@ class Act:
             host.failure = host.failure or unrendered.get(host.name)
         self._say(f"Inspected {self._count()} in {time.monotonic() - began:.1f} s.")
         for host in self._hosts:
-            for problem in host.consumer.problems:
-                self._say(f"{host.name}: {problem.text.rstrip('.')}.")
+            notes = [note for file in host.consumer.files for note in file.notes]
+            for text in (*(problem.text for problem in host.consumer.problems), *dict.fromkeys(notes)):
+                self._say(f"{host.name}: {text.rstrip('.')}.")
             self._tell_processes(host)
 
     def _tell_processes(self, host: Host) -> None:

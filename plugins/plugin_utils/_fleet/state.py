@@ -79,6 +79,7 @@ class File:
     :ivar recorded: it is a store that nobody can read: what it holds is known by its record alone.
     :ivar restart_due: its readers may still run with another key than the one in it.
     :ivar problem: why it cannot be written; None: it can.
+    :ivar notes: what is worth telling of it, and keeps nothing from being done.
     """
 
     path: str
@@ -91,6 +92,7 @@ class File:
     changed: bool = False
     problem: Problem | None = None
     record: Record | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -303,6 +305,7 @@ def _file_from(said: Any) -> File:
         changed=_flag(said, "changed"),
         problem=None if problem is None else _problem_from(problem),
         record=None if record is None else record_from(record),
+        notes=tuple(map(_text, _list(said, "notes"))),
     )
 
 
