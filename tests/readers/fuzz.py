@@ -23,8 +23,8 @@ from ansible_collections.multicart.keys.plugins.module_utils import _env_file as
 from ansible_collections.multicart.keys.plugins.module_utils import _other_form as other_form
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.tests.readers.cases import NAME, NEW
-from ansible_collections.multicart.keys.tests.readers.many import MANY
-from ansible_collections.multicart.keys.tests.readers.real_readers import Variables
+from ansible_collections.multicart.keys.tests.readers.many import MANY, one_by_one
+from ansible_collections.multicart.keys.tests.readers.real_readers import NotHere, Variables
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -239,8 +239,10 @@ def complaints(read: ReadMany, asked: Sequence[Change]) -> Iterator[tuple[Change
     after = dict(zip([item.after for item in asked], read([item.after for item in asked]), strict=True))
     unsure = []
     for change in asked:
-        if read is MANY["docker"] and _misread_by_docker(change.before):
+        if read in (MANY["docker"], MANY["ruby-dotenv"]) and _misread_by_docker(change.before):
             continue
+        if read is MANY["fish"] and not change.old:
+            continue  # it knows no lines like the one that is added
         was, now = before[change.before], after[change.after]
         right = now.get(NAME) == change.value
         if was.get(NAME) in change.old and re.fullmatch(r"[A-Za-z0-9.]+", was[NAME]) and not right:
@@ -258,12 +260,17 @@ def complaints(read: ReadMany, asked: Sequence[Change]) -> Iterator[tuple[Change
         now = after[change.after]
         if PROBE in seen and not change.old and now.get(NAME) != change.value:
             yield change, "a reader that reads the whole file does not read the new line"
-        if PROBE in seen and {name for name in now if _is_name(name)} - set(seen) - {NAME}:
+        # Node.js takes the next line for the value of a name with blanks alone behind it.
+        taken = {name for name in now if f"{name}=" in seen.get(NAME, "")}
+        if PROBE in seen and {name for name in now if _is_name(name)} - set(seen) - taken - {NAME}:
             yield change, "another variable appears"
 
 
 def _misread_by_docker(data: bytes) -> bool:
-    """Tell whether docker, which knows no values of several lines, takes the text in one for the variable."""
+    """Tell whether docker, which knows no values of several lines, takes the text in one for the variable.
+
+    So does dotenv of Ruby, as Debian has it.
+    """
     lines = {item.line for item in env_file._views(data)["docker"].readings if item.name == NAME}
     return not lines <= {item.line for item in env_file.assignments(data, NAME)}
 
@@ -305,6 +312,16 @@ def broken(read: ReadMany, waiting: Sequence[Change]) -> list[tuple[str, bytes, 
     return result
 
 
+def _is_here(name: str) -> bool:
+    """Tell whether a reader is on this machine, and say why if it is not."""
+    try:
+        one_by_one(name, [b""])
+    except NotHere as why:
+        print(f"Without {name}: {why}", flush=True)
+        return False
+    return True
+
+
 def main() -> int:
     """Make a long run and report it; 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
@@ -312,13 +329,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--readers", nargs="+", choices=MANY, default=[name for name in MANY if name != "docker"])
     arguments = parser.parse_args()
+    readers = list(filter(_is_here, arguments.readers))
     logging.getLogger("dotenv").setLevel(logging.CRITICAL)  # it tells of every line that it cannot read
     spent: Counter[str] = Counter()
     for number in range(arguments.seed, arguments.seed + -(-arguments.cases // _ROUND)):
         files = draw(min(_ROUND, arguments.cases), number)
         waiting = [change for data in files for change in changes(data)]
         spent.update(files=len(files), changed=len({change.before for change in waiting}), changes=len(waiting))
-        for name in arguments.readers:
+        for name in readers:
             start = time.monotonic()
             for what, before, after in broken(MANY[name], waiting):
                 print(f"{name}: {what}: {before!r} became {after!r}", flush=True)
