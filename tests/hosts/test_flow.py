@@ -16,6 +16,8 @@ import pytest
 from tests.hosts.fleet import KEY_FILE, ROOT_BY, RealFleet
 from tests.integration.harness import Run, fingerprint
 
+READ_ONLY = "mount --bind /etc /etc && mount -o remount,ro,bind /etc"
+
 
 def assert_all_use_the_live_key(fleet: RealFleet) -> None:
     """Files and processes, and nothing else has a key."""
@@ -118,11 +120,29 @@ def test_a_host_that_crashes_before_it_has_the_new_key_is_finished_once_it_has_r
 def test_a_host_whose_etc_is_read_only_is_named_and_nothing_is_rotated(real: RealFleet) -> None:
     for name in ("web1", "web2"):
         real.boot(name)
-    real.real["web2"].run("mount --bind /etc /etc && mount -o remount,ro,bind /etc")
+    real.real["web2"].run(READ_ONLY)
     run = real.rotate()
     assert (run.green, run.reason, real.rotations) == (False, "not_ready", 0), run
     assert [task.host for task in run.failures if task.get("reason") == "read_only_file_system"] == ["web2"], run
     assert "web2" in run.message and "read-only" in run.message
+    assert_all_use_the_live_key(real)
+
+
+def test_a_host_whose_etc_turns_read_only_meanwhile_is_finished_once_it_is_not(real: RealFleet) -> None:
+    for name in ("web1", "web2", "web3"):
+        real.boot(name)
+    web2 = real.real["web2"]
+    real.wait()
+    with real.once_rotated(lambda: web2.run(READ_ONLY)):
+        run = real.rotate()
+    assert (run.green, run.reason, real.rotations, real.stale) == (False, "not_up_to_date", 1, ["web2"]), run
+    assert [task.host for task in run.failures] == ["web2"], run
+    assert "read-only" in run.consumers["web2"]
+    assert {name: run.states[name] for name in ("web1", "web3")} == {"web1": "up to date", "web3": "up to date"}
+    assert web2.app()["fingerprint"] == retired(run)
+    web2.run("umount /etc")
+    again = real.rotate("-e", f"multicart_rotate_retire={retired(run)}")
+    assert again.green and real.rotations == 1, again
     assert_all_use_the_live_key(real)
 
 

@@ -321,6 +321,30 @@ def test_what_an_unprivileged_user_may_not_see_is_said(real: RealFleet) -> None:
     assert "no process that could be read holds a retired key (1 host has others)" in run.output
 
 
+def test_among_mixed_hosts_each_that_is_not_ready_is_named_and_nothing_is_rotated(
+    real: RealFleet, systemd: str
+) -> None:
+    """Each in another way."""
+    for kind in ("openrc", "runit", systemd):
+        real.boot(kind, kind)
+    unready: dict[str, tuple[str, dict[str, Any]]] = {
+        "reloaded": ("EnvironmentFile", {"multicart_deploy_services": [{"name": "app", "state": "reloaded"}]}),
+        "masked": ("app-masked", {"multicart_deploy_services": ["app-masked"]}),
+        "manual": ("app-manual", {"multicart_deploy_services": ["app", "app-manual"]}),
+        "user": ("linger", {"multicart_deploy_commands": ["systemctl --user restart app-user"]}),
+        "stale": ("read-only", {}),
+    }
+    for name, (_word, variables) in unready.items():
+        real.boot(name, systemd, **variables)
+    real.real["stale"].run("mount --bind /etc /etc && mount -o remount,ro,bind /etc")
+    run = real.rotate()
+    assert refused(run, "not_ready", real), run
+    for name, (word, _variables) in unready.items():
+        assert re.search(rf"{name}: [^;]*{word}", run.message), run.message
+    assert not re.search(rf"\b(openrc|runit|{systemd}):", run.message)
+    assert {host.app()["fingerprint"] for host in real.real.values()} == {real.live_fingerprint}
+
+
 def test_among_mixed_hosts_exactly_those_are_red_that_are_broken(real: RealFleet, systemd: str) -> None:
     """Each in another way; and a re-run finishes what was mended."""
     for kind in ("openrc", "runit", systemd):
@@ -329,10 +353,14 @@ def test_among_mixed_hosts_exactly_those_are_red_that_are_broken(real: RealFleet
         "fragile": ("restart due", "app-fragile"),
         "hanging": ("restart due", "app-hanging"),
         "leaving": ("process out of date", "app-leaving.service"),
+        "openrc-fragile": ("restart due", "app-fragile"),
+        "runit-fragile": ("restart due", "app-fragile"),
     }
-    for name in broken:
-        unit = (f"app-{name}",)
-        real.boot(name, systemd, services=unit, multicart_deploy_timeout=2, multicart_deploy_health_checks=[])
+    for name, (_state, named) in broken.items():
+        init, _dash, is_other = name.partition("-")
+        unit = (named.partition(".")[0],)
+        kind = init if is_other else systemd
+        real.boot(name, kind, services=unit, multicart_deploy_timeout=2, multicart_deploy_health_checks=[])
     run = real.rotate()
     assert (run.green, run.reason, real.rotations, real.stale) == (False, "not_up_to_date", 1, []), run
     assert {task.host for task in run.failures} == set(broken)
@@ -340,7 +368,8 @@ def test_among_mixed_hosts_exactly_those_are_red_that_are_broken(real: RealFleet
     for name, (state, named) in broken.items():
         assert run.states[name] == state and named in run.consumers[name], run.consumers
 
-    real.real["fragile"].run("rm /var/lib/app/app-fragile.first")
+    for name in ("fragile", "openrc-fragile", "runit-fragile"):
+        real.real[name].run("rm /var/lib/app/app-fragile.first")
     drop_in = "/etc/systemd/system/app-hanging.service.d/stop.conf"
     real.real["hanging"].write(drop_in, "[Service]\nTimeoutStopSec=200ms\n")
     real.real["hanging"].run("systemctl daemon-reload && systemctl kill --signal=KILL app-hanging")
