@@ -57,7 +57,8 @@ sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotatio
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
 test: lint sanity docs $(VENV)/.test $(READERS) ## linters, sanity, the documentation and all tests but the slow ones
-	$(PYTEST) tests/unit tests/integration tests/faults tests/leaks
+	: The hosts are made of what is unpacked meanwhile.
+	$(BIN)/python -m tests.hosts.trees & $(PYTEST) tests/unit tests/integration tests/faults tests/leaks tests/hosts
 	$(MAKE) smoke
 
 newest: export MULTICART_NEWEST := 1

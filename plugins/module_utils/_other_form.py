@@ -26,6 +26,8 @@ KnownKey = namedtuple("KnownKey", "prefix length fingerprint")
 _WAYS_OUT = (
     "use a template of the whole file, name another variable, or set format to key if the file is nothing but the key"
 )
+_NAMED = "the name of the variable stands here, in a form that is not changed"
+_COLON = rb"(?m)^(?:\xef\xbb\xbf)?[ \t]*(?:export[ \t]+)?%s:(?:[ \t\r]|$)"
 
 
 class OtherForm(env_file.EnvFileError):
@@ -63,10 +65,15 @@ def refuse_left(data, name, known=(), beside=()):
     for each in {name}.union(beside):
         for item in env_file.assignments(data, each):
             rest[item.start : item.end] = b"\0" * (item.end - item.start)
-    line = find(bytes(rest), [known_key(key) for key in held] + list(known))
+    rest = bytes(rest)
+    line = find(rest, [known_key(key) for key in held] + list(known))
     if line is not None:
         raise OtherForm(line, "the key also stands here, in a form that is not changed")
-    return bytes(rest)
+    # Some readers take that for an assignment, too, beside others of the variable.
+    colon = re.search(_COLON % name.encode("ascii"), rest)
+    if colon:
+        raise OtherForm(rest.count(b"\n", 0, colon.start()) + 1, _NAMED)
+    return rest
 
 
 def find(data, known):
@@ -145,7 +152,7 @@ def _refuse_to_add(rest, name):
     content = [(number, line) for number, line in enumerate(rest.split(b"\n"), 1) if line.strip()]
     for number, line in content:
         if named.search(line):
-            raise OtherForm(number, "the name of the variable stands here, in a form that is not changed")
+            raise OtherForm(number, _NAMED)
     for number, line in content:
         if _SECTION.match(line) or _SCHEDULE.match(line):
             raise OtherForm(number, "a line such as this is in no environment file, so that none can be added")

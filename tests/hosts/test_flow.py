@@ -101,6 +101,7 @@ def test_a_host_that_crashes_with_the_new_key_is_finished_once_it_has_rebooted(r
     assert not real.consumer("web2").record["open"]
 
 
+@pytest.mark.full
 def test_a_host_that_crashes_before_it_has_the_new_key_is_finished_once_it_has_rebooted(real: RealFleet) -> None:
     for name in ("web1", "web2", "web3"):
         real.boot(name)
@@ -117,6 +118,7 @@ def test_a_host_that_crashes_before_it_has_the_new_key_is_finished_once_it_has_r
     assert_all_use_the_live_key(real)
 
 
+@pytest.mark.full
 def test_a_host_whose_etc_is_read_only_is_named_and_nothing_is_rotated(real: RealFleet) -> None:
     for name in ("web1", "web2"):
         real.boot(name)

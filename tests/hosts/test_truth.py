@@ -104,6 +104,7 @@ def test_t8_a_service_that_ends_at_once_is_not_called_healthy_without_systemd_ei
     assert run.states == {"web1": "restart due"} and "app-fragile" in run.consumers["web1"]
 
 
+@pytest.mark.full
 def test_a_service_that_does_not_end_is_named_and_the_others_are_done(real: RealFleet) -> None:
     real.boot("web1", services=("app-hanging",), multicart_deploy_timeout=2)
     real.boot("web2")
@@ -261,6 +262,7 @@ def test_a_service_that_keeps_a_retired_key_is_out_of_date_until_it_is_restarted
     assert real.audit().green
 
 
+@pytest.mark.full
 def test_a_child_that_is_not_ended_with_its_service_is_told_of_by_its_unit(real: RealFleet) -> None:
     """KillMode=process."""
     web1 = real.boot("web1", services=("app-leaving",))
@@ -321,6 +323,7 @@ def test_what_an_unprivileged_user_may_not_see_is_said(real: RealFleet) -> None:
     assert "no process that could be read holds a retired key (1 host has others)" in run.output
 
 
+@pytest.mark.full
 def test_among_mixed_hosts_each_that_is_not_ready_is_named_and_nothing_is_rotated(
     real: RealFleet, systemd: str
 ) -> None:
@@ -384,7 +387,7 @@ def test_among_mixed_hosts_exactly_those_are_red_that_are_broken(real: RealFleet
 # --- containers -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recreated", [True, False])
+@pytest.mark.parametrize("recreated", [pytest.param(True, marks=pytest.mark.full), False])
 def test_t10_a_container_has_the_new_key_only_once_it_was_created_anew(real: RealFleet, recreated: bool) -> None:
     web1 = real.boot(
         "web1",
@@ -416,7 +419,7 @@ def import_image(host: RealHost) -> None:
 # --- logs and records -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("by", ["sudo", "su"])
+@pytest.mark.parametrize("by", ["sudo", pytest.param("su", marks=pytest.mark.full)])
 def test_x4_nothing_of_a_template_is_in_a_log_of_the_host(real: RealFleet, by: str) -> None:
     """Not even where it holds the key in another form. Every run is searched for that, see RealFleet."""
     template = real.folder / "app.env.j2"

@@ -33,6 +33,7 @@ NODES = (20, 22, 24)
 OF_NPM = Path(__file__).resolve().parents[2] / ".cache" / "readers" / "node_modules"
 """What the Makefile installs of ``npm/package.json``."""
 _NOBODY = 65534
+_OF_SHELLS = ("PATH", "PWD", "OLDPWD", "SHLVL", "_", "HOME", "LOGNAME")
 
 
 class NotHere(Exception):
@@ -117,7 +118,7 @@ def _shell(name: str, data: bytes) -> Variables:
 def shell_variables(out: bytes) -> Variables:
     """Return what ``env -0`` printed, without what every shell sets by itself."""
     pairs = (_text(item).partition("=") for item in out.split(b"\0") if item)
-    return {key: value for key, _equal, value in pairs if key not in ("PATH", "PWD", "OLDPWD", "SHLVL", "_")}
+    return {key: value for key, _equal, value in pairs if key not in _OF_SHELLS}
 
 
 def bash(data: bytes) -> Variables:
