@@ -232,10 +232,19 @@ def _is_name(text: str) -> bool:
 _SEES_ITSELF = re.compile(rb"\$.*KEY|\$[$!_]", re.DOTALL)
 """A file whose other values hold this one's, or a process number."""
 
-_GIVES_UP = re.compile(rb"KEY[ \t]+=" + re.escape(NEW))
-"""What zsh does not read as an assignment, but as a command; that a word begins with ``=`` ends the whole file."""
-
-_EXPORTED = re.compile(rb"^[ \t]*export[ \t].*KEY", re.MULTILINE)
+_EXCUSED: dict[str, Callable[[Change], object]] = {
+    # It knows no lines like the one that is added.
+    "fish": lambda change: not change.old,
+    # It takes this for a command, and a word that begins with = for the name of one, whose absence ends the whole file.
+    "zsh": lambda change: re.search(rb"KEY[ \t]+=[\"'`]?" + re.escape(NEW), change.after),
+    # It reads nothing of a file that exports what it does not assign.
+    "ruby-dotenv": lambda change: (
+        change.value is None and re.search(rb"^[ \t]*export[ \t].*KEY", change.after, re.MULTILINE)
+    ),
+    # It reads nothing of a file with a name alone on a line, unless that is the end.
+    "godotenv": lambda change: re.search(rb"(?:^|[\n\r])[^=:\n\r]+\Z", change.before),
+}
+"""What a reader does to files that nobody means for it."""
 
 
 def complaints(read: ReadMany, asked: Sequence[Change]) -> Iterator[tuple[Change, str]]:
@@ -246,12 +255,8 @@ def complaints(read: ReadMany, asked: Sequence[Change]) -> Iterator[tuple[Change
     for change in asked:
         if read in (MANY["docker"], MANY["ruby-dotenv"]) and _misread_by_docker(change.before):
             continue
-        if read is MANY["fish"] and not change.old:
-            continue  # it knows no lines like the one that is added
-        if read is MANY["zsh"] and _GIVES_UP.search(change.after):
+        if any(read is MANY[name] and excuse(change) for name, excuse in _EXCUSED.items()):
             continue
-        if read is MANY["ruby-dotenv"] and change.value is None and _EXPORTED.search(change.after):
-            continue  # it reads nothing of a file that exports what it does not assign
         was, now = before[change.before], after[change.after]
         right = now.get(NAME) == change.value
         if was.get(NAME) in change.old and re.fullmatch(r"[A-Za-z0-9.]+", was[NAME]) and not right:

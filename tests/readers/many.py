@@ -10,13 +10,16 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import subprocess
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from ansible_collections.multicart.keys.tests.readers.real_readers import (
     NODES,
+    OF_NPM,
     READERS,
     NotHere,
     Variables,
@@ -148,6 +151,23 @@ def _each(read: Callable[[bytes], Variables], files: Sequence[bytes]) -> list[Va
     return [read(data) for data in files]
 
 
+@cache
+def _godotenv_program() -> str:
+    """Return the path of a small program that uses the library, built now."""
+    packages = Path("/usr/share/gocode")
+    if not (packages / "src/github.com/joho/godotenv").is_dir():
+        raise NotHere("golang-github-joho-godotenv-dev is not installed")
+    made, source = OF_NPM.with_name("godotenv"), Path(__file__).with_name("godotenv.go")
+    environment = {"GO111MODULE": "off", "GOPATH": str(packages), "GOCACHE": str(made.with_name("go"))}
+    command = [program("go"), "build", "-o", str(made), str(source)]
+    subprocess.run(command, env={**os.environ, **environment}, check=True)
+    return str(made)
+
+
+def _godotenv(files: Sequence[bytes]) -> list[Variables]:
+    return _printed(files, _godotenv_program())
+
+
 MANY: dict[str, Callable[[Sequence[bytes]], list[Variables]]] = {
     "bash": partial(_shell, "bash"),
     "dash": partial(_shell, "dash"),
@@ -161,6 +181,7 @@ MANY: dict[str, Callable[[Sequence[bytes]], list[Variables]]] = {
     **{f"node {version}": partial(_node, version) for version in NODES},
     "dotenv of npm": partial(_dotenv_of_npm, ""),
     "dotenv-expand of npm": partial(_dotenv_of_npm, "dotenv-expand"),
+    "godotenv": _godotenv,
     "ruby-dotenv": _ruby,
     "phpdotenv": _php,
 }
