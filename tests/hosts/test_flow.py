@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,8 +30,9 @@ def assert_all_use_the_live_key(fleet: RealFleet) -> None:
 
 
 def test_the_flow_of_the_readme_works_for_an_unprivileged_user(real: RealFleet, systemd: str) -> None:
-    """Over ssh, with sudo, su and doas, with a password and without."""
-    for by in ROOT_BY:
+    """Over ssh, with sudo, su and doas, with a password and without; in a short run with two of them."""
+    ways = ROOT_BY if os.environ.get("MULTICART_FULL", "") not in ("", "0") else ("sudo-password", "su")
+    for by in ways:
         real.boot(f"by-{by}", systemd, by, files={KEY_FILE: "MODE=live\nMULTICART_API_KEY=changeme\n"})
     first = real.deploy()
     assert first.green and set(first.changed.values()) == {True}, first
@@ -45,10 +47,10 @@ def test_the_flow_of_the_readme_works_for_an_unprivileged_user(real: RealFleet, 
     old = real.live_fingerprint
     run = real.rotate("--diff", "-vvv")
     assert run.green and real.rotations == 1, run
-    assert run.armed == 3, run  # su, and doas with a password, take no pipelining
+    assert run.armed == len({*ways} - {"su", "doas-password"}), run  # these take no pipelining
     assert set(run.states.values()) == {"up to date"}
     assert_all_use_the_live_key(real)
-    for by in ROOT_BY:
+    for by in ways:
         record = real.consumer(f"by-{by}").record
         assert (record["open"], record["held"]) == (False, real.live_fingerprint)
         assert record["rotation"] == {"retire": old, "concluded": True}

@@ -243,8 +243,22 @@ _EXCUSED: dict[str, Callable[[Change], object]] = {
     ),
     # It reads nothing of a file with a name alone on a line, unless that is the end.
     "godotenv": lambda change: re.search(rb"(?:^|[\n\r])[^=:\n\r]+\Z", change.before),
+    # They read another value behind what opens a quotation and never closes it, where the file ends with blanks.
+    **dict.fromkeys(("node 22", "node 24"), lambda change: re.search(_OPEN_TO_THE_END, change.before)),
+    # They read a character that is none as one.
+    **dict.fromkeys(("dotenv of npm", "dotenv-expand of npm"), lambda change: not _is_utf8(change.before)),
 }
 """What a reader does to files that nobody means for it."""
+
+_OPEN_TO_THE_END = rb"=[ \t]*([\"'`])(?:(?!\1)[^\n])*[ \t]\s*\Z"
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def complaints(read: ReadMany, asked: Sequence[Change]) -> Iterator[tuple[Change, str]]:
@@ -252,7 +266,11 @@ def complaints(read: ReadMany, asked: Sequence[Change]) -> Iterator[tuple[Change
     before = dict(zip([item.before for item in asked], read([item.before for item in asked]), strict=True))
     after = dict(zip([item.after for item in asked], read([item.after for item in asked]), strict=True))
     unsure = []
-    for change in asked:
+    # What zsh takes for a pattern or a command that is not there ends the whole file; it may get further now.
+    whole = [PROBE in seen for seen in read([probed(item.before) for item in asked])] if read is MANY["zsh"] else None
+    for number, change in enumerate(asked):
+        if whole is not None and not whole[number]:
+            continue
         if read in (MANY["docker"], MANY["ruby-dotenv"]) and _misread_by_docker(change.before):
             continue
         if any(read is MANY[name] and excuse(change) for name, excuse in _EXCUSED.items()):
