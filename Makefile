@@ -58,7 +58,7 @@ sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotatio
 
 test: lint sanity docs $(VENV)/.test $(READERS) ## linters, sanity, the documentation and all tests but the slow ones
 	: The hosts are made of what is unpacked meanwhile.
-	$(BIN)/python -m tests.hosts.trees & $(PYTEST) tests/unit tests/integration tests/faults tests/leaks tests/hosts
+	$(BIN)/python -m tests.hosts.trees >/dev/null 2>&1 & $(PYTEST) tests/unit tests/integration tests/faults tests/leaks tests/hosts
 	$(MAKE) smoke
 
 newest: export MULTICART_NEWEST := 1

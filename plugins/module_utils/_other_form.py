@@ -27,7 +27,7 @@ _WAYS_OUT = (
     "use a template of the whole file, name another variable, or set format to key if the file is nothing but the key"
 )
 _NAMED = "the name of the variable stands here, in a form that is not changed"
-_COLON = rb"(?m)^(?:\xef\xbb\xbf)?[ \t]*(?:export[ \t]+)?%s:(?:[ \t\r]|$)"
+_COLON = rb"(?m)^(?:\xef\xbb\xbf)?[ \t]*(?:export[ \t]+)?%s[ \t]*:"
 
 
 class OtherForm(env_file.EnvFileError):

@@ -236,17 +236,24 @@ _EXCUSED: dict[str, Callable[[Change], object]] = {
     # It knows no lines like the one that is added.
     "fish": lambda change: not change.old,
     # It takes this for a command, and a word that begins with = for the name of one, whose absence ends the whole file.
-    "zsh": lambda change: re.search(rb"KEY[ \t]+=[\"'`]?" + re.escape(NEW), change.after),
+    # And a semicolon alone for nothing at all, where others end with an error.
+    "zsh": lambda change: (
+        re.search(rb"KEY[ \t]+=[\"'`]?" + re.escape(NEW), change.after)
+        or re.search(rb"^[ \t]*;", change.before, re.MULTILINE)
+    ),
     # It reads nothing of a file that exports what it does not assign.
     "ruby-dotenv": lambda change: (
         change.value is None and re.search(rb"^[ \t]*export[ \t].*KEY", change.after, re.MULTILINE)
     ),
     # It reads nothing of a file with a name alone on a line, unless that is the end.
-    "godotenv": lambda change: re.search(rb"(?:^|[\n\r])[^=:\n\r]+\Z", change.before),
+    "godotenv": lambda change: re.search(rb"(?:^|\n)[^=:\n]+\Z", change.before),
     # They read another value behind what opens a quotation and never closes it, where the file ends with blanks.
     **dict.fromkeys(("node 22", "node 24"), lambda change: re.search(_OPEN_TO_THE_END, change.before)),
-    # They read a character that is none as one.
-    **dict.fromkeys(("dotenv of npm", "dotenv-expand of npm"), lambda change: not _is_utf8(change.before)),
+    # They read a character that is none as one, and one that is white space to Unicode alone as a blank.
+    **dict.fromkeys(
+        ("dotenv of npm", "dotenv-expand of npm"),
+        lambda change: not _is_utf8(change.before) or re.search(rb"[\x80-\xff][ \t]*(?:export\s+)?KEY", change.before),
+    ),
 }
 """What a reader does to files that nobody means for it."""
 

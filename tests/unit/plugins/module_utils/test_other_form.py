@@ -222,7 +222,9 @@ def test_t5_a_value_behind_a_colon_is_refused(line: str) -> None:
     assert refusal(f"{NAME}={KEY}\n{line}\n", live=None).line == 2
 
 
-@pytest.mark.parametrize("line", [f"{NAME}: acme.FORMERcan", f"export {NAME}: ", f"\ufeff\t{NAME}:\t'x'\r"])
+@pytest.mark.parametrize(
+    "line", [f"{NAME}: acme.FORMERcan", f"export {NAME}: ", f"{NAME} :x", f"\ufeff\t{NAME}:\t'x'\r"]
+)
 def test_t5_a_colon_beside_an_assignment_is_refused_whatever_is_behind_it(line: str) -> None:
     """npm's dotenv, Ruby's and compose read it as one more assignment, and the last one counts."""
     for first in ("", "changeme", KEY):
