@@ -90,7 +90,7 @@ class KeyFile:
 
     def _read_record(self) -> Any:
         """Return the content of the record; through a link it would be written where somebody else wants it."""
-        kept = host_file.read(self._record_path)
+        kept = host_file.read(self._record_path, is_public=True)
         folder, name = os.path.split(self._record_path)
         if kept.target != os.path.join(os.path.realpath(folder), name):
             raise host_file.HostFileError("not_regular", self._record_path)

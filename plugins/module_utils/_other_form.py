@@ -26,6 +26,8 @@ KnownKey = namedtuple("KnownKey", "prefix length fingerprint")
 _WAYS_OUT = (
     "use a template of the whole file, name another variable, or set format to key if the file is nothing but the key"
 )
+_NAMED = "the name of the variable stands here, in a form that is not changed"
+_COLON = rb"(?m)^(?:\xef\xbb\xbf)?[ \t]*(?:export[ \t]+)?%s[ \t]*:"
 
 
 class OtherForm(env_file.EnvFileError):
@@ -74,14 +76,14 @@ def without_key(data, name):
 
     :raises EnvFileError: as `refuse` and `env_file.without` do.
     """
-    _refuse_left(*_elsewhere(data, name))
+    _refuse_left(*_elsewhere(data, name), name)
     return env_file.without(data, name)
 
 
 def refuse(data, name, known, beside=()):
     """Raise `OtherForm` if the file does not hold the key as an environment file holds a variable, or not only so."""
     rest, keys = _elsewhere(data, name, known, beside)
-    _refuse_left(rest, keys)
+    _refuse_left(rest, keys, name)
     if not env_file.assignments(data, name):
         _refuse_to_add(rest, name)
 
@@ -114,10 +116,14 @@ def _elsewhere(data, name, known=(), beside=()):
     return bytes(rest), keys
 
 
-def _refuse_left(rest, keys):
+def _refuse_left(rest, keys, name):
     for start, _end, _fingerprint, is_known in keys:
         if is_known:
             raise OtherForm(_line(rest, start), "the key also stands here, in a form that is not changed")
+    # Some readers take that for an assignment, too, beside others of the variable.
+    colon = re.search(_COLON % name.encode("ascii"), rest)
+    if colon:
+        raise OtherForm(_line(rest, colon.start()), _NAMED)
 
 
 def _line(data, at):
@@ -183,7 +189,7 @@ def _refuse_to_add(rest, name):
     content = [(number, line) for number, line in enumerate(rest.split(b"\n"), 1) if line.strip()]
     for number, line in content:
         if named.search(line):
-            raise OtherForm(number, "the name of the variable stands here, in a form that is not changed")
+            raise OtherForm(number, _NAMED)
     for number, line in content:
         if _SECTION.match(line) or _SCHEDULE.match(line):
             raise OtherForm(number, "a line such as this is in no environment file, so that none can be added")

@@ -228,7 +228,7 @@ def fixture_selinux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any
 def test_a_new_file_gets_the_label_that_the_policy_has_for_its_place(tmp_path: Path, selinux: list[Any]) -> None:
     target, draft = tmp_path / "env", tmp_path / "draft"
     draft.touch()
-    content = host_file.Content(str(target), str(target), None, None, None)
+    content = host_file.Content(str(target), str(target), None, None, None, False)
     Ownership(content, wanted()).prepare(str(draft))
     assert selinux == [(str(draft), "security.selinux", "label_of {0}".format(target).encode() + b"\0")]
 
