@@ -173,7 +173,7 @@ def read_live(service: Service, clock: Clock | None = None) -> Account:
         account = service.read()
         if service.accepts(account.key):
             return account
-        if not next(pauses, False):
+        if not next(pauses, None):
             raise _rejected()
 
 
@@ -182,19 +182,19 @@ def rotate(service: Service, ledger: Ledger, request: Request, clock: Clock | No
     return _Rotation(service, ledger, request, clock or Clock()).run()
 
 
+@dataclass
 class _Rotation:
-    def __init__(self, service: Service, ledger: Ledger, request: Request, clock: Clock) -> None:
-        self._service = service
-        self._ledger = ledger
-        self._request = request
-        self._clock = clock
-        self._account_id: str | None = None
-        self._read_error: MulticartError | None = None
-        self._intent: Intent | None = None
-        self._accepted = False
-        self._sent_at: str | None = None
-        self._accepted_key: ApiKey | None = None
-        self._updated_at: str | None = None
+    _service: Service
+    _ledger: Ledger
+    _request: Request
+    _clock: Clock
+    _account_id: str | None = None
+    _read_error: MulticartError | None = None
+    _intent: Intent | None = None
+    _accepted: bool = False
+    _sent_at: str | None = None
+    _accepted_key: ApiKey | None = None
+    _updated_at: str | None = None
 
     def run(self) -> Result:
         try:
@@ -260,7 +260,7 @@ class _Rotation:
         """Read until the key is the one to retire, or the API accepts it: a read may be older than that one."""
         pauses = self._pauses()
         while not self._is_to_be_retired(key, intent) and not self._service.accepts(key):
-            if not next(pauses, False):
+            if not next(pauses, None):
                 raise _rejected()
             key = self._read()
         if not self._is_to_be_retired(key, intent):
@@ -388,7 +388,7 @@ class _Rotation:
         pauses = self._pauses()
         while True:
             new = self._look(old)
-            if new is not None or self._is_locked_out() or not next(pauses, False):
+            if new is not None or self._is_locked_out() or not next(pauses, None):
                 return new
 
     def _is_locked_out(self) -> bool:
@@ -443,7 +443,7 @@ class _Rotation:
         pauses = self._pauses()
         while self._service.accepts(result.previous):
             result.old_key_rejected = False
-            if not next(pauses, False):
+            if not next(pauses, None):
                 raise MulticartError(Reason.OLD_KEY_STILL_VALID, "The key was replaced, but the old one still works.")
         result.old_key_rejected = True
 

@@ -265,7 +265,7 @@ class Act:
 
     def _tell_processes(self, host: Host) -> None:
         """Tell of the processes that hold a key and that nothing of this run restarts."""
-        for process in host.inspection.processes if host.inspection is not None else ():
+        for process in host.consumer.processes:
             if process.uncovered or not process.blamed:
                 self._say(f"{host.name}: {process.words} holds the key {process.key}.")
 
