@@ -424,18 +424,15 @@ class _Rotation:
         return result
 
     def _prove_live(self, result: Result) -> None:
-        for _attempt in range(3):
-            if result.live is None or result.live == self._accepted_key:
-                return
-            if self._service.accepts(result.live):
-                self._keep_live(result.live)
-                return
-            # Somebody may have replaced it meanwhile: what counts is the key that is live now.
-            newest = self._read()
-            if newest == result.live:
-                break
-            result.live = newest
-        raise _rejected()
+        if result.live is None or result.live == self._accepted_key:
+            return
+        pauses = self._pauses()
+        while not self._service.accepts(result.live):
+            # Somebody may have replaced it meanwhile, or it is an older one, of a read that lagged behind.
+            if not next(pauses, None):
+                raise _rejected()
+            result.live = self._read()
+        self._keep_live(result.live)
 
     def _prove_rejected(self, result: Result) -> None:
         if result.previous is None or result.old_key_rejected:

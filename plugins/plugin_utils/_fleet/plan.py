@@ -78,11 +78,13 @@ class Plan:
     """What is to be done and why.
 
     :ivar retire: the key that is retired: by this run, by the pending rotation, or long ago; None: none.
+    :ivar finishes: that was by a rotation of an earlier run, which is finished now.
     """
 
     step: Step
     why: str
     retire: str | None = None
+    finishes: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,16 +121,16 @@ def _choose(fleet: Sequence[Consumer], account: AccountState, wanted: Wanted, no
         return _retire(fleet, live, wanted.retire)
     pending = pending_rotation(fleet, live)
     if pending is not None:
-        return Plan(Step.FINISH, f"the rotation that retired {pending} was not finished", pending)
+        return Plan(Step.FINISH, f"the rotation that retired {pending} was not finished", pending, True)
     if wanted.force:
         return Plan(Step.ROTATE, "it was forced", live)
     behind = [consumer.name for consumer in fleet if _is_behind(consumer, live)]
-    if behind:
-        return Plan(Step.CATCH_UP, f"out of date: {', '.join(behind)}")
     alone = _unconfirmed_rotation(fleet, live)
+    if behind:
+        return Plan(Step.CATCH_UP, f"out of date: {', '.join(behind)}", alone, alone is not None)
     if alone is not None:
         return Plan(
-            Step.CATCH_UP, "a rotation was not finished, and there is no second consumer that confirms it", alone
+            Step.CATCH_UP, "a rotation was not finished, and there is no second consumer that confirms it", alone, True
         )
     if not any(consumer.holds_key for consumer in fleet):
         return Plan(Step.CATCH_UP, "no consumer holds a key")
@@ -149,7 +151,8 @@ def _retire(fleet: Sequence[Consumer], live: str, retire: str) -> Plan:
     files = [file for consumer in fleet for file in consumer.files]
     # What was of this account: the file has a record of it.
     if any(retire in (*file.holds, *_recorded(file.own_record)) for file in files if file.own_record):
-        return Plan(Step.RETIRED, "the key to retire is not the live one", retire)
+        finishes = retire in (pending_rotation(fleet, live), _unconfirmed_rotation(fleet, live))
+        return Plan(Step.RETIRED, "the key to retire is not the live one", retire, finishes)
     if any(retire in (*file.holds, *_recorded(file.record)) for file in files):
         raise MulticartError(
             Reason.OTHER_ACCOUNT,

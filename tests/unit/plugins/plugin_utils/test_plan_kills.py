@@ -90,11 +90,11 @@ class Host:
         if self.record is not None and self.key is not None:
             self.record = records.closed(records.restarted(self.record, READERS, self.key))
 
-    def conclude(self, retired: str | None, seen: str = records.REJECTED) -> None:
+    def conclude(self, retired: str | None, seen: str = records.REJECTED, accepted: bool = True) -> None:
         if self.record is not None:
             self.record = records.concluded(self.record)
             if retired is not None:
-                self.record = records.retired(self.record, retired, seen, SINCE, True)
+                self.record = records.retired(self.record, retired, seen, SINCE, accepted)
 
 
 @dataclass
@@ -143,11 +143,14 @@ class World:
             retired = self.live
             self.rotate()
         for host in served:
-            host.write(self.live, retired if plan.step in (Step.ROTATE, Step.FINISH) else None)
+            host.write(self.live, retired if plan.step is Step.ROTATE or plan.finishes else None)
         for host in served:
             host.close()
         for host in served:
-            host.conclude(retired, records.REJECTED if plan.step is Step.ROTATE else records.UNSEEN)
+            if plan.step is Step.ROTATE:
+                host.conclude(retired)
+            else:
+                host.conclude(retired, records.UNSEEN, plan.finishes)
         if plan.step is Step.RETIRED and retirement(self.fleet(), str(retired)) is Retirement.UNKNOWN:
             return False
         return plan.step is not Step.CATCH_UP and not self.red()
