@@ -50,7 +50,13 @@ SEEN = {
 }
 
 
-@pytest.mark.parametrize("case", SEEN)
+@pytest.mark.parametrize(
+    "case",
+    [
+        case if case in ("accepted in both", "noted by one") else pytest.param(case, marks=pytest.mark.full)
+        for case in SEEN
+    ],
+)
 def test_t12_a_run_that_can_no_longer_try_the_key_is_green_only_by_what_two_have_seen(fleet: Fleet, case: str) -> None:
     """T12: no run has the key any more; what is known of it is in the records."""
     seen, reason = SEEN[case]
@@ -76,7 +82,9 @@ LIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-@pytest.mark.parametrize("by_age", [False, True], ids=["asked to rotate", "by age"])
+@pytest.mark.parametrize(
+    "by_age", [False, pytest.param(True, marks=pytest.mark.full)], ids=["asked to rotate", "by age"]
+)
 def test_t14_one_hosts_record_does_not_steer_the_fleet(fleet: Fleet, lie: str, by_age: bool) -> None:
     """T14: asked to rotate, a run rotates and is green, or is red; by age, it does not rotate for that host's word."""
     since = "2026-01-01T00:00:00Z"
@@ -111,7 +119,7 @@ STARTED = "sh -c 'cut -d= -f2 {{ home }}/app.env | tr -d \\\\n | sha256sum | cut
 
 
 @pytest.mark.parametrize("recorded", [True, False], ids=["known as former", "known to nobody"])
-@pytest.mark.parametrize("lags", [1, 3])
+@pytest.mark.parametrize("lags", [pytest.param(1, marks=pytest.mark.full), 3])
 def test_t17_a_read_that_is_two_rotations_behind_is_never_deployed_for_good(
     fleet: Fleet, lags: int, recorded: bool
 ) -> None:
