@@ -91,10 +91,11 @@ def main(arguments: list[str]) -> int:
 def run(name: str, again: bool) -> list[str]:
     """Mutate one file; return what is wrong with what came of it, a line each."""
     copy(name, keep=again)
-    before = results(name) if again else {}
-    chosen = [mutant for mutant, how in before.items() if is_survivor(how)]
-    if not again or chosen:
-        mutmut(name, "run", "--max-children", os.environ.get("JOBS", "1"), *chosen)
+    command = ("run", "--max-children", os.environ.get("JOBS", "1"))
+    mutmut(name, *command)  # which takes all that is new or was changed
+    survived = [mutant for mutant, how in results(name).items() if is_survivor(how)]
+    if again and survived:
+        mutmut(name, *command, *survived)
     found = results(name)
     left = [mutant for mutant, how in found.items() if is_survivor(how)]
     noticed = 1 - len(left) / max(len(found), 1)
