@@ -44,7 +44,8 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test newest unit integration stores faults hosts leaks fuzz bench full lint lint-basic yamllint reuse \
+.PHONY: help demo sandbox test newest unit integration stores faults hosts leaks fuzz mutants bench full lint \
+  lint-basic yamllint reuse \
   sanity ansible-test smoke matrix molecule docs build lock release clean
 
 help: ## list the targets
@@ -88,6 +89,9 @@ leaks: $(VENV)/.test ## search for secrets wherever one could come out, on the o
 
 fuzz: $(VENV)/.test $(READERS) | $(LINK) ## hostile environment files against the programs that read them: make fuzz ARGS='--cases 1000'
 	PYTHONPATH=$(COLLECTIONS) $(BIN)/python -m tests.readers.fuzz $(ARGS)
+
+mutants: $(VENV)/.mutants ## change the code in every small way; which changes does no unit test notice? make mutants ARGS=plan
+	$(BIN)/python -m tests.tools.mutants $(ARGS)
 
 bench: $(VENV)/.bench | $(LINK) ## measure the outage beside other ways, over a real sshd; leave the machine idle meanwhile
 	@$(BIN)/python -m tests.bench --output .cache/bench $(ARGS)
@@ -163,7 +167,8 @@ $(VENV)/.readers: tests/requirements/readers.txt $(VENV)/.test
 $(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.readers
 $(VENV)/.tools: tests/requirements/tools.txt $(VENV)/.lint
 $(VENV)/.bench: tests/requirements/bench.txt $(VENV)/.lint
-$(VENV)/.demo $(VENV)/.readers $(VENV)/.lint $(VENV)/.tools $(VENV)/.bench:
+$(VENV)/.mutants: tests/requirements/mutants.txt $(VENV)/.test
+$(VENV)/.demo $(VENV)/.readers $(VENV)/.lint $(VENV)/.tools $(VENV)/.bench $(VENV)/.mutants:
 	@echo "Installing $< ..."
 	@$(LOCKED) $(PIP) --requirement $<
 	@touch $@

@@ -115,7 +115,7 @@ class Ownership:
             raise HostFileError("attributes_refused", self._content.path)
 
     def finish(self) -> bool:
-        """Give them to the file itself, and tell whether that changes anything."""
+        """Give them to the file itself, as it was read, and tell whether that changes anything."""
         return self._apply(self._content.target)
 
     def _missing(self, status: Any) -> Tuple[Tuple[int, int], Optional[int]]:
@@ -126,16 +126,31 @@ class Ownership:
         return ids, None if mode in (None, stat.S_IMODE(status.st_mode)) else mode
 
     def _apply(self, path: str) -> bool:
-        ids, mode = self._missing(os.stat(path))
+        # Whoever owns the directory can put a link to somebody else's file in its place.
         try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            raise HostFileError("changed_meanwhile", self._content.path) from None
+        try:
+            self._refuse_another(os.fstat(descriptor))
+            ids, mode = self._missing(os.fstat(descriptor))
             if ids != KEPT:
-                os.chown(path, *ids)
-                mode = self._missing(os.stat(path))[1]  # the kernel takes set-id bits away
+                os.chown(descriptor, *ids)
+                mode = self._missing(os.fstat(descriptor))[1]  # the kernel takes set-id bits away
             if mode is not None:
-                os.chmod(path, mode)
+                os.chmod(descriptor, mode)
         except (OSError, OverflowError):
             raise HostFileError("attributes_refused", self._content.path) from None
+        finally:
+            os.close(descriptor)
         return ids != KEPT or mode is not None
+
+    def _refuse_another(self, status: Any) -> None:
+        """Raise if it is neither the file that was read nor a new one, which has no other name."""
+        known = self._content.status
+        is_known = known is not None and (known.st_dev, known.st_ino) == (status.st_dev, status.st_ino)
+        if not stat.S_ISREG(status.st_mode) or not (is_known or status.st_nlink == 1):
+            raise HostFileError("changed_meanwhile", self._content.path)
 
 
 _WHOSE = {"u": 0o4700, "g": 0o2070, "o": 0o1007, "a": 0o7777}
@@ -195,4 +210,4 @@ def _label_new_file(path: str, target: str) -> None:
             label = subprocess.check_output(  # pylint: disable=ansible-bad-function
                 asked, stderr=subprocess.DEVNULL, timeout=10
             )
-            os.setxattr(path, "security.selinux", label.strip() + b"\0")
+            os.setxattr(path, "security.selinux", label.strip() + b"\0", follow_symlinks=False)

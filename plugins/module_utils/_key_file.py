@@ -148,12 +148,11 @@ class KeyFile:
             else:
                 host_file.replace(self._content, new, self._entry["unsafe_writes"], ownership.prepare, self._ids)
             self.changed = True
-        elif not self._check_mode:
-            host_file.sweep(self._content)
-        if self._check_mode:
-            self.changed = self.changed or ownership.differ()
+        elif self._check_mode:
+            self.changed = ownership.differ()
         else:
-            self.changed = ownership.finish() or self.changed
+            host_file.sweep(self._content)
+            self.changed = ownership.finish()
         self.holds, self.unknown = [key.fingerprint], False
         self._keep(self._record_of(key, new, since, found=old == new, retires=retires))
 

@@ -275,7 +275,7 @@ class Act:
 
     def _tell_processes(self, host: Host) -> None:
         """Tell of the processes that hold a key and that nothing of this run restarts."""
-        for process in host.inspection.processes if host.inspection is not None else ():
+        for process in host.consumer.processes:
             if process.uncovered or not process.blamed:
                 self._say(f"{host.name}: {process.words} holds the key {process.key}.")
 
@@ -417,8 +417,7 @@ class Act:
         held = {key for host in self._hosts for file in host.consumer.files for key in file.holds}
         if not self._is_still_live(live, frozenset(held) - {live.key.fingerprint}, inspected_at):
             return False
-        finishing = plan is not None and plan.step is Step.FINISH
-        retires = {"key": plan.retire, "accepted": True} if plan is not None and finishing else None
+        retires = {"key": plan.retire, "accepted": True} if plan is not None and plan.finishes else None
         self._collect(self._release(live, retires, as_inspected=True))
         changed = [host for host in self._hosts if host.failure and host.failure.reason == "changed_meanwhile"]
         if changed and not last:
@@ -479,7 +478,7 @@ class Act:
         seen = None
         if plan.retire is not None:
             assumed = plan.retire == wanted.assume_rejected
-            seen = _seen(plan.retire, REJECTED if assumed else UNSEEN)
+            seen = _seen(plan.retire, REJECTED if assumed else UNSEEN, accepted=plan.finishes)
         self._conclude(live, seen)
 
     def _ask_all(self, phase: str, hosts: Iterable[Host], live: Live | None, **fields: Any) -> None:
@@ -604,10 +603,10 @@ def _shown(key: ApiKey) -> str:
     return f"{key.masked} {key.fingerprint}"
 
 
-def _seen(key: str, seen: str, updated_at: list[str | None] | None = None) -> dict[str, Any]:
+def _seen(key: str, seen: str, updated_at: list[str | None] | None = None, accepted: bool = True) -> dict[str, Any]:
     """Return what the records are to say of a retired key."""
     at = None if seen == UNSEEN else iso_time(_now())
-    return {"key": key, "seen": seen, "at": at, "accepted": True, "updated_at": updated_at}
+    return {"key": key, "seen": seen, "at": at, "accepted": accepted, "updated_at": updated_at}
 
 
 def _rotated(rotation: Result) -> str:

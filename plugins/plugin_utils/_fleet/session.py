@@ -39,8 +39,8 @@ GRACE = 1.0
 LEAVING = 5.0
 """Seconds in which a host's program ends after its input has ended."""
 
-ARMED = 300.0
-"""Seconds for which a host's program waits for the next request before it leaves by itself."""
+ARMED = 400.0
+"""Seconds for which a host's program waits for the next request before it leaves by itself: longer than a rotation."""
 
 
 class LinkError(Exception):

@@ -94,6 +94,12 @@ class File:
     record: Record | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def own_record(self) -> Record | None:
+        """Its record, unless that is another account's."""
+        foreign = self.problem is not None and self.problem.reason == _record.OtherAccount.reason
+        return None if foreign else self.record
+
 
 @dataclass(frozen=True)
 class Process:
@@ -190,8 +196,12 @@ class Consumer:
         return self.inspection.files if self.inspection else ()
 
     @property
+    def processes(self) -> tuple[Process, ...]:
+        return self.inspection.processes if self.inspection else ()
+
+    @property
     def records(self) -> list[Record]:
-        return [file.record for file in self.files if file.record]
+        return [file.own_record for file in self.files if file.own_record]
 
     @property
     def holds_key(self) -> bool:
