@@ -28,8 +28,8 @@ import pytest
 
 from tests.integration.harness import Fleet, Host, Run
 from tests.integration.hostile import make_hostile, tell_facts
-from tests.rows import mostly, spread
 from tests.integration.test_seams import CONFIRMED, hold, refused
+from tests.rows import mostly, spread
 
 # --- T18: answers that are malformed ----------------------------------------------------------------
 
