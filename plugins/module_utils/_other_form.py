@@ -181,6 +181,7 @@ _ASSIGNMENT = re.compile(
 )
 _SECTION = re.compile(rb"(?:\xef\xbb\xbf)?\[\[?[^\s\[\]][^\[\]]*\]\]?[ \t\r]*\Z")
 _SCHEDULE = re.compile(rb"[ \t]*(?:@[a-z]+|[0-9*][0-9*/,-]*(?:[ \t]+[0-9A-Za-z*/,-]+){4})[ \t]+[^ \t=]")
+_COLON_ALONE = re.compile(rb"(?:\xef\xbb\xbf)?[ \t]*(?:export[ \t]+)?[A-Za-z0-9_.-]+:[ \t\r]*\Z")
 
 
 def _refuse_to_add(rest, name):
@@ -191,7 +192,9 @@ def _refuse_to_add(rest, name):
         if named.search(line):
             raise OtherForm(number, _NAMED)
     for number, line in content:
-        if _SECTION.match(line) or _SCHEDULE.match(line):
+        # Of a colon alone at the end, some readers take the line that is added for the value.
+        is_open = number == content[-1][0] and _COLON_ALONE.match(line)
+        if _SECTION.match(line) or _SCHEDULE.match(line) or is_open:
             raise OtherForm(number, "a line such as this is in no environment file, so that none can be added")
     if content and not any(_ASSIGNMENT.match(line) for _number, line in content):
         raise OtherForm(content[0][0], "neither this line nor any other reads as an assignment, so that none is added")

@@ -261,14 +261,17 @@ _EXCUSED: dict[str, Callable[[Change], object]] = {
     "ruby-dotenv": lambda change: (
         change.value is None and re.search(rb"^[ \t]*export[ \t].*KEY", change.after, re.MULTILINE)
     ),
-    # It reads nothing of a file with a name alone on a line, unless that is the end.
-    "godotenv": lambda change: re.search(rb"(?:^|\n)[^=:\n]+\Z", change.before),
+    # It reads nothing of a file with a name alone on a line, or with something behind quotes, unless that is the end.
+    "godotenv": lambda change: re.search(rb"(?:^|\n)[^=:\n]+\Z|['\"][^'\"\n]+\Z", change.before),
     # They read another value behind what opens a quotation and never closes it, where the file ends with blanks.
     **dict.fromkeys(("node 22", "node 24"), lambda change: re.search(_OPEN_TO_THE_END, change.before)),
-    # They read a character that is none as one, and one that is white space to Unicode alone as a blank.
+    # They read a character that is none as one, one that is white space to Unicode alone as a blank, and a name with a
+    # colon as assigned once something follows.
     **dict.fromkeys(
         ("dotenv of npm", "dotenv-expand of npm"),
-        lambda change: not _is_utf8(change.before) or re.search(rb"[\x80-\xff][ \t]*(?:export\s+)?KEY", change.before),
+        lambda change: (
+            not _is_utf8(change.before) or re.search(rb"[\x80-\xff][ \t]*(?:export\s+)?KEY|:\Z", change.before)
+        ),
     ),
 }
 """What a reader does to files that nobody means for it."""

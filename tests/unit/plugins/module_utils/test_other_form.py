@@ -264,6 +264,7 @@ def test_t5_a_colon_beside_an_assignment_is_refused_whatever_is_behind_it(line: 
     """npm's dotenv, Ruby's and compose read it as one more assignment, and the last one counts."""
     for first in ("", "changeme", KEY):
         assert refusal(f"{NAME}={first}\n{line}\n", live=None).line == 2
+    assert refusal("A=1\nB:\n\n", live=None).line == 2  # of which npm's dotenv takes the next line for the value
     assert with_new(f"A=1 # {NAME}: x\n#{NAME}: x\n{NAME}_2: x\n{NAME}={KEY}\n")
 
 
