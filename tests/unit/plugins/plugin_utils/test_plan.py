@@ -189,6 +189,36 @@ def test_who_is_behind_is_told_by_name() -> None:
     assert OLD in decide(PENDING, PENDING).why
 
 
+@pytest.mark.parametrize(
+    ("files", "wanted", "finishes"),
+    [
+        ([PENDING, PENDING], {}, True),
+        ([PENDING, PENDING], {"retire": OLD}, True),
+        ([PENDING], {}, True),
+        ([PENDING], {"retire": OLD}, True),
+        ([holding(OLD, rotation(OLD))], {}, True),
+        ([PENDING, GOOD], {"retire": OLD}, False),  # one record of two is nobody's word but its own
+        ([DONE, DONE], {"retire": OLD}, False),
+        ([CONCLUDED, CONCLUDED], {"retire": OLD}, False),
+        ([KNOWN_STALE, GOOD], {"retire": OLD}, False),
+        ([GOOD, STALE], {}, False),
+        ([GOOD], {}, False),
+    ],
+)
+def test_a_run_finishes_a_rotation_only_if_records_show_one(
+    files: list[File], wanted: dict[str, Any], finishes: bool
+) -> None:
+    """Otherwise it must not note that the replacement of the key was accepted."""
+    assert decide(*files, **wanted).finishes is finishes
+
+
+def test_a_record_that_names_the_live_key_hides_no_rotation_that_is_finished() -> None:
+    both = [holding(LIVE, rotation(LIVE)), File("/b", holds=(LIVE,), record=rotation(OLDER))]
+    for count in (1, 2):
+        fleet = [consumer(f"web{number}", *both) for number in range(count)]
+        assert make_plan(fleet, ACCOUNT, Wanted(retire=OLDER), NOW).finishes is True
+
+
 WHY: list[tuple[list[File], dict[str, Any], str]] = [
     ([GOOD], {"retire": LIVE}, "the key to retire is the live one"),
     ([KNOWN_STALE], {"retire": OLD}, "the key to retire is not the live one"),
