@@ -124,6 +124,7 @@ CATCH_UP = (Step.CATCH_UP, None)
         ("… or its restart is due", [GOOD, DUE], {}, CATCH_UP),
         ("… and the key is old", [STALE], {"max_age": timedelta(0), "rotate_unknown_age": True}, CATCH_UP),
         ("an unfinished rotation that nobody confirms", [PENDING], {}, (Step.CATCH_UP, OLD)),
+        ("… of a consumer that is behind", [holding(OLD, rotation(OLD))], {}, (Step.CATCH_UP, OLD)),
         ("… but it is forced", [PENDING], {"force": True}, ROTATE),
         ("… that was concluded", [holding(LIVE, rotation(OLD, concluded=True))], {}, ROTATE),
         ("… that was closed", [DONE], {}, ROTATE),
