@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.integration import harness
 from tests.integration.harness import Fleet
 
 RECENTLY = 10.0
@@ -26,7 +27,10 @@ def most_reads(seconds: float) -> int:
 
 @pytest.mark.parametrize("count", [25, pytest.param(1000, marks=pytest.mark.full)])
 @pytest.mark.parametrize("holding", ["no key", "a former key"])
-def test_many_hosts_provisioned_at_once_share_their_reads(fleet: Fleet, count: int, holding: str) -> None:
+def test_many_hosts_provisioned_at_once_share_their_reads(
+    fleet: Fleet, count: int, holding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "_SECONDS", 3600)
     former = fleet.live
     fleet.sandbox.rotate_behind(fleet.email)
     for number in range(count):

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import threading
 import time
@@ -950,6 +952,117 @@ def test_a_template_that_cannot_be_rendered_makes_its_host_not_ready(fleet: Flee
         assert reason(result) is expected and result.error is not None
         assert "The template app.j2 cannot be rendered (x is undefined)" in result.error.what
         assert (fleet.holds, result.hosts[2].reason) == (["old"] * 3, "invalid_option")
+
+
+# --- what is said of it ---------------------------------------------------------------------------
+
+
+def said(fleet: Fleet) -> list[str]:
+    """Return what was said while an act worked, without how long that took."""
+    return [re.sub(r"\b[0-9.]+ s\b", "N s", line) for line in fleet.lines]
+
+
+def test_a_rotation_is_told_as_it_goes_on(fleet: Fleet) -> None:
+    result = fleet.rotate()
+    shown = f"{OLD.masked} {OLD.fingerprint}"
+    assert said(fleet) == [
+        "Inspected 3 of 3 hosts in N s.",
+        f"Rotating {shown}: every consumer that holds a key holds the live one.",
+        "3 of 3 armed in N s.",
+        "Released: 3 of 3 have the new key, the last after N s.",
+    ]
+    assert result.rotation is not None
+    assert result.lines[0] == f"Rotated at {result.rotation.rotated_at}: {shown} was revoked; the API rejects it."
+    fleet.hosts[1].link.holds = False
+    fleet.rotate()
+    assert "2 of 3 armed in N s; the others are served at the release." in said(fleet)
+
+
+def test_a_deployment_by_rotate_is_told_as_it_goes_on(fleet: Fleet) -> None:
+    fleet.rotate()
+    fleet.hosts[1].put(OLD)
+    fleet.hosts[2].env.unlink()
+    fleet.hosts[2].env.mkdir()
+    result = fleet.rotate()
+    problem = f"path {fleet.hosts[2].env} is a directory; give the path of the file in it"
+    assert said(fleet) == [
+        "Inspected 2 of 3 hosts in N s.",
+        f"web3: {problem}.",
+        "Not rotating: out of date: web2.",
+        f"web3: {problem}.",
+    ]
+    assert result.error is not None and result.error.reason is Reason.NOT_UP_TO_DATE
+    fleet.hosts[2].env.rmdir()
+    fleet.hosts[2].put(None)
+    result = fleet.rotate()
+    assert reason(result) is None  # who holds no key is no obstacle
+    fleet.hosts[1].put(OLD)
+    result = fleet.rotate()
+    assert result.error is not None and result.error.what == "Nothing was rotated: out of date: web2."
+
+
+def test_what_check_mode_would_not_do_is_told(fleet: Fleet) -> None:
+    fleet.rotate()
+    fleet.check_mode = True
+    result = fleet.rotate(Wanted(True, max_age=timedelta(days=30)))
+    assert result.lines[0] == (
+        "Would not rotate: the key is 0.0 hours old, not more than multicart_rotate_max_age. Nothing was changed."
+    )
+
+
+def test_processes_that_keep_a_key_and_services_that_were_left_are_told(fleet: Fleet) -> None:
+    code = f"""
+app = dict(key={OLD.fingerprint!r}, pid=7, command="app", where="no service", uncovered=True, blamed=True)
+shell = dict(app, pid=8, command="sh", where="a login", uncovered=False, blamed=False)
+quiet = dict(app, pid=9, uncovered=False)
+for request in requests():
+    file = {{"holds": [request["live"]] if request["phase"] != "ping" else []}}
+    say(request, files=[] if request["phase"] == "ping" else [file], left=["app.service", "job"],
+        processes=[app, shell, quiet], hidden=True)
+"""
+    fleet.hosts[1].link = LocalLink(strange(code))
+    result = fleet.act().rotate(Wanted(True, warn_uncovered=True))
+    lines = said(fleet)
+    assert f"web2: app (process 7, no service) holds the key {OLD.fingerprint}." in lines
+    assert f"web2: sh (process 8, a login) holds the key {OLD.fingerprint}." in lines
+    assert not [line for line in lines if "process 9" in line]
+    assert "web2: stopped on purpose, and left alone: app.service, job." in lines
+    assert result.lines[-1].endswith(f"{SEEN} (1 host has others).")
+
+
+def flipping(fleet: Fleet) -> Callable[[], None]:
+    turns = iter(range(999))
+    return lambda: setattr(fleet.api, "key", KEYS[next(turns) % 2])
+
+
+def test_a_key_that_keeps_changing_is_told_in_a_sentence(fleet: Fleet) -> None:
+    what = "The key was replaced again and again while it was deployed."
+    fleet.api.at["read a few seconds ago"] = flipping(fleet)
+    result = fleet.deploy()
+    assert result.error is not None and result.error.what == what
+
+
+def test_why_a_retired_key_is_not_green_is_told_in_a_sentence(fleet: Fleet) -> None:
+    key = OLD.fingerprint
+    fleet.rotate()
+    for host, seen in zip(fleet.hosts, ("still_valid", "rejected", "rejected"), strict=True):
+        assert host.record is not None
+        path = host.folder / ".env.KEY.multicart.json"
+        retired = [{"key": key, "seen": seen, "at": None, "accepted": True}]
+        path.write_text(json.dumps({**host.record, "retired": retired if seen == "still_valid" else []}))
+    result = fleet.rotate(Wanted(True, retire=key))
+    assert result.error is not None and result.error.reason is Reason.OLD_KEY_STILL_VALID
+    assert result.error.what == f"The API still accepted the retired key {key}."
+    for host in fleet.hosts:
+        path = host.folder / ".env.KEY.multicart.json"
+        assert host.record is not None
+        path.write_text(json.dumps({**host.record, "retired": []}))
+    result = fleet.rotate(Wanted(True, retire=key))
+    assert result.error is not None and result.error.reason is Reason.REJECTION_UNSEEN
+    assert result.error.what == f"Nobody has seen that the API rejects {key}."
+    assert [host.record["retired"][0]["accepted"] for host in fleet.hosts if host.record] == [False] * 3
+    # Not even a second time, by what the first one has noted.
+    assert reason(fleet.rotate(Wanted(True, retire=key))) is Reason.REJECTION_UNSEEN
 
 
 # --- what keeps it from being broken off ----------------------------------------------------------

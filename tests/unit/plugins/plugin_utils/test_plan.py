@@ -124,6 +124,7 @@ CATCH_UP = (Step.CATCH_UP, None)
         ("… or its restart is due", [GOOD, DUE], {}, CATCH_UP),
         ("… and the key is old", [STALE], {"max_age": timedelta(0), "rotate_unknown_age": True}, CATCH_UP),
         ("an unfinished rotation that nobody confirms", [PENDING], {}, (Step.CATCH_UP, OLD)),
+        ("… of a consumer that is behind", [holding(OLD, rotation(OLD))], {}, (Step.CATCH_UP, OLD)),
         ("… but it is forced", [PENDING], {"force": True}, ROTATE),
         ("… that was concluded", [holding(LIVE, rotation(OLD, concluded=True))], {}, ROTATE),
         ("… that was closed", [DONE], {}, ROTATE),
@@ -187,6 +188,36 @@ def test_a_fleet_without_consumers_is_refused_whatever_is_wanted() -> None:
 def test_who_is_behind_is_told_by_name() -> None:
     assert decide(GOOD, STALE, MISSING, DUE).why == "out of date: web2, web4"
     assert OLD in decide(PENDING, PENDING).why
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted", "finishes"),
+    [
+        ([PENDING, PENDING], {}, True),
+        ([PENDING, PENDING], {"retire": OLD}, True),
+        ([PENDING], {}, True),
+        ([PENDING], {"retire": OLD}, True),
+        ([holding(OLD, rotation(OLD))], {}, True),
+        ([PENDING, GOOD], {"retire": OLD}, False),  # one record of two is nobody's word but its own
+        ([DONE, DONE], {"retire": OLD}, False),
+        ([CONCLUDED, CONCLUDED], {"retire": OLD}, False),
+        ([KNOWN_STALE, GOOD], {"retire": OLD}, False),
+        ([GOOD, STALE], {}, False),
+        ([GOOD], {}, False),
+    ],
+)
+def test_a_run_finishes_a_rotation_only_if_records_show_one(
+    files: list[File], wanted: dict[str, Any], finishes: bool
+) -> None:
+    """Otherwise it must not note that the replacement of the key was accepted."""
+    assert decide(*files, **wanted).finishes is finishes
+
+
+def test_a_record_that_names_the_live_key_hides_no_rotation_that_is_finished() -> None:
+    both = [holding(LIVE, rotation(LIVE)), File("/b", holds=(LIVE,), record=rotation(OLDER))]
+    for count in (1, 2):
+        fleet = [consumer(f"web{number}", *both) for number in range(count)]
+        assert make_plan(fleet, ACCOUNT, Wanted(retire=OLDER), NOW).finishes is True
 
 
 WHY: list[tuple[list[File], dict[str, Any], str]] = [
