@@ -48,6 +48,7 @@ WORKFLOW = {
     ("rotate-again", "success_nodes", "final-audit"),
 }
 TYPE = yaml.safe_load((ROLE / "files" / "credential_type.yml").read_text(encoding="utf-8"))
+NO_CREDENTIAL = {"session_token": None, "email": None, "password": None}
 NAMES = ("audit", "doctor", "deploy", "rotate", "rotate when due")
 RETIRE = "multicart_rotate_retire"
 MARK = "[multicart.keys MultiCartAPI/{}]"
@@ -276,6 +277,8 @@ def test_a9_all_that_is_not_there_is_told_at_once_before_anything_is_made(fleet:
         ({"organization": "Nobody"}, User(), "no organization Nobody that this token may see"),
         ({"inventory": None}, User(), "Give multicart_awx_inventory"),
         ({"scm_url": "git.example.com"}, User(), "multicart_awx_scm_url is not the address"),
+        ({"scm_url": None}, User(), "no project MultiCartAPI in the organization Default"),
+        (NO_CREDENTIAL, User(), "no credential MultiCartAPI of the type MultiCartAPI"),
         ({"audit_rrule": "DTSTART;TZID=Mars/Olympus:20260101T040000 RRULE:FREQ=DAILY;INTERVAL=1"}, User(), "time zone"),
         ({}, User(superuser=False), "Only a superuser can make one"),
         ({}, User(superuser=False, admin=False), "is no administrator of the organization Default"),
@@ -360,3 +363,110 @@ def test_what_the_role_does_not_set_stays_and_only_what_differs_changes(awx: Awx
         "Keep the credential",
         "Clear what is no longer wanted",
     ]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("left", [4, 8, 18, 24, 30, 36])
+def test_a_run_that_broke_off_is_finished_by_the_next_one(fleet: Fleet, awx: Awx, left: int) -> None:
+    violations = watched(awx)
+    awx.left = left
+    assert not keep(fleet, awx).green
+    awx.left = None
+    done = keep(fleet, awx)
+    assert done.green and links(awx) == WORKFLOW and violations == [], (done, violations)
+    workflow = awx.store.one("workflow_job_templates")
+    assert not list(refused_answers(awx.store.surveys[workflow["id"]], {RETIRE: "a" * 16}, complete=True))
+    assert {one["name"] for one in awx.store.select("schedules")} == {"MultiCartAPI audit", "MultiCartAPI rotate when due"}
+
+
+@pytest.mark.full
+def test_a_node_that_somebody_deleted_is_made_again_and_nothing_starts_meanwhile(fleet: Fleet, stocked: Awx) -> None:
+    awx = stocked
+    awx.store.remove("workflow_job_template_nodes", node(awx, "approve"))
+    workflow = awx.store.one("workflow_job_templates", name="MultiCartAPI rotation")["id"]
+    assert "rotate" in awx.store.starts(workflow)  # what the administrator has left
+    closed: list[bool] = []
+
+    def look() -> None:
+        past = awx.store.starts(workflow) & {"rotate", "deploy", "rotate-again"}
+        survey = awx.store.surveys[workflow]
+        closed.append(not past or bool(list(refused_answers(survey, {RETIRE: "a" * 16}, complete=True))))
+
+    awx.watch = look
+    done = keep(fleet, awx, audit_rrule=None)
+    assert done.green and links(awx) == WORKFLOW, done
+    assert all(closed), awx.writes
+
+
+@pytest.mark.full
+def test_what_an_administrator_sets_comes_and_goes(fleet: Fleet, stocked: Awx) -> None:
+    awx, store = stocked, stocked.store
+    for name in ("mail", "chat"):
+        store.add("notification_templates", name=name, organization=1)
+        store.add("notification_templates", name=name, organization=store.one("organizations", name="Other")["id"])
+    store.add("instance_groups", name="dmz")
+    kind = store.add("credential_types", name="Vault", kind="external", inputs={}, injectors={})["id"]
+    vault = store.add("credentials", name="vault", organization=1, credential_type=kind)["id"]
+    given: dict[str, Any] = {
+        "audit_rrule": None,
+        "notify_failure": ["mail", "chat"],
+        "notify_success": ["chat"],
+        "notify_approval": ["mail"],
+        "labels": ["keys"],
+        "timeout": 3600,
+        "verbosity": 1,
+        "instance_groups": ["dmz"],
+        "schedules_enabled": False,
+        "password": None,
+        "secret_sources": {"password": {"credential": "vault", "metadata": {"secret_path": "ops/multicart"}}},
+    }
+    done = keep(fleet, awx, **given)
+    assert done.green, done
+    audit = template(awx, "audit")
+    assert (audit["timeout"], audit["verbosity"]) == (3600, 1)
+    workflow = store.one("workflow_job_templates", name="MultiCartAPI rotation")["id"]
+
+    def names(key: int, kind: str) -> list[str]:
+        table = {key: one for table in store.objects.values() for key, one in table.items()}
+        return sorted(table[one]["name"] for one in store.associations.get((key, kind), []))
+
+    assert names(audit["id"], "notification_templates_error") == ["chat", "mail"]
+    assert names(audit["id"], "notification_templates_success") == ["chat"]
+    assert (names(audit["id"], "labels"), names(audit["id"], "instance_groups")) == (["keys"], ["dmz"])
+    assert names(workflow, "notification_templates_approvals") == ["mail"]
+    mail = store.one("notification_templates", name="mail", organization=1)["id"]
+    assert store.associations[(workflow, "notification_templates_approvals")] == [mail]
+    assert store.one("schedules")["enabled"] is False
+    link = store.one("credential_input_sources")
+    assert (link["source_credential"], link["metadata"]) == (vault, {"secret_path": "ops/multicart"})
+    assert "password" not in ours(awx)["inputs"]
+    awx.requests.clear()
+    again = keep(fleet, awx, **given)
+    assert again.green and not changed(again) and awx.writes == [], (again, awx.writes)
+    off = {"notify_failure": [], "labels": [], "timeout": 0, "secret_sources": None, "schedules_enabled": True}
+    done = keep(fleet, awx, **{**given, **off}, update_secrets=True)
+    assert done.green and not store.select("credential_input_sources"), done
+    assert (names(audit["id"], "notification_templates_error"), names(audit["id"], "labels")) == ([], [])
+    assert names(audit["id"], "notification_templates_success") == ["chat"]
+    assert (template(awx, "audit")["timeout"], store.one("schedules")["enabled"]) == (0, True)
+
+
+def test_absent_removes_what_the_role_made_and_nothing_else(fleet: Fleet, stocked: Awx) -> None:
+    awx, store = stocked, stocked.store
+    project = store.one("projects")["id"]
+    given = {"name": "Theirs", "inventory": store.one("inventories", organization=1)["id"], "project": project}
+    store.add("job_templates", **given, playbook="audit.yml")
+    template(awx, "doctor")["description"] = "Made by somebody else"
+    before = {path: set(table) for path, table in store.objects.items()}
+    done = keep(fleet, awx, state="absent", inventory=None)
+    assert done.green, done
+    assert "MultiCartAPI: other templates use it" in done.output
+    assert "MultiCartAPI doctor: this role did not make it" in done.output
+    left = {path: set(table) for path, table in store.objects.items()}
+    assert {one["name"] for one in store.select("job_templates")} == {"Theirs", "MultiCartAPI doctor"}
+    assert {one["name"] for one in store.select("workflow_job_templates")} == {"MultiCartAPI audit"}
+    assert project in left["projects"] and not left["schedules"] and not left["workflow_job_template_nodes"]
+    assert {one["name"] for one in store.select("credential_types")} == {"Machine"}
+    assert not [one for one in store.select("credentials") if one["inputs"]]
+    for path in ("organizations", "inventories", "groups", "execution_environments"):
+        assert left[path] == before[path]
