@@ -22,6 +22,7 @@ from .rules import Refused, refused_answers
 from .store import ENCRYPTED, ZONES, Forbidden, Object, Store
 
 _API = "/api/v2"
+_PLATFORM = "/api/controller/v2"  # where Red Hat's platform has it
 _LOOKUPS: dict[str, Callable[[str, str], bool]] = {
     "__contains": lambda value, wanted: wanted in value,
     "__startswith": lambda value, wanted: value.startswith(wanted),
@@ -112,6 +113,7 @@ class Awx:
 
     def _app(self) -> Flask:
         app = Flask(__name__, static_folder=None)
+        app.wsgi_app = _both_prefixes(app.wsgi_app)  # type: ignore[method-assign]
         app.before_request(self._admit)
         app.after_request(self._sign)
         for kind, status in ((Refused, 400), (Forbidden, 403)):
@@ -150,6 +152,8 @@ class Awx:
         response.headers["X-API-Product-Version"] = "24.6.1"
         if request.method != "GET":
             self.watch()
+        if request.environ.get("platform") and response.is_json:
+            response.set_data(response.get_data().replace(f'"{_API}/'.encode(), f'"{_PLATFORM}/'.encode()))
         return response
 
     def _user(self) -> User | None:
@@ -291,6 +295,17 @@ class Awx:
             kind = next(kind for kind in UNIFIED if key in self.store.objects[kind])
             related["unified_job_template"] = f"{_API}/{kind}/{key}/"
         return shown
+
+
+def _both_prefixes(app: Any) -> Any:
+    """Serve the API below the prefix of the platform, too."""
+
+    def serve(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"].startswith(_PLATFORM):
+            environ.update(PATH_INFO=_API + environ["PATH_INFO"].removeprefix(_PLATFORM), platform=True)
+        return app(environ, start_response)
+
+    return serve
 
 
 def _body() -> dict[str, Any]:

@@ -57,16 +57,15 @@ def _ask(*names: str) -> dict[str, bool]:
 _ORGANIZATION = {"organization": "organizations"}
 _NODES = "workflow_job_template_nodes"
 _NOTIFIED = {
-    f"notification_templates_{event}": "notification_templates" for event in ("started", "success", "error", "approvals")
+    f"notification_templates_{event}": "notification_templates"
+    for event in ("started", "success", "error", "approvals")
 }
 _IN_ORGANIZATION = ("name", "organization")
 
 RESOURCES: dict[str, Resource] = {
     "organizations": Resource("organization", _NAMED),
     # Two organizations may each have an inventory of the same name, and two inventories a group.
-    "inventories": Resource(
-        "inventory", {**_NAMED, "organization": REQUIRED}, _ORGANIZATION, unique=_IN_ORGANIZATION
-    ),
+    "inventories": Resource("inventory", {**_NAMED, "organization": REQUIRED}, _ORGANIZATION, unique=_IN_ORGANIZATION),
     "groups": Resource(
         "group", {**_NAMED, "inventory": REQUIRED}, {"inventory": "inventories"}, unique=("name", "inventory")
     ),

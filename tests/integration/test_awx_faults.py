@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import pickle
 import re
 from collections.abc import Callable
@@ -94,7 +93,7 @@ def watched(awx: Awx) -> list[str]:
 
 @pytest.fixture
 def first(fleet: Fleet, awx: Awx, tmp_path_factory: pytest.TempPathFactory) -> Past:
-    """A first run, in an AWX with traps: the same names in another organization, and a workflow of a template's name."""
+    """A first run; another organization has the same names, and a workflow has the name of a template."""
 
     def make() -> Past:
         other = awx.store.add("organizations", name="Other")["id"]
@@ -292,6 +291,14 @@ def test_a9_what_awx_would_refuse_is_told_before_anything_is_made(
 
 
 @pytest.mark.full
+def test_a9_a_token_that_only_reads_is_told_and_changes_nothing(fleet: Fleet, awx: Awx) -> None:
+    awx.users[awx.token] = User(scope="read")
+    done = keep(fleet, awx)
+    assert not done.green and "scope Write" in done.message and "nothing was changed" in done.message, done
+    assert not awx.store.select("projects")
+
+
+@pytest.mark.full
 def test_a9_a_repository_that_awx_cannot_get_leaves_only_the_project_and_is_tried_again(fleet: Fleet, awx: Awx) -> None:
     del awx.store.repositories[REPOSITORY]
     done = keep(fleet, awx)
@@ -376,7 +383,17 @@ def test_a_run_that_broke_off_is_finished_by_the_next_one(fleet: Fleet, awx: Awx
     assert done.green and links(awx) == WORKFLOW and violations == [], (done, violations)
     workflow = awx.store.one("workflow_job_templates")
     assert not list(refused_answers(awx.store.surveys[workflow["id"]], {RETIRE: "a" * 16}, complete=True))
-    assert {one["name"] for one in awx.store.select("schedules")} == {"MultiCartAPI audit", "MultiCartAPI rotate when due"}
+    assert len(awx.store.select("schedules")) == 2
+
+
+@pytest.mark.full
+def test_red_hats_platform_has_its_own_prefix(fleet: Fleet, stocked: Awx) -> None:
+    ours(stocked)["inputs"].update(email="former@example.com")
+    prefix = {"CONTROLLER_OPTIONAL_API_URLPATTERN_PREFIX": "/api/controller/"}
+    done = keep(fleet, stocked, audit_rrule=None, scm_branch="main", env=prefix)
+    assert done.green, done
+    assert {template(stocked, name)["execution_environment"] for name in NAMES} == {None}
+    assert ours(stocked)["inputs"]["email"] == fleet.email
 
 
 @pytest.mark.full
