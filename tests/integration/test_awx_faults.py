@@ -373,7 +373,7 @@ def test_what_the_role_does_not_set_stays_and_only_what_differs_changes(awx: Awx
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("left", [4, 8, 18, 24, 30, 36])
+@pytest.mark.parametrize("left", [8, 20, 30, 38])
 def test_a_run_that_broke_off_is_finished_by_the_next_one(fleet: Fleet, awx: Awx, left: int) -> None:
     violations = watched(awx)
     awx.left = left
@@ -407,12 +407,13 @@ def test_a_node_that_somebody_deleted_is_made_again_and_nothing_starts_meanwhile
     def look() -> None:
         past = awx.store.starts(workflow) & {"rotate", "deploy", "rotate-again"}
         survey = awx.store.surveys[workflow]
-        closed.append(not past or bool(list(refused_answers(survey, {RETIRE: "a" * 16}, complete=True))))
+        if any(request.path.startswith(f"workflow_job_templates/{workflow}/") for request in awx.writes):
+            closed.append(not past or bool(list(refused_answers(survey, {RETIRE: "a" * 16}, complete=True))))
 
     awx.watch = look
     done = keep(fleet, awx, audit_rrule=None)
     assert done.green and links(awx) == WORKFLOW, done
-    assert all(closed), awx.writes
+    assert closed and all(closed), awx.writes
 
 
 @pytest.mark.full
