@@ -56,11 +56,24 @@ def _ask(*names: str) -> dict[str, bool]:
 
 _ORGANIZATION = {"organization": "organizations"}
 _NODES = "workflow_job_template_nodes"
+_NOTIFIED = {
+    f"notification_templates_{event}": "notification_templates"
+    for event in ("started", "success", "error", "approvals")
+}
+_IN_ORGANIZATION = ("name", "organization")
 
 RESOURCES: dict[str, Resource] = {
     "organizations": Resource("organization", _NAMED),
-    "inventories": Resource("inventory", {**_NAMED, "organization": REQUIRED}, _ORGANIZATION),
-    "groups": Resource("group", {**_NAMED, "inventory": REQUIRED}, {"inventory": "inventories"}),
+    # Two organizations may each have an inventory of the same name, and two inventories a group.
+    "inventories": Resource("inventory", {**_NAMED, "organization": REQUIRED}, _ORGANIZATION, unique=_IN_ORGANIZATION),
+    "groups": Resource(
+        "group", {**_NAMED, "inventory": REQUIRED}, {"inventory": "inventories"}, unique=("name", "inventory")
+    ),
+    "labels": Resource("label", {"name": REQUIRED, "organization": REQUIRED}, _ORGANIZATION, unique=_IN_ORGANIZATION),
+    "instance_groups": Resource("instance_group", {"name": REQUIRED}),
+    "notification_templates": Resource(
+        "notification_template", {**_NAMED, "organization": REQUIRED}, _ORGANIZATION, unique=_IN_ORGANIZATION
+    ),
     "execution_environments": Resource("execution_environment", {**_NAMED, "image": REQUIRED}),
     "credential_types": Resource(
         "credential_type",
@@ -73,6 +86,19 @@ RESOURCES: dict[str, Resource] = {
         {**_ORGANIZATION, "credential_type": "credential_types"},
         unique=("name", "organization", "credential_type"),
     ),
+    # The link of a field to an external secret store: AWX asks it when a job starts, whatever the credential stores.
+    "credential_input_sources": Resource(
+        "credential_input_source",
+        {
+            "description": "",
+            "input_field_name": REQUIRED,
+            "metadata": {},
+            "source_credential": REQUIRED,
+            "target_credential": REQUIRED,
+        },
+        {"source_credential": "credentials", "target_credential": "credentials"},
+        unique=("target_credential", "input_field_name"),
+    ),
     "projects": Resource(
         "project",
         {
@@ -84,7 +110,7 @@ RESOURCES: dict[str, Resource] = {
             "credential": None,
         },
         {**_ORGANIZATION, "credential": "credentials"},
-        unique=("name", "organization"),
+        unique=_IN_ORGANIZATION,
     ),
     "job_templates": Resource(
         "job_template",
@@ -107,12 +133,19 @@ RESOURCES: dict[str, Resource] = {
             "start_at_task": "",
             "diff_mode": False,
             "use_fact_cache": False,
+            "timeout": 0,
+            "verbosity": 0,
             **_ask(*_ASK_COMMON, *_ASK_JOB),
         },
         {"inventory": "inventories", "project": "projects", "execution_environment": "execution_environments"},
         ignored=frozenset({"organization"}),  # it is the project's
-        associations={"credentials": "credentials"},
-        unique=("name", "organization"),
+        associations={
+            "credentials": "credentials",
+            "labels": "labels",
+            "instance_groups": "instance_groups",
+            **_NOTIFIED,
+        },
+        unique=_IN_ORGANIZATION,
     ),
     "workflow_job_templates": Resource(
         "workflow_job_template",
@@ -126,7 +159,8 @@ RESOURCES: dict[str, Resource] = {
             **_ask(*_ASK_COMMON),
         },
         _ORGANIZATION,
-        unique=("name", "organization"),
+        associations={"labels": "labels", **_NOTIFIED},
+        unique=_IN_ORGANIZATION,
     ),
     _NODES: Resource(
         "workflow_job_template_node",

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,13 @@ def refused_answers(survey: Mapping[str, Any], answers: Mapping[str, Any], *, co
             (question.get("min") or 0) <= len(answer) <= (question.get("max") or len(answer))
         ):
             yield f"{variable} is too short or too long"
+
+
+def check_zone(rule: str, zones: Collection[str]) -> None:
+    """Refuse a time zone that AWX does not know."""
+    for zone in re.findall(r"TZID=([^:;]+)", rule):
+        if zone not in zones:
+            raise Refused(f"rrule: rrule parsing failed validation: unknown time zone {zone}")
 
 
 def check_rrule(rule: str) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,8 @@ from .rules import Refused
 
 ENCRYPTED = "$encrypted$"
 Object = dict[str, Any]
+ZONES = ("Europe/Berlin", "Europe/Paris", "UTC")
+_EDGES = ("success_nodes", "failure_nodes", "always_nodes")
 _PROMPTS = {"limit": "limit", "job_tags": "tags", "skip_tags": "skip_tags", "job_type": "job_type"}
 
 
@@ -37,6 +40,14 @@ class Store:
         self.associations: dict[tuple[int, str], list[int]] = {}
         self.repositories: dict[str, Path] = {}
         self._ids = itertools.count(1)
+
+    def saved(self) -> dict[str, Any]:
+        """Return a copy of all there is, for :meth:`load`."""
+        return copy.deepcopy({name: value for name, value in vars(self).items() if name != "_ids"})
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        vars(self).update(copy.deepcopy(dict(saved)))
+        self._ids = itertools.count(1 + max(key for table in self.objects.values() for key in table))
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -58,8 +69,29 @@ class Store:
         return {field["id"] for field in kind["inputs"].get("fields", []) if field.get("secret")}
 
     def children(self, node: int) -> Iterator[int]:
-        for name in ("success_nodes", "failure_nodes", "always_nodes"):
+        for name in _EDGES:
             yield from self.associations.get((node, name), [])
+
+    def nodes(self, workflow: int) -> list[Object]:
+        return self.select("workflow_job_template_nodes", workflow_job_template=workflow)
+
+    def starts(self, workflow: int) -> set[str]:
+        """Return the nodes that start a template without an approval before them, whatever the jobs come to.
+
+        A node without a template starts nothing, and what follows on its failure starts.
+        """
+        nodes = {one["id"]: one for one in self.nodes(workflow)}
+        followers = {child for key in nodes for child in self.children(key)}
+        found, todo = set[int](), [key for key in nodes if key not in followers]
+        while todo:
+            key = todo.pop()
+            template = nodes[key]["unified_job_template"]
+            if key in found or template in self.objects["workflow_approval_templates"]:
+                continue
+            found.add(key)
+            kinds = _EDGES if template else ("failure_nodes", "always_nodes")
+            todo += [child for kind in kinds for child in self.associations.get((key, kind), [])]
+        return {nodes[key]["identifier"] for key in found if nodes[key]["unified_job_template"]}
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -74,13 +106,30 @@ class Store:
         made["id"] = next(self._ids)
         self.objects[path][made["id"]] = made
         if path == "projects":
-            self._sync(made)
+            self.sync(made)
         return made
 
     def change(self, path: str, key: int, **given: Any) -> Object:
         """Change fields of an object, or refuse to."""
         self.objects[path][key] = {**self._checked(path, self.objects[path][key], given), "id": key}
+        if path == "projects":
+            self.sync(self.objects[path][key])
         return self.objects[path][key]
+
+    def remove(self, path: str, key: int) -> None:
+        """Remove an object, and what cannot be without it; what only points to it, points to nothing then."""
+        del self.objects[path][key]
+        for ids in self.associations.values():
+            if key in ids:
+                ids.remove(key)
+        for other, resource in RESOURCES.items():
+            for name, linked in resource.links.items():
+                if path == linked or linked == "unified_job_templates" and path in UNIFIED:
+                    for one in [one for one in self.objects[other].values() if one[name] == key]:
+                        if name in ("workflow_job_template", "target_credential") or other == "schedules":
+                            self.remove(other, one["id"])
+                        else:
+                            one[name] = None
 
     def _checked(self, path: str, before: Object, given: Mapping[str, Any]) -> Object:
         resource = RESOURCES[path]
@@ -110,7 +159,8 @@ class Store:
         used = "id" in before and self.select("credentials", credential_type=before["id"])
         if used and before["inputs"] != after["inputs"]:
             raise Forbidden("the inputs of a type that is in use cannot be changed")
-        rules.check_credential_type(after["kind"], after["inputs"], after["injectors"])
+        if after["kind"] != "external":  # one of AWX's own
+            rules.check_credential_type(after["kind"], after["inputs"], after["injectors"])
 
     def _check_credentials(self, before: Object, after: Object) -> None:
         kind = self.objects["credential_types"][after["credential_type"]]
@@ -125,6 +175,15 @@ class Store:
                 kept[name] = before["inputs"][name]  # a KeyError in AWX, too
         after["inputs"] = {**after["inputs"], **kept}
 
+    def _check_credential_input_sources(self, before: Object, after: Object) -> None:
+        target = self.objects["credentials"][after["target_credential"]]
+        fields = self.objects["credential_types"][target["credential_type"]]["inputs"].get("fields", [])
+        if after["input_field_name"] not in {field["id"] for field in fields}:
+            raise Refused("input_field_name: must be a field of the target credential")
+        source = self.objects["credentials"][after["source_credential"]]
+        if self.objects["credential_types"][source["credential_type"]]["kind"] != "external":
+            raise Refused("source_credential: Source must be an external credential")
+
     def _check_job_templates(self, before: Object, after: Object) -> None:
         if after["playbook"] not in self.objects["projects"][after["project"]]["playbook_files"]:
             raise Refused("playbook: Playbook not found for project.")
@@ -138,6 +197,7 @@ class Store:
 
     def _check_schedules(self, before: Object, after: Object) -> None:
         rules.check_rrule(after["rrule"])
+        rules.check_zone(after["rrule"], ZONES)
         self._check_answers(after, complete=True)
 
     def _check_answers(self, after: Object, *, complete: bool) -> None:
@@ -151,10 +211,20 @@ class Store:
             if after[name] is not None and not template.get(f"ask_{asked}_on_launch"):
                 raise Refused(f"{name}: the template does not ask for it")
 
-    def _sync(self, project: Object) -> None:
+    def sync(self, project: Object) -> None:
+        """Begin an update of a project: it is over when it has been asked for twice."""
         source = self.repositories.get(project["scm_url"])
         project["playbook_files"] = rules.playbooks_of(source) if source else []
-        project["status"] = "successful" if source or not project["scm_type"] else "failed"
+        project["status"] = "running"
+        project["asked"] = 0
+
+    def ask(self, project: Object) -> str:
+        """Return the status of the update under way."""
+        project["asked"] += 1
+        if project["status"] == "running" and project["asked"] > 1:
+            there = project["scm_url"] in self.repositories or not project["scm_type"]
+            project["status"] = "successful" if there else "failed"
+        return str(project["status"])
 
     # --- below an object --------------------------------------------------------------------------
 
@@ -170,11 +240,13 @@ class Store:
             return
         if other not in self.objects[RESOURCES[path].associations[name]]:
             raise Refused("id: there is no such object")
+        if other in ids:
+            return
         if name == "credentials":
             kinds = {self.objects["credentials"][one]["credential_type"] for one in ids}
             if self.objects["credentials"][other]["credential_type"] in kinds:
                 raise Refused("Cannot assign multiple credentials of one type.")
-        else:
+        elif name in _EDGES:
             self._check_edge(key, other)
         ids.append(other)
 
