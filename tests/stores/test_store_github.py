@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils import _record as records
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils._stores import github_secret
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores import github_secret, protocol
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
     NO_CONTROL_NODE,
     Conflict,
@@ -175,7 +175,7 @@ def test_no_server_at_all() -> None:
 
 
 def test_a_server_that_hangs_is_given_up(api: GitHubApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(github_secret, "ANSWERING", 1)
+    monkeypatch.setattr(protocol, "ANSWERING", 1)
     api.break_by("hang")
     with pytest.raises(StoreError) as caught:
         opened(api).inspect()

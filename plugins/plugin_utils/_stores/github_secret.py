@@ -20,8 +20,6 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, is_fingerprint
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import session_for, system_trust
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
     Conflict,
     Field,
@@ -29,8 +27,12 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     InvalidEntry,
     Store,
     StoreError,
+    ask,
     checked_url,
+    failure_of,
     library,
+    session_to,
+    text_of,
 )
 
 FIELDS = {
@@ -43,14 +45,8 @@ FIELDS = {
     "token": Field(required=True, env="GITHUB_TOKEN", secret=True),
 }
 
-ANSWERING = 10
-"""Seconds in which GitHub must answer each request."""
-
 SETTLING = (0.0, 0.5, 1.0)
 """Seconds to wait before each look at a secret that was just written, whose new time may come late."""
-
-LONGEST = 1024 * 1024
-"""Bytes of an answer."""
 
 PAGE = 100
 """Repositories that are listed at a time."""
@@ -97,15 +93,8 @@ class ActionsSecret(Store):
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__(options)
-        self._errors = (
-            library("requests", "requests").RequestException,
-            library("urllib3", "requests").exceptions.HTTPError,
-        )
         self._nacl = library("nacl.public", "PyNaCl")
-        try:
-            self._session = session_for(options["api_url"], options["ca_path"] or system_trust())
-        except MulticartError as error:
-            raise StoreError(error.reason.value, error.what.rstrip(".")) from None
+        self._session = session_to(options["api_url"], options)
         self._session.headers.update(
             {
                 "Authorization": f"Bearer {options['token']}",
@@ -153,7 +142,7 @@ class ActionsSecret(Store):
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
         """See the protocol."""
         kept = {"record": record, "secret_updated_at": found.version}
-        variable = {"name": self._record_name, "value": json.dumps(kept, sort_keys=True, separators=(",", ":"))}
+        variable = {"name": self._record_name, "value": text_of(kept)}
         if self._ask("PATCH", self._variable_path, variable, absent=True) is None:
             more = _NOBODY if self.options["organization"] else {}
             self._ask("POST", f"{self._base}/variables", {**variable, **more})
@@ -235,34 +224,12 @@ class ActionsSecret(Store):
 
         :param absent: there may be nothing of that name; the answer is None then.
         """
-        try:
-            with self._session.request(
-                method,
-                self.options["api_url"] + path,
-                json=body,
-                timeout=ANSWERING,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                status, headers = response.status_code, response.headers
-                content = response.raw.read(LONGEST + 1)
-        except self._errors as error:
-            if "SSL" in type(error).__name__:
-                raise StoreError("store_unreachable", "its certificate is not valid for it: set ca_path") from None
-            raise StoreError("store_unreachable", f"it cannot be reached ({type(error).__name__})") from None
+        status, headers, said = ask(self._session, method, self.options["api_url"] + path, body)
         self._scopes = [each.strip() for each in headers.get("X-OAuth-Scopes", "").split(",") if each.strip()]
         if status == 404 and absent:
             return None
         if not 200 <= status < 300:
             raise _failure(status, headers)
-        if status == 204 or not content:
-            return {}
-        try:
-            said = json.loads(content) if len(content) <= LONGEST else None
-        except (ValueError, RecursionError):
-            said = None
-        if not isinstance(said, dict):
-            raise _malformed()
         return said
 
 
@@ -294,16 +261,12 @@ def _failure(status: int, headers: Mapping[str, str]) -> StoreError | Conflict:
         return StoreError(
             "store_missing", "there is no such repository, environment or organization, or its token may not see it"
         )
-    if status == 409:
-        return Conflict()
-    if status in (502, 503, 504):
-        return StoreError("store_unreachable", f"GitHub gives no answer now (HTTP {status}): run again later")
     if 300 <= status < 400:
         return StoreError(
             "store_failed",
             "it answers with a redirect, which is not followed: look at api_url, or whether the repository was renamed",
         )
-    return StoreError("store_failed", f"GitHub refuses the request (HTTP {status})")
+    return failure_of(status)
 
 
 def _malformed() -> StoreError:
