@@ -26,6 +26,7 @@ from tests.stores.backends import BACKENDS as OF_FILES_AND_PROGRAMS
 from tests.stores.backends import Backend
 from tests.stores.github_api import GitHubSecret
 from tests.stores.kubernetes_api import KubernetesSecret
+from tests.stores.more_backends_2 import BACKENDS as BEHIND_OTHER_APIS
 from tests.stores.talk import NEW, OLD, OTHER, SINCE, Talk, fingerprint
 
 ACCOUNT = "a" * 16
@@ -34,6 +35,7 @@ BACKENDS: dict[str, type[Any]] = {
     **OF_FILES_AND_PROGRAMS,
     "kubernetes_secret": KubernetesSecret,
     "github_secret": GitHubSecret,
+    **BEHIND_OTHER_APIS,
 }
 
 
@@ -41,7 +43,16 @@ EXAMPLES = ("command_share", "command_pass", "command_hook")
 """Of the type ``command``, which is held against all of it in every run."""
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.full] if name in EXAMPLES else []) for name in BACKENDS])
+IN_BRIEF = tuple(BEHIND_OTHER_APIS)
+"""Of these, only a rotation, and what is broken before one, are in every run."""
+
+
+def marks(name: str, *spared: str) -> list[pytest.MarkDecorator]:
+    """Return the marks of a row: whether it is in every run."""
+    return [pytest.mark.full] if name in spared else []
+
+
+@pytest.fixture(params=[pytest.param(name, marks=marks(name, *EXAMPLES, *IN_BRIEF)) for name in BACKENDS])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     made = BACKENDS[request.param](tmp_path)
     made.put(OLD)
@@ -49,10 +60,10 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
     made.stop()
 
 
-def every(which: str) -> Callable[[Any], Any]:
+def every(which: str, *spared: str) -> Callable[[Any], Any]:
     """Parametrise by type and fault."""
     rows = [
-        pytest.param(name, fault, id=f"{name}-{fault}", marks=[pytest.mark.full] if name in EXAMPLES else [])
+        pytest.param(name, fault, id=f"{name}-{fault}", marks=marks(name, *spared))
         for name, maker in BACKENDS.items()
         for fault in sorted(getattr(maker, which))
     ]
@@ -71,6 +82,9 @@ def seen(backend: Backend, key: str) -> list[str]:
     return [fingerprint(key)] if backend.readable else []
 
 
+@pytest.mark.parametrize(
+    "backend", [pytest.param(name, marks=marks(name, *EXAMPLES)) for name in BACKENDS], indirect=True
+)
 def test_a_rotation_replaces_the_key_and_nothing_else(backend: Backend) -> None:
     before = backend.rest()
     with talking(backend) as talk:
@@ -147,7 +161,7 @@ def test_check_mode_changes_nothing(backend: Backend) -> None:
         assert talk.inspect()["record"] is None
 
 
-@every("faults")
+@every("faults", *EXAMPLES)
 def test_what_is_broken_is_named_before_anything_is_changed(backend: Backend, fault: str) -> None:
     backend.break_by(fault)
     try:
@@ -163,7 +177,7 @@ def test_what_is_broken_is_named_before_anything_is_changed(backend: Backend, fa
     assert backend.value() in (OLD, None)
 
 
-@every("at_write")
+@every("at_write", *EXAMPLES, *IN_BRIEF)
 def test_what_fails_at_the_write_is_finished_by_running_again(backend: Backend, fault: str) -> None:
     with talking(backend) as talk:
         talk.inspect()

@@ -27,7 +27,18 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import 
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import is_loopback
 
-TYPES = ("ansible_vault", "command", "github_secret", "kubernetes_secret", "vault_kv2")
+TYPES = (
+    "ansible_vault",
+    "awx_credential",
+    "azure_keyvault",
+    "command",
+    "consul_kv",
+    "etcd",
+    "gcp_secret_manager",
+    "github_secret",
+    "kubernetes_secret",
+    "vault_kv2",
+)
 """The types of stores; each is the file of that name."""
 
 ANSWERING = 10
