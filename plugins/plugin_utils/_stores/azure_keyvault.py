@@ -140,9 +140,11 @@ class Secret(Store):
             return identity.ManagedIdentityCredential(client_id=options["client_id"])
         if options["auth"] == "cli":
             return identity.AzureCliCredential(tenant_id=options["tenant_id"] or "", process_timeout=ANSWERING)
-        return identity.WorkloadIdentityCredential(
-            **{name: options[name] for name in ("tenant_id", "client_id") if options[name]}, **how
-        )
+        given = {name: options[name] for name in ("tenant_id", "client_id") if options[name]}
+        try:
+            return identity.WorkloadIdentityCredential(**given, **how)
+        except ValueError:
+            raise StoreError("store_refused", "this machine has no workload identity") from None
 
     def _unchanged(self, found: Found) -> Any:
         """Return the properties of the present version, which must be the one that was found."""
@@ -165,7 +167,7 @@ class Secret(Store):
             needs = "the rights to get and set secrets, and the secret must be enabled"
             raise failure_of(error.status_code or 401, needs) from None
         except (errors.ServiceRequestError, errors.ServiceResponseError) as error:
-            raise unreachable(error) from None
+            raise unreachable(error.inner_exception or error) from None
         except errors.AzureError as error:
             raise StoreError("store_failed", f"it failed ({type(error).__name__})") from None
         except (KeyError, TypeError, ValueError, AttributeError):
