@@ -137,6 +137,20 @@ def test_only_the_credentials_of_the_entry_are_sent(
     assert not [each for each in credentials if each.startswith("Basic")]
 
 
+@pytest.mark.parametrize("kind", [ConsulKey, AzureSecret])
+def test_the_right_to_write_is_proven_also_where_the_record_stays_as_it_is(made: Made, kind: type[Any]) -> None:
+    backend = made(kind)
+    store = opened(backend)
+    store.inspect()
+    before = repr(backend.api.kept)
+    store.prove()
+    assert repr(backend.api.kept) == before
+    backend.break_by("read_only")
+    with pytest.raises(StoreError) as caught:
+        store.prove()
+    assert caught.value.reason == "store_refused"
+
+
 # --- Azure ----------------------------------------------------------------------------------------
 
 
@@ -257,6 +271,9 @@ def test_a_missing_key_of_etcd_is_created_on_request_only_and_keys_may_be_locked
         store.write(ApiKey(OTHER), found)
     reason, text = refused(backend, key="elsewhere")
     assert (reason, "elsewhere.multicart" in text) == ("store_refused", True)
+    backend.allow("READ", backend.entry["key"])
+    backend.allow("READWRITE", f"{backend.entry['key']}.multicart")
+    assert refused(backend)[0] == "store_refused"
     reason, text = refused(backend, username=None, password=None)
     assert (reason, "username" in text) == ("store_refused", True)
 
