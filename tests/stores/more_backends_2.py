@@ -120,6 +120,20 @@ class Etcd(Backend):
         if self._another is not None:
             self._another.shutdown()
 
+    def demand_certificates(self) -> dict[str, str]:
+        """Speak TLS alone, with clients that have a certificate; return the fields that an entry needs then."""
+        authority = trustme.CA()
+        server, client = authority.issue_cert("127.0.0.1"), authority.issue_cert("us@example.com")
+        paths = {name: str(self._folder / f"{name}.pem") for name in ("ca_path", "client_cert", "client_key")}
+        authority.cert_pem.write_to_path(paths["ca_path"])
+        client.private_key_pem.write_to_path(paths["client_key"])
+        client.cert_chain_pems[0].write_to_path(paths["client_cert"])
+        server.private_key_and_cert_chain_pem.write_to_path(self._folder / "server.pem")
+        self._stop_server()
+        place = {"cert-file": self._folder / "server.pem", "key-file": self._folder / "server.pem"}
+        self._start(**place, **{"trusted-ca-file": paths["ca_path"], "client-cert-auth": "true"})
+        return {**paths, "url": self._url.replace("http:", "https:")}
+
     def allow(self, right: str, key: str) -> None:
         """Let its user do this with one key, and nothing else."""
         if not self._only:
@@ -130,8 +144,9 @@ class Etcd(Backend):
 
     _has_users = _only = False
 
-    def _start(self) -> None:
+    def _start(self, **more: Any) -> None:
         ours, peers = (f"http://127.0.0.1:{port}" for port in self._ports)
+        ours = ours.replace("http:", "https:") if more else ours
         words = {
             "data-dir": self._folder / "etcd",
             "listen-client-urls": ours,
@@ -142,6 +157,7 @@ class Etcd(Backend):
             "bcrypt-cost": 4,
             "heartbeat-interval": 10,
             "election-timeout": 100,
+            **more,
         }
         self._process = subprocess.Popen(
             ["etcd", *(f"--{name}={value}" for name, value in words.items())],
@@ -150,7 +166,10 @@ class Etcd(Backend):
         )
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            with suppress(requests.RequestException):
+            with suppress(requests.RequestException, OSError):
+                if more:
+                    socket.create_connection(("127.0.0.1", self._ports[0]), 2).close()
+                    return
                 if requests.get(f"{self._url}/health", timeout=2).json().get("health") == "true":
                     return
             time.sleep(0.05)

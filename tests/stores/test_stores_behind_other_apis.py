@@ -9,7 +9,9 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -276,6 +278,24 @@ def test_a_missing_key_of_etcd_is_created_on_request_only_and_keys_may_be_locked
     assert refused(backend)[0] == "store_refused"
     reason, text = refused(backend, username=None, password=None)
     assert (reason, "username" in text) == ("store_refused", True)
+
+
+@pytest.mark.full
+def test_etcd_with_certificates_for_both_sides(made: Made) -> None:
+    if not shutil.which("etcd"):
+        pytest.skip("etcd is missing: apt-get install etcd-server")
+    backend = made(Etcd)
+    fields = backend.demand_certificates()
+    store = opened(backend, **fields)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:  # until it has a leader
+        with suppress(StoreError):
+            found = store.inspect()
+            break
+    assert store.write(ApiKey(NEW), found).fingerprint == store.inspect().fingerprint == fingerprint(NEW)
+    reason, text = refused(backend, **{**fields, "ca_path": None})
+    assert (reason, "ca_path" in text) == ("store_unreachable", True)
+    assert refused(backend, url=fields["url"], ca_path=fields["ca_path"])[0] == "store_unreachable"
 
 
 # --- AWX ------------------------------------------------------------------------------------------
