@@ -30,6 +30,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     StoreError,
     fingerprint_of,
     library,
+    parsed,
 )
 
 FIELDS = {
@@ -227,7 +228,7 @@ class Secret(Store):
                 "store_not_writable",
                 f"{others} would set it back: give the key to what that takes it from, or take it away from that",
             )
-        return Found(fingerprint_of(_decoded(value)), _parsed(noted), version)
+        return Found(fingerprint_of(_decoded(value)), parsed(noted), version)
 
     def _owners(self, metadata: Mapping[str, Any]) -> str | None:
         """Return what would undo a change; None: nothing that could be told."""
@@ -307,13 +308,6 @@ def _decoded(value: Any) -> str | None:
     try:
         return base64.b64decode(value, validate=True).decode() if isinstance(value, str) else None
     except ValueError:
-        return None
-
-
-def _parsed(text: Any) -> Any:
-    try:
-        return json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):
         return None
 
 

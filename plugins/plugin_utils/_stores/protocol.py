@@ -13,6 +13,7 @@ is imported when its store is opened, in the store's own process, and not before
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,17 @@ from urllib.parse import urlsplit
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import is_loopback
 
-TYPES = ("ansible_vault", "command", "github_secret", "kubernetes_secret", "vault_kv2")
+TYPES = (
+    "ansible_vault",
+    "aws_secretsmanager",
+    "aws_ssm",
+    "command",
+    "github_secret",
+    "gitlab_variable",
+    "kubernetes_secret",
+    "sops",
+    "vault_kv2",
+)
 """The types of stores; each is the file of that name."""
 
 
@@ -220,6 +231,14 @@ def fingerprint_of(value: Any) -> str | None:
     try:
         return ApiKey(value).fingerprint if isinstance(value, str) else None
     except NotAKey:
+        return None
+
+
+def parsed(text: Any) -> Any:
+    """Return what a text says as JSON; None: it is none."""
+    try:
+        return json.loads(text) if isinstance(text, (str, bytes)) else None
+    except (ValueError, RecursionError):
         return None
 
 

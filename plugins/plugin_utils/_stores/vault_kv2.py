@@ -25,6 +25,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     checked_url,
     fingerprint_of,
     library,
+    parsed,
 )
 
 T = TypeVar("T")
@@ -190,11 +191,8 @@ class Secret(Store):
         version = answer["data"]["metadata"]["version"] if answer is not None else 0
         custom = self._metadata() if answer is not None else {}
         pieces = [custom[name] for name in sorted(custom, key=_number) if name.startswith(NAME)]
-        try:
-            record = json.loads("".join(pieces)) if pieces else None
-        except ValueError:
-            record = None
-        return Found(fingerprint_of((data or {}).get(self.options["field"])), record, (data or {}, version))
+        held = fingerprint_of((data or {}).get(self.options["field"]))
+        return Found(held, parsed("".join(pieces)), (data or {}, version))
 
     def _metadata(self) -> dict[str, str]:
         try:

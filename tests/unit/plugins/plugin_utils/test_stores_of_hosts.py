@@ -66,7 +66,7 @@ def test_stores_of_other_accounts_are_left_alone() -> None:
     ("entry", "said"),
     [
         ("text", "must be a mapping"),
-        ({}, "needs type: one of ansible_vault, command"),
+        ({}, "needs type: one of ansible_vault, aws_secretsmanager"),
         ({"type": "protocol"}, "needs type: one of"),
         ({"type": "../x"}, "needs type: one of"),
         ({**VAULT, "tokne": 1}, "unknown field 'tokne'"),

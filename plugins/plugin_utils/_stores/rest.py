@@ -1,0 +1,106 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change without notice.
+"""JSON over HTTP, for the types of stores that are a web service's API and have no library of their own for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import session_for, system_trust
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import Conflict, StoreError, library
+
+ANSWERING = 10
+"""Seconds in which each request must be answered."""
+
+LONGEST = 1024 * 1024
+"""Bytes of an answer."""
+
+
+class RestApi:
+    """An API.
+
+    :param name: of the service.
+    :param options: of the store: ``api_url``, ``ca_path`` and ``token``.
+    :param headers: of each request.
+    :param refused: what its token needs.
+    :param missing: what there is not where it answers that there is nothing.
+    :ivar headers: of the last answer.
+    """
+
+    def __init__(
+        self, name: str, options: Mapping[str, Any], headers: Mapping[str, str], refused: str, missing: str
+    ) -> None:
+        self._errors = (
+            library("requests", "requests").RequestException,
+            library("urllib3", "requests").exceptions.HTTPError,
+        )
+        try:
+            self._session = session_for(options["api_url"], options["ca_path"] or system_trust())
+        except MulticartError as error:
+            raise StoreError(error.reason.value, error.what.rstrip(".")) from None
+        self._session.headers.update({"Authorization": f"Bearer {options['token']}", **headers})
+        self._url, self._name, self._refused, self._missing = options["api_url"], name, refused, missing
+        self.headers: Mapping[str, str] = {}
+
+    def ask(self, method: str, path: str, body: Any = None, absent: bool = False) -> Any:
+        """Return an answer, empty where there is none; what it says of an error is not repeated.
+
+        :param absent: there may be nothing of that name; the answer is None then.
+        """
+        try:
+            with self._session.request(
+                method, self._url + path, json=body, timeout=ANSWERING, allow_redirects=False, stream=True
+            ) as response:
+                status, self.headers = response.status_code, response.headers
+                content = response.raw.read(LONGEST + 1)
+        except self._errors as error:
+            if "SSL" in type(error).__name__:
+                raise StoreError("store_unreachable", "its certificate is not valid for it: set ca_path") from None
+            raise StoreError("store_unreachable", f"it cannot be reached ({type(error).__name__})") from None
+        if status == 404 and absent:
+            return None
+        if not 200 <= status < 300:
+            raise self._failure(status)
+        if status == 204 or not content:
+            return {}
+        try:
+            said = json.loads(content) if len(content) <= LONGEST else None
+        except (ValueError, RecursionError):
+            said = None
+        if not isinstance(said, dict):
+            raise self.malformed()
+        return said
+
+    def malformed(self) -> StoreError:
+        """Return what is wrong with an answer of another form."""
+        return StoreError(
+            "store_malformed", f"what it answers has another form than that of {self._name}: look at api_url"
+        )
+
+    def _failure(self, status: int) -> StoreError | Conflict:
+        limited = "Retry-After" in self.headers or self.headers.get("X-RateLimit-Remaining") == "0"
+        if status == 429 or (status == 403 and limited):
+            return StoreError("store_failed", f"{self._name} limits the rate of requests of its token: run again later")
+        if status == 401:
+            return StoreError("store_refused", "its token is not accepted: it has expired, or was revoked")
+        if status == 403:
+            return StoreError("store_refused", f"its token may not do this: {self._refused}")
+        if status == 404:
+            return StoreError("store_missing", self._missing)
+        if status == 409:
+            return Conflict()
+        if status in (502, 503, 504):
+            return StoreError("store_unreachable", f"{self._name} gives no answer now (HTTP {status}): run again later")
+        if 300 <= status < 400:
+            return StoreError(
+                "store_failed",
+                "it answers with a redirect, which is not followed: look at api_url, or whether what it is asked for "
+                "was renamed",
+            )
+        return StoreError("store_failed", f"{self._name} refuses the request (HTTP {status})")
