@@ -178,7 +178,7 @@ def test_a_wrong_wave_is_refused(wave: Any) -> None:
 def test_no_library_is_loaded_before_a_store_is_opened() -> None:
     program = (
         "import sys; sys.path[:] = {path!r}; from {module} import TYPES, fields_of; list(map(fields_of, TYPES)); "
-        "print(*{{'hvac', 'kubernetes', 'nacl', 'ansible', 'yaml'}} & set(sys.modules))"
+        "print(*{{'ansible', 'boto3', 'botocore', 'hvac', 'kubernetes', 'nacl', 'yaml'}} & set(sys.modules))"
     )
     script = program.format(path=[str(COLLECTIONS_PATH), *sys.path], module=protocol.__name__)
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout == "\n"
