@@ -19,6 +19,7 @@ LOCK := tests/requirements/locked/main.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # For what pip builds something with, too: older ones go by the first, newer ones by the second.
 LOCKED := $(if $(MULTICART_NEWEST),,PIP_CONSTRAINT=$(LOCK) PIP_BUILD_CONSTRAINT=$(LOCK))
+READERS := .cache/readers/.made
 COLLECTIONS := .cache/collections
 LINK := $(COLLECTIONS)/ansible_collections/multicart/keys
 VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
@@ -43,7 +44,8 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo sandbox test newest unit integration stores faults hosts leaks fuzz bench full lint lint-basic yamllint reuse \
+.PHONY: help demo sandbox test newest unit integration stores faults hosts leaks fuzz mutants bench full lint \
+  lint-basic yamllint reuse \
   sanity ansible-test smoke matrix molecule docs build lock release clean
 
 help: ## list the targets
@@ -55,8 +57,10 @@ demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against
 sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotation on test hosts of your own
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
-test: lint sanity docs $(VENV)/.test ## linters, sanity, the documentation and all tests but the slow ones
-	$(PYTEST) tests/unit tests/integration tests/stores tests/faults tests/leaks
+test: lint sanity docs $(VENV)/.test $(READERS) ## linters, sanity, the documentation and all tests but the slow ones
+	: The hosts are made of what is unpacked meanwhile.
+	$(BIN)/python -m tests.hosts.trees >/dev/null 2>&1 & $(PYTEST) tests/unit tests/integration tests/stores tests/faults tests/leaks \
+	  tests/hosts
 	$(MAKE) smoke
 
 newest: export MULTICART_NEWEST := 1
@@ -65,7 +69,7 @@ newest: ## test and demo, with the newest releases of everything in place of the
 	$(MAKE) test
 	$(MAKE) demo </dev/null
 
-unit: $(VENV)/.test ## unit tests
+unit: $(VENV)/.test $(READERS) ## unit tests
 	$(PYTEST) tests/unit $(ARGS)
 
 integration: $(VENV)/.test ## integration tests, with real ansible-playbook runs
@@ -83,8 +87,11 @@ hosts: $(VENV)/.test ## rotations over hosts with systemd, OpenRC and runit, mad
 leaks: $(VENV)/.test ## search for secrets wherever one could come out, on the oldest, a middle and the newest ansible-core
 	$(BIN)/python -m tests.leaks --jobs $(JOBS) $(ARGS)
 
-fuzz: $(VENV)/.test | $(LINK) ## hostile environment files against the programs that read them: make fuzz ARGS='--cases 1000'
+fuzz: $(VENV)/.test $(READERS) | $(LINK) ## hostile environment files against the programs that read them: make fuzz ARGS='--cases 1000'
 	PYTHONPATH=$(COLLECTIONS) $(BIN)/python -m tests.readers.fuzz $(ARGS)
+
+mutants: $(VENV)/.mutants ## change the code in every small way; which changes does no unit test notice? make mutants ARGS=plan
+	$(BIN)/python -m tests.tools.mutants $(ARGS)
 
 bench: $(VENV)/.bench | $(LINK) ## measure the outage beside other ways, over a real sshd; leave the machine idle meanwhile
 	@$(BIN)/python -m tests.bench --output .cache/bench $(ARGS)
@@ -156,10 +163,12 @@ $(VENV)/.made:
 
 $(VENV)/.demo: tests/requirements/demo.txt tests/sandbox/requirements.txt $(LOCK) | $(VENV)/.made
 $(VENV)/.test: tests/requirements/test.txt tests/requirements/awx.txt tests/awx/collection.py $(VENV)/.demo
-$(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.test
+$(VENV)/.readers: tests/requirements/readers.txt $(VENV)/.test
+$(VENV)/.lint: tests/requirements/lint.txt $(VENV)/.readers
 $(VENV)/.tools: tests/requirements/tools.txt $(VENV)/.lint
 $(VENV)/.bench: tests/requirements/bench.txt $(VENV)/.lint
-$(VENV)/.demo $(VENV)/.lint $(VENV)/.tools $(VENV)/.bench:
+$(VENV)/.mutants: tests/requirements/mutants.txt $(VENV)/.test
+$(VENV)/.demo $(VENV)/.readers $(VENV)/.lint $(VENV)/.tools $(VENV)/.bench $(VENV)/.mutants:
 	@echo "Installing $< ..."
 	@$(LOCKED) $(PIP) --requirement $<
 	@touch $@
@@ -170,6 +179,13 @@ $(VENV)/.test:
 	@$(LOCKED) $(PIP) --requirement $<
 	@$(BIN)/python -m tests.awx.collection
 	@touch $@
+
+# Where npm does not get at them, the tests that need one skip and name it.
+$(READERS): tests/readers/npm/package-lock.json $(VENV)/.readers
+	@echo "Installing Node.js 20, 22 and 24, and dotenv of npm ..."
+	@mkdir -p $(@D) && cp tests/readers/npm/*.json $(@D)
+	@$(BIN)/npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch $@ || \
+	  echo "Going on without what is on npm." >&2
 
 # The collection under its real name, for the tools that work on this checkout; relative, so that it can be moved.
 $(LINK):

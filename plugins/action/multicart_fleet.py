@@ -14,7 +14,7 @@ from typing import Any
 from ansible.release import __version__ as core_version
 from ansible.utils.display import Display
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import VERSION
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import AccountOfRun, try_credentials
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import AccountOfRun, Live, try_credentials
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import FleetAction, failure
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consumers import shown, take_hosts
@@ -109,7 +109,7 @@ class ActionModule(FleetAction):
         hosts, _skipped = take_hosts(self, self._store, self.consumers(), self.variables)
         trials = try_credentials(self._options.connection, this_run())
         with self._act(hosts) as act:
-            fleet = act.inspect()
+            fleet = act.inspect(next((Live(trial.key) for trial in trials if trial.key), None))
         found = diagnose(trials, fleet)
         return {
             "msg": [*found.lines, found.advice],

@@ -19,7 +19,12 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consume
     read_spec,
     shown,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import RESULT, RunStore, this_run
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import (
+    RESULT,
+    STORES,
+    RunStore,
+    this_run,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import end_rest
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act
@@ -68,10 +73,13 @@ class ActionModule(ControllerAction):
         account = AccountOfRun(options.connection, this_run())
         own = own_host(self, self._name, spec, self.variables)
         try:
-            result = Act([own], account, check_mode=bool(self._task.check_mode)).deploy()
+            served = all(self._store.all(STORES) or [False]) if own.has_readers_alone else None
+            result = Act([own], account, check_mode=bool(self._task.check_mode)).deploy(served)
         finally:
             end_rest([own.session] if own.session is not None else [])
         host = result.hosts[0]
+        if own.has_stores:
+            self._store.put(STORES, self._name, host.up_to_date)
         if host.standing.state is State.UNREACHABLE:
             raise AnsibleConnectionFailure(host.message)
         return shown(result, host, result.error, self._task.diff)

@@ -35,6 +35,7 @@ _View = namedtuple("_View", "readings broken")
 """Everything one reader saw; `broken` if it gave up, so that nothing is known about what follows."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_WORD = re.compile(r"[A-Za-z0-9_]+")
 
 
 class EnvFileError(ValueError):
@@ -94,6 +95,8 @@ def with_value(data, name, value):
     if not found:
         end = _end_of_content(data)
         start = data[:end] if not end or data[:end].endswith(b"\n") else data[:end] + b"\n"
+        if data[end:].strip() and _SHELL_CONTINUED.search(start):
+            raise Ambiguous(start.count(b"\n"), "a shell takes a line that is added behind this one for a part of it")
         # Never CR LF: a shell would read CR as a part of it.
         changed = start + name.encode("ascii") + b"=" + value + b"\n" + data[end:]
         moved = {0: start.count(b"\n") + 1}
@@ -274,8 +277,12 @@ def _verify(before, after, name, value, moved):
         old, new = before[reader], after[reader]
         freed = _freed(old, name, moved) if value is not None else ()
         others, others_after = _others(old, name, lines), _others(new, name, seen, freed)
-        if old.broken:  # a reader that could not get past some point may get further now
-            others_after = others_after[: len(others)]
+        if old.broken:  # a reader that could not get past some point may get further now, and read more
+            known = {each for each, _raw in others}
+            more = others_after[len(others) :]
+            others_after[len(others) :] = [
+                item for item in more if known.intersection([item[0]] if item[0] else _WORD.findall(item[1]))
+            ]
         if others != others_after:
             raise Ambiguous(suspect, "{0} would then read something else of the file differently".format(reader))
         if value is None:
@@ -283,12 +290,15 @@ def _verify(before, after, name, value, moved):
         mine = {item.line: item for item in new.readings if item.name == name and item.line in seen}
         if any(value not in item.raw for item in mine.values()):
             raise Ambiguous(suspect, "{0} would still read another value".format(reader))
-        plain = [item.line for item in old.readings if item.name == name and item.value is not None]
-        must_read = [moved[line] for line in plain if line in moved]
-        if any(line not in mine or mine[line].value != value for line in must_read):
-            raise Ambiguous(suspect, "{0} would not read the new value".format(reader))
-        if added and not old.broken and suspect not in mine:
-            raise Ambiguous(suspect, "{0} would not read a line that is added here".format(reader))
+        own = [item for item in old.readings if item.name == name]
+        must_read = [(item.line, moved[item.line]) for item in own if item.value is not None and item.line in moved]
+        if own and own[-1].value is not None and mine:  # the last one counts
+            must_read += [(was, now) for was, now in moved.items() if now == max(mine)]
+        if added and not old.broken:
+            must_read.append((suspect, suspect))
+        for was, now in must_read:
+            if now not in mine or mine[now].value != value:
+                raise Ambiguous(was, "{0} would not read the new value".format(reader))
 
 
 def _freed(old, name, moved):
@@ -500,6 +510,7 @@ _SHELL_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^\]]*\])?\+?=")
 _SHELL_CONTINUED = re.compile(rb"[|&][ \t]*(?:#[^\n]*)?(?:\n[ \t]*(?:#[^\n]*)?)*\Z")
 _SHELL_BACKTICKS = re.compile(r"`(?:[^`\\]|\\[\s\S])*`")
 _SHELL_REDIRECTION = re.compile(r"[<>]+[&|]?")
+_SHELL_NO_TARGET = re.compile(r"[ \t]*(?:[\n;&|)]|\Z)|[ \t]+#")
 _SHELL_PLAIN = re.compile(r"""[^ \t\n'"`\\$;&|()<>]+""")
 _SHELL_LEADING = ("then", "do", "else", "elif", "if", "while", "until", "{", "!", "time", "command", "builtin")
 _SHELL_DECLARING = ("export", "declare", "typeset", "readonly", "local")
@@ -531,6 +542,8 @@ def _read_as_shell(text):
                 return _View(readings, True)
             elif text[at] in "<>":
                 end = _SHELL_REDIRECTION.match(text, at).end()
+                if _SHELL_NO_TARGET.match(text, end):
+                    return _View(readings, True)  # a syntax error
                 words.append((at, end))
                 at = end
             else:

@@ -36,12 +36,6 @@ def ids_of(wanted: Dict[str, Any]) -> Tuple[int, int]:
     :raises UnknownName: it names the option.
     """
 
-    def user_id(name: str) -> int:
-        return pwd.getpwnam(name).pw_uid
-
-    def group_id(name: str) -> int:
-        return grp.getgrnam(name).gr_gid
-
     def id_of(option: str, look_up: Callable[[str], int]) -> int:
         name = wanted[option]
         if not name:
@@ -51,7 +45,8 @@ def ids_of(wanted: Dict[str, Any]) -> Tuple[int, int]:
         except KeyError:
             raise UnknownName("{0} is not known on this host; create it first".format(option)) from None
 
-    return id_of("owner", user_id), id_of("group", group_id)
+    user = id_of("owner", lambda name: pwd.getpwnam(name).pw_uid)
+    return user, id_of("group", lambda name: grp.getgrnam(name).gr_gid)
 
 
 class Attributes:
@@ -74,14 +69,6 @@ class Attributes:
             label = self._module.selinux_default_context(self._content.target)
             self._module.set_context_if_different(path, label, False)
         self._apply(dict(self._wanted, path=path, attributes=None))
-
-    def differ(self) -> bool:
-        """Tell whether the file lacks any of them; changes nothing."""
-        check_mode, self._module.check_mode = self._module.check_mode, True
-        try:
-            return self.finish()
-        finally:
-            self._module.check_mode = check_mode
 
     def finish(self) -> bool:
         """Give them to the file itself, and tell whether that changes anything."""
@@ -128,7 +115,7 @@ class Ownership:
             raise HostFileError("attributes_refused", self._content.path)
 
     def finish(self) -> bool:
-        """Give them to the file itself, and tell whether that changes anything."""
+        """Give them to the file itself, as it was read, and tell whether that changes anything."""
         return self._apply(self._content.target)
 
     def _missing(self, status: Any) -> Tuple[Tuple[int, int], Optional[int]]:
@@ -139,16 +126,31 @@ class Ownership:
         return ids, None if mode in (None, stat.S_IMODE(status.st_mode)) else mode
 
     def _apply(self, path: str) -> bool:
-        ids, mode = self._missing(os.stat(path))
+        # Whoever owns the directory can put a link to somebody else's file in its place.
         try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            raise HostFileError("changed_meanwhile", self._content.path) from None
+        try:
+            self._refuse_another(os.fstat(descriptor))
+            ids, mode = self._missing(os.fstat(descriptor))
             if ids != KEPT:
-                os.chown(path, *ids)
-                mode = self._missing(os.stat(path))[1]  # the kernel takes set-id bits away
+                os.chown(descriptor, *ids)
+                mode = self._missing(os.fstat(descriptor))[1]  # the kernel takes set-id bits away
             if mode is not None:
-                os.chmod(path, mode)
+                os.chmod(descriptor, mode)
         except (OSError, OverflowError):
             raise HostFileError("attributes_refused", self._content.path) from None
+        finally:
+            os.close(descriptor)
         return ids != KEPT or mode is not None
+
+    def _refuse_another(self, status: Any) -> None:
+        """Raise if it is neither the file that was read nor a new one, which has no other name."""
+        known = self._content.status
+        is_known = known is not None and (known.st_dev, known.st_ino) == (status.st_dev, status.st_ino)
+        if not stat.S_ISREG(status.st_mode) or not (is_known or status.st_nlink == 1):
+            raise HostFileError("changed_meanwhile", self._content.path)
 
 
 _WHOSE = {"u": 0o4700, "g": 0o2070, "o": 0o1007, "a": 0o7777}
@@ -208,4 +210,4 @@ def _label_new_file(path: str, target: str) -> None:
             label = subprocess.check_output(  # pylint: disable=ansible-bad-function
                 asked, stderr=subprocess.DEVNULL, timeout=10
             )
-            os.setxattr(path, "security.selinux", label.strip() + b"\0")
+            os.setxattr(path, "security.selinux", label.strip() + b"\0", follow_symlinks=False)

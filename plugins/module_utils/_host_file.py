@@ -65,12 +65,7 @@ REASONS = {
 """Every way in which a file can be refused, and what to do about it."""
 
 _IN_PLACE_HELPS = (
-    "not_writable",
-    "owner_kept",
-    "attributes_kept",
-    "immutable",
-    "mount_point",
-    "hard_linked",
+    *("not_writable", "owner_kept", "attributes_kept", "immutable", "mount_point", "hard_linked"),
     "name_too_long",
 )
 _ERRORS = {
@@ -87,9 +82,9 @@ _ERRORS = {
 KEPT = (-1, -1)
 """Ids of an owner and a group that stay as they are."""
 
-Content = namedtuple("Content", "path target data status around")
-"""A file as it was read: the path asked for, the real file, its bytes and ``os.stat`` (both ``None`` if missing), and
-which directory it was in."""
+Content = namedtuple("Content", "path target data status around is_public")
+"""A file as it was read: the path asked for, the real file, its bytes and ``os.stat`` (both ``None`` if missing),
+which directory it was in, and whether it holds no secret: then it belongs to who wrote it last, and all may read it."""
 
 
 class HostFileError(Exception):
@@ -101,9 +96,10 @@ class HostFileError(Exception):
         self.reason = reason
 
 
-def read(path):
+def read(path, is_public=False):
     """Return the `Content` of the file that the path, or the symbolic link there, leads to.
 
+    :param is_public: it holds no secret, see `Content`.
     :raises HostFileError: if there is something else, or nothing and no directory for it.
     """
     if not path.startswith("/") or "\0" in path:
@@ -122,7 +118,7 @@ def read(path):
                 raise HostFileError("dangling_link", path) from None
             if around is None:
                 raise HostFileError("no_such_directory", path) from None
-            return Content(path, target, None, None, around)
+            return Content(path, target, None, None, around, is_public)
         if stat.S_ISDIR(status.st_mode):
             raise HostFileError("path_is_directory", path)
         if not stat.S_ISREG(status.st_mode):
@@ -132,7 +128,7 @@ def read(path):
             raise HostFileError("not_regular", path)  # put there just now
     if len(data) > MAX_BYTES:
         raise HostFileError("too_large", path)
-    return Content(path, target, data, status, around)
+    return Content(path, target, data, status, around, is_public)
 
 
 def check(content, data, unsafe_writes=False, ids=KEPT):
@@ -157,7 +153,8 @@ def check(content, data, unsafe_writes=False, ids=KEPT):
 def replace(content, data, unsafe_writes=False, prepare=None, ids=KEPT):
     """Make the file hold the data, and keep its owner, group, mode, ACL, SELinux label and other attributes.
 
-    A new file gets mode 0600. `prepare` is called with the path of the new file before anybody can see it there.
+    A new file gets mode 0600, a public one is opened to all as soon as it is in its place. `prepare` is called with the
+    path of the new file before anybody can see it there.
 
     :raises HostFileError: and the file is as it was, but for ``changed_meanwhile`` if its directory was moved away.
     """
@@ -247,7 +244,7 @@ def _check_by_asking(content, data):
     if free < len(data) or (space.f_files and not space.f_favail):
         raise HostFileError("no_space", content.path)
     status = content.status
-    if status is not None and os.geteuid() not in (0, status.st_uid):
+    if status is not None and not content.is_public and os.geteuid() not in (0, status.st_uid):
         raise HostFileError("owner_kept", content.path)
 
 
@@ -261,10 +258,12 @@ def _write_beside(content, data, prepare):
             if prepare:
                 prepare(temporary)
             os.fsync(descriptor)
+            _refuse_changed(content)
+            os.rename(temporary, content.target)
+            if content.is_public:  # not before: what a kill leaves is private
+                os.fchmod(descriptor, 0o644)
         finally:
             os.close(descriptor)
-        _refuse_changed(content)
-        os.rename(temporary, content.target)
     except BaseException:  # a module that exits raises SystemExit
         os.unlink(temporary)
         raise
@@ -283,7 +282,7 @@ def _remove_leftover(content):
 def _keep_attributes(content, descriptor):
     """Give the new file what the old one has, or make it private if there is none."""
     status = content.status
-    if status is None:
+    if status is None or content.is_public:
         os.fchmod(descriptor, 0o600)
         return
     mine = os.fstat(descriptor)

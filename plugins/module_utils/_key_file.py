@@ -48,17 +48,21 @@ class KeyFile:
         self.unknown = False
         self.record = None  # type: Optional[record.Record]
         self.problem = None  # type: Optional[Exception]
+        self.notes = []  # type: List[str]
         self.changed = False
         self.inspected = entry.get("inspected")  # type: Optional[List[str]]
         self._entry = entry
-        self._is_key_alone = entry.get("format") == "key"
+        self._is_template = self.variable is None and entry.get("format") != "key"
+        self._beside = entry.get("beside") or ()
         self._readers = record.readers_of(request["services"], request["commands"])
         self._live = request["live"]
-        self._live_shape = request.get("live_shape")
+        shape = request.get("live_shape")
+        self._known = [other_form.KnownKey(*(shape + [self._live]))] if shape else []
         self._check_mode = request["check_mode"]
         self._content = None  # type: Any
         self._account = request["account"]
         self._running = request.get("running", list)
+        self._stores_behind = request.get("stores_behind", False)
         self._record_path = self._path_of_record(request["state_dir"])
         try:
             self._inspect()
@@ -74,19 +78,19 @@ class KeyFile:
         self._content = host_file.read(self.path)
         self.held = self.holds = self._keys()
         self._refuse_other_account()
-        self._refuse_other_form()
+        # Also finds out, before the old key is revoked, what only the change of a line would show.
+        trial = self._content.data or b"" if self._is_template else self._with(LONGEST_KEY)
+        self.notes = other_form.former(self._content.data or b"", self.variable, self._known, self._beside)
         self._ids = ids_of(self._entry)
         host_file.check(
             self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, account=self._account))
         )
-        # Also finds out, before the old key is revoked, what only the change of a line would show.
-        trial = self._content.data or b"" if self._is_template else self._with(LONGEST_KEY)
         if host_file.check(self._content, trial, self._entry["unsafe_writes"], self._ids):
             Ownership(self._content, self._entry).refuse_in_place()
 
     def _read_record(self) -> Any:
         """Return the content of the record; through a link it would be written where somebody else wants it."""
-        kept = host_file.read(self._record_path)
+        kept = host_file.read(self._record_path, is_public=True)
         folder, name = os.path.split(self._record_path)
         if kept.target != os.path.join(os.path.realpath(folder), name):
             raise host_file.HostFileError("not_regular", self._record_path)
@@ -101,28 +105,13 @@ class KeyFile:
                 "meant, remove the record {0} first".format(self._record_path)
             )
 
-    def _refuse_other_form(self) -> None:
-        """Refuse a file in which the key would stay behind, or to which no line may be added."""
-        if self.variable is None:
-            return
-        live = [other_form.KnownKey(*(self._live_shape + [self._live]))] if self._live_shape else []
-        other_form.refuse(self._content.data or b"", self.variable, live, self._entry.get("beside") or ())
-
-    @property
-    def _is_template(self) -> bool:
-        return self.variable is None and not self._is_key_alone
-
     def _keys(self) -> List[str]:
         if self._content.data is None:
             return []
         if self._is_template:
             return self._key_of_template(self._content.data)
-        if self._is_key_alone:
-            keys = [other_form.key_alone(self._content.data)]
-        else:
-            found = env_file.assignments(self._content.data, self.variable)
-            keys = [env_file.key_in(assignment) for assignment in found]
-        return [key.fingerprint for key in keys if key]  # "changeme" counts as missing
+        found = other_form.held(self._content.data, self.variable)
+        return [key.fingerprint for _line, key in found if key]  # "changeme" counts as missing
 
     def _key_of_template(self, data: bytes) -> List[str]:
         digest = record.digest_of(data)
@@ -159,12 +148,11 @@ class KeyFile:
             else:
                 host_file.replace(self._content, new, self._entry["unsafe_writes"], ownership.prepare, self._ids)
             self.changed = True
-        elif not self._check_mode:
-            host_file.sweep(self._content)
-        if self._check_mode:
-            self.changed = self.changed or ownership.differ()
+        elif self._check_mode:
+            self.changed = ownership.differ()
         else:
-            self.changed = ownership.finish() or self.changed
+            host_file.sweep(self._content)
+            self.changed = ownership.finish()
         self.holds, self.unknown = [key.fingerprint], False
         self._keep(self._record_of(key, new, since, found=old == new, retires=retires))
 
@@ -184,10 +172,7 @@ class KeyFile:
         return self._entry["content"].encode("utf-8") if self._is_template else self._with(key)
 
     def _with(self, key: ApiKey) -> bytes:
-        data, value = self._content.data or b"", key.reveal().encode("ascii")
-        if self._is_key_alone:
-            return other_form.with_key_alone(data, value)
-        return env_file.with_value(data, self.variable, value)
+        return other_form.with_key(self._content.data or b"", self.variable, key, self._known, self._beside)
 
     def refuse_changed(self, inspected: List[str]) -> None:
         """Raise if the file holds other keys than when it was inspected: another run may have written a newer one."""
@@ -239,6 +224,7 @@ class KeyFile:
             "restart_due": self.restart_due,
             "changed": self.changed,
             "problem": None if error is None else {"reason": error.reason, "text": self.explain(error)},
+            "notes": ["path {0}: {1}".format(self.path, note) for note in self.notes],
             "record": self.record,
         }
 
@@ -285,7 +271,8 @@ class ReadersAlone(KeyFile):
             self._keep(record.rewritten(self.record or record.NONE, self._readers, self._running))
             self.changed = True
         self.holds = [key.fingerprint]
-        self._keep(self._record_of(key, b"", since, found=found, retires=retires))
+        if not self._stores_behind:
+            self._keep(self._record_of(key, b"", since, found=found, retires=retires))
 
     def check_ownership(self) -> None:
         """There is no file."""

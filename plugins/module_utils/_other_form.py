@@ -26,6 +26,8 @@ KnownKey = namedtuple("KnownKey", "prefix length fingerprint")
 _WAYS_OUT = (
     "use a template of the whole file, name another variable, or set format to key if the file is nothing but the key"
 )
+_NAMED = "the name of the variable stands here, in a form that is not changed"
+_COLON = rb"(?m)^(?:\xef\xbb\xbf)?[ \t]*(?:export[ \t]+)?%s[ \t]*:"
 
 
 class OtherForm(env_file.EnvFileError):
@@ -43,42 +45,89 @@ def known_key(key):
     return KnownKey(key.prefix, len(key.reveal()), key.fingerprint)
 
 
-def refuse(data, name, known, beside=()):
-    """Raise `OtherForm` if the file does not hold the key as an environment file holds a variable, or not only so.
+def held(data, name):
+    """Return line and key of each place that is changed; ``None`` for a value that is no key.
 
-    :param name: of the variable.
-    :param known: the `KnownKey` of each key that may not stand anywhere else; that of the variable's own is added.
-    :param beside: the names of all variables of this file that are changed likewise.
+    :param name: of the variable; ``None``: the file is nothing but the key.
     :raises EnvFileError: `OtherForm`, or as `env_file.assignments` does.
     """
-    rest = refuse_left(data, name, known, beside)
+    if name is None:
+        return [(1, key_alone(data))] if data else []
+    return [(item.line, env_file.key_in(item)) for item in env_file.assignments(data, name)]
+
+
+def with_key(data, name, key, known=(), beside=()):
+    """Return the content with another key in all these places, or in a new one.
+
+    :param known: the `KnownKey` of each key that may not stand anywhere else, besides this one and the variable's own.
+    :param beside: the names of all variables of this file that are changed likewise.
+    :raises EnvFileError: as `refuse` and `env_file.with_value` do.
+    """
+    value = key.reveal().encode("ascii")
+    if name is None:
+        key_alone(data)
+        return value + data[len(_without_break(data)) :]  # a line break at its end stays, and none is added
+    refuse(data, name, [known_key(key)] + list(known), beside)
+    return env_file.with_value(data, name, value)
+
+
+def without_key(data, name):
+    """Return the content without the lines that assign the variable.
+
+    :raises EnvFileError: as `refuse` and `env_file.without` do.
+    """
+    _refuse_left(*_elsewhere(data, name), name)
+    return env_file.without(data, name)
+
+
+def refuse(data, name, known, beside=()):
+    """Raise `OtherForm` if the file does not hold the key as an environment file holds a variable, or not only so."""
+    rest, keys = _elsewhere(data, name, known, beside)
+    _refuse_left(rest, keys, name)
     if not env_file.assignments(data, name):
         _refuse_to_add(rest, name)
 
 
-def refuse_left(data, name, known=(), beside=()):
-    """Raise as `refuse` does, but only for a key that would stay behind; return the rest of the content, else."""
+def former(data, name, known=(), beside=()):
+    """Return a text for each of the first few places where what looks like a former key stands, and is not changed."""
+    rest, keys = _elsewhere(data, name, known, beside) if name else (b"", [])
+    said = "line {0}: what looks like a former key ({1}) stands here, and is not changed"
+    others = [(at, key) for at, end, key, is_known in keys if not is_known and not rest[end : end + 1].isalnum()]
+    return [said.format(_line(rest, at), key) for at, key in others[:8]]
+
+
+def _elsewhere(data, name, known=(), beside=()):
+    """Return the content with blanks in place of what is changed or is a comment, and the keys in it, however embedded.
+
+    A key is all that has prefix and length of a known one: start, end, fingerprint, and whether that is known.
+    """
     rest = bytearray(_without_comments(data))
-    held = [key for key in map(env_file.key_in, env_file.assignments(data, name)) if key]
+    known = [known_key(key) for _line, key in held(data, name) if key] + list(known)
     for each in {name}.union(beside):
         for item in env_file.assignments(data, each):
             rest[item.start : item.end] = b"\0" * (item.end - item.start)
-    line = find(bytes(rest), [known_key(key) for key in held] + list(known))
-    if line is not None:
-        raise OtherForm(line, "the key also stands here, in a form that is not changed")
-    return bytes(rest)
+    fingerprints, keys = {key.fingerprint for key in known}, []
+    for prefix, length in sorted({(key.prefix, key.length) for key in known}):
+        shape = rb"(?=%s\.[A-Za-z0-9._~+/=-]{%d})" % (re.escape(prefix.encode("ascii")), length - len(prefix) - 1)
+        for found in re.finditer(shape, rest):
+            start, end = found.start(), found.start() + length
+            fingerprint = hashlib.sha256(rest[start:end]).hexdigest()[:FINGERPRINT_LENGTH]
+            keys.append((start, end, fingerprint, fingerprint in fingerprints))
+    return bytes(rest), keys
 
 
-def find(data, known):
-    """Return the number of the first line that holds one of the keys, however it is embedded; None: no line does."""
-    for key in known:
-        start = key.prefix.encode("ascii") + b"."
-        at = data.find(start)
-        while at >= 0:
-            if hashlib.sha256(data[at : at + key.length]).hexdigest()[:FINGERPRINT_LENGTH] == key.fingerprint:
-                return data.count(b"\n", 0, at) + 1
-            at = data.find(start, at + 1)
-    return None
+def _refuse_left(rest, keys, name):
+    for start, _end, _fingerprint, is_known in keys:
+        if is_known:
+            raise OtherForm(_line(rest, start), "the key also stands here, in a form that is not changed")
+    # Some readers take that for an assignment, too, beside others of the variable.
+    colon = re.search(_COLON % name.encode("ascii"), rest)
+    if colon:
+        raise OtherForm(_line(rest, colon.start()), _NAMED)
+
+
+def _line(data, at):
+    return data.count(b"\n", 0, at) + 1
 
 
 # A file that is nothing but the key
@@ -100,11 +149,6 @@ def key_alone(data):
         more = next((number for number, line in enumerate(data.split(b"\n"), 1) if line.strip()), 1)
         raise OtherForm(more, "the file is more than a key and one line break, although its format is key")
     return None
-
-
-def with_key_alone(data, value):
-    """Return the content of such a file with another key; a line break at its end stays, and none is added."""
-    return value + data[len(_without_break(data)) :]
 
 
 def _without_break(data):
@@ -145,7 +189,7 @@ def _refuse_to_add(rest, name):
     content = [(number, line) for number, line in enumerate(rest.split(b"\n"), 1) if line.strip()]
     for number, line in content:
         if named.search(line):
-            raise OtherForm(number, "the name of the variable stands here, in a form that is not changed")
+            raise OtherForm(number, _NAMED)
     for number, line in content:
         if _SECTION.match(line) or _SCHEDULE.match(line):
             raise OtherForm(number, "a line such as this is in no environment file, so that none can be added")

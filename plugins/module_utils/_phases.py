@@ -57,6 +57,7 @@ FIELDS = {
     "key": None,
     "since": None,
     "retires": None,
+    "stores_behind": False,
     "seen": None,
 }  # type: Request
 """What a request may hold besides, and what it is where it does not. ``expires`` is a time of this host's own clock, as
@@ -209,6 +210,8 @@ def _deploy(request: Request, tell: Tell) -> Answer:
             services.prove_health(request["health"], request["retries"], request["delay"], run)
             tell("healthy")
         _look_at_processes(request, answer, run)
+        if request["stores_behind"]:
+            raise services.StepFailed("stores_behind", "a store did not have the key yet when this was restarted")
     except services.StepFailed as error:
         answer["problems"].append({"reason": error.reason, "text": str(error)})
     return answer

@@ -42,6 +42,9 @@ Hit = Dict[str, Any]
 _CONTAINER = re.compile(
     r"(^|/)((docker|libpod|cri-containerd|crio)-[^/]*\.scope|(docker|lxc|kubepods)/|kubepods[^/]*\.slice|machine\.slice/)"
 )
+_FIRST_NAMESPACE = "pid:[4026531836]"
+"""That of the machine itself; Linux has had this number for it since 3.8."""
+_KERNEL_THREAD = 0x00200000
 _UNIT = re.compile(r"([^/]+\.service)(?=/|$)")
 _SESSIONS = ("sshd", "sshd-session", "login", "tmux: server", "screen", "SCREEN")
 _CRON = ("cron", "crond", "anacron", "atd", "cron.service", "crond.service", "anacron.service", "atd.service")
@@ -56,19 +59,21 @@ def scan(keys: Iterable[str], ignored: Iterable[str] = (), root: str = "/proc") 
     :param ignored: patterns of units or command names.
     """
     wanted, patterns = set(keys), list(ignored)
-    found, unread = [], False  # type: List[Tuple[int, str]], bool
+    if not wanted:
+        return [], False
+    names = [name for name in os.listdir(root) if name.isdigit()]
+    found, hidden = [], _hides_some(root, names)  # type: List[Tuple[int, str]], bool
     known = {}  # type: Dict[bytes, Optional[str]]
-    for name in os.listdir(root) if wanted else ():
-        if name.isdigit():
-            held = _keys_of(os.path.join(root, name, "environ"), known)
-            unread = unread or held is None
-            found += [(int(name), key) for key in sorted(wanted.intersection(held or ()))]
+    for name in names:
+        held = _keys_of(os.path.join(root, name, "environ"), known)
+        hidden = hidden or (held is None and _is_program(os.path.join(root, name, "stat")))
+        found += [(int(name), key) for key in sorted(wanted.intersection(held or ()))]
     if not found:
-        return [], unread and _hides_others(root)
+        return [], hidden
     processes = _Processes(root)
     hits = [_hit(processes, pid, key) for pid, key in found if not processes.is_own(pid)]
     kept = [hit for hit in hits if not any(_matches(hit, pattern) for pattern in patterns)]
-    return kept[:MOST_HITS], unread and _hides_others(root)
+    return kept[:MOST_HITS], hidden
 
 
 def _keys_of(path: str, known: Dict[bytes, Optional[str]]) -> Optional[Set[str]]:
@@ -103,9 +108,21 @@ def _fingerprint_of(value: bytes) -> Optional[str]:
         return None
 
 
-def _hides_others(root: str) -> bool:
-    """Tell whether others than root's own threads cannot be read, as only their owner or root may do that."""
-    return os.geteuid() != 0 or root != "/proc"
+def _hides_some(root: str, names: List[str]) -> bool:
+    """Tell whether processes are not even listed: with ``hidepid=`` those of others, in a PID namespace all outside."""
+    return "1" not in names or _namespace(root, "self") != _FIRST_NAMESPACE
+
+
+def _is_program(path: str) -> bool:
+    """Tell by its status whether a process that cannot be read is neither a thread of the kernel nor a zombie."""
+    try:
+        with open(path, "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return fields[0] != b"Z" and not int(fields[6]) & _KERNEL_THREAD
+    except PermissionError:
+        return True
+    except (OSError, IndexError):
+        return False  # it has ended
 
 
 class _Processes:
@@ -187,11 +204,15 @@ def _place_of(processes: _Processes, pid: int) -> Tuple[str, Optional[str]]:
 
 def _is_elsewhere(processes: _Processes, pid: int) -> bool:
     """Tell whether a process is in another PID namespace than this one: a container."""
+    there, here = _namespace(processes.root, str(pid)), _namespace(processes.root, "self")
+    return None not in (there, here) and there != here
+
+
+def _namespace(root: str, pid: str) -> Optional[str]:
     try:
-        there = os.readlink(os.path.join(processes.root, str(pid), "ns", "pid"))
-        return there != os.readlink(os.path.join(processes.root, "self", "ns", "pid"))
+        return os.readlink(os.path.join(root, pid, "ns", "pid"))
     except OSError:
-        return False
+        return None
 
 
 def _matches(hit: Hit, pattern: str) -> bool:

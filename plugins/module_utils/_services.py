@@ -34,6 +34,8 @@ Raises OSError if it cannot be started, `TookTooLong` if it does not end.
 REASONS = ("restart_failed", "unhealthy", "process_out_of_date")
 SYSTEMD = "/run/systemd/system"
 """Exists if and only if the host was booted with systemd: sd_booted(3)."""
+OPENRC = "/run/openrc/options"
+"""Where OpenRC notes what it has started."""
 SETTLING = 1.0
 """Seconds after its restart in which a service must not have ended again."""
 _MANAGERS = {
@@ -226,6 +228,8 @@ def restart(
             continue
         if program == "systemctl":
             _prepare_unit(name, run)
+        elif program == "rc-service" and _has_ended(name):
+            run([_which(program), name, "zap"])  # it would fail to stop it
         arguments = [word.format(name) for word in _MANAGERS[program][service["state"]].split()]
         line = [_which(program) or program] + arguments
         _run("restart_failed", "the service {0} could not be {1}".format(name, service["state"]), line, run)
@@ -272,14 +276,26 @@ def _is_wanted(program: str, name: str, run: Run) -> bool:
     if not program:
         return True
     if program == "sv":
-        return _runs(program, name, run)
+        said = run(_status(program, name), listen=True)[1].partition(";")[0]  # then of its log
+        return said.startswith("run:") or "want up" in said
     return run(_status(program, name))[0] != _STOPPED
 
 
 def _runs(program: str, name: str, run: Run) -> bool:
-    """Tell whether a service runs, by its manager; runit says so in words alone."""
+    """Tell whether a service has run since it was restarted, by its manager."""
     code, printed = run(_status(program, name), listen=True)
-    return printed.startswith("run:") if program == "sv" else code == 0
+    if program == "sv":  # which says so in words alone; for 0 s runs what was started once more because it had ended
+        return re.match(r"run: [^;]*\(pid \d+\) [1-9]", printed) is not None
+    return code == 0 and not (program == "rc-service" and _has_ended(name))
+
+
+def _has_ended(name: str) -> bool:
+    """Tell whether what OpenRC has started is gone; with Debian's start-stop-daemon it does not see that itself."""
+    try:
+        with open(os.path.join(OPENRC, name, "pidfile")) as note, open(note.read().strip()) as file:
+            return not os.path.exists("/proc/{0}".format(int(file.read())))
+    except (OSError, ValueError):
+        return False  # that is not known
 
 
 def _status(program: str, name: str) -> Command:

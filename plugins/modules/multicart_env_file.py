@@ -19,7 +19,8 @@ description:
     V(ambiguous), names the line and changes nothing.
   - The module also fails, with the reason V(other_form), if the key stands anywhere else in the file, or if the file
     has no line to change and is no environment file (a systemd drop-in, YAML, JSON and so on). Such a file needs a
-    template, see R(the formats of files,ansible_collections.multicart.keys.docsite.files).
+    template, see R(the formats of files,ansible_collections.multicart.keys.docsite.files). What looks like a former
+    key elsewhere in the file is left alone, with a warning.
   - The file is replaced atomically. There is no backup, because it would contain the old key.
   - Enables pipelining unless you set it yourself, so that no module file with the key is written on the host. The
     become method C(su) and C(ANSIBLE_KEEP_REMOTE_FILES) make pipelining impossible.
@@ -178,49 +179,30 @@ from ansible_collections.multicart.keys.plugins.module_utils._api_key import Api
 from ansible_collections.multicart.keys.plugins.module_utils._file_attributes import Attributes, UnknownName, ids_of
 
 
-def wanted_key(params):
-    """Return the key that the file shall hold, or ``None`` if it shall hold none."""
-    if params["state"] == "absent":
-        return None
-    return ApiKey(params["value"])
-
-
 def line_in(variable, key):
     """Return the variable's line as the diff may show it."""
     shown = "{0} (fingerprint {1})".format(key.masked, key.fingerprint) if key else "(not an API key)"
     return "{0}={1}\n".format(variable, shown)
 
 
-def change(params, data, key):
-    """Return the keys that the file holds, ``None`` for a value that is none, and the content that is wanted."""
-    if params["format"] == "key":
-        held = [other_form.key_alone(data)] if data else []
-        return held, other_form.with_key_alone(data, key.reveal().encode("ascii"))
-    variable = params["variable"]
-    found = env_file.assignments(data, variable)
-    if key:
-        other_form.refuse(data, variable, [other_form.known_key(key)])
-        wanted = env_file.with_value(data, variable, key.reveal().encode("ascii"))
-    else:
-        wanted = env_file.without(data, variable)
-        other_form.refuse_left(data, variable)
-    return [env_file.key_in(item) for item in found], wanted
-
-
 def run(module):
     """Bring the file to the wanted state and return the result."""
     params = module.params
     path, variable, unsafe_writes = params["path"], params["variable"], params["unsafe_writes"]
-    key = wanted_key(params)
+    key = ApiKey(params["value"]) if params["state"] == "present" else None
     env_file.require_name(variable)
-    if key is None and params["format"] == "key":
+    named = None if params["format"] == "key" else variable
+    if key is None and named is None:
         raise env_file.BadName("state absent is for format env; remove the file with ansible.builtin.file")
     ids = ids_of(params)
     content = host_file.read(path)
     data = content.data or b""
     if key and content.data is None and not params["create"]:
         raise host_file.HostFileError("no_such_file", path)
-    found, wanted = change(params, data, key)
+    found = [held for _line, held in other_form.held(data, named)]
+    wanted = other_form.with_key(data, named, key) if key else other_form.without_key(data, named)
+    for note in other_form.former(data, named, [other_form.known_key(key)]) if key else []:
+        module.warn("path {0}: {1}".format(path, note))
     changed = wanted != data
     attributes = Attributes(module, content, params)
     if changed and module.check_mode:

@@ -171,22 +171,6 @@ def describe(line, key):
     return dict(shown, line=line, is_key=key is not None)
 
 
-def keys_in(params, data):
-    """Return the line and the key of each assignment; ``None`` for a value that is no key."""
-    if params["format"] == "key":
-        return [(1, other_form.key_alone(data))] if data else []
-    return [(item.line, env_file.key_in(item)) for item in env_file.assignments(data, params["variable"])]
-
-
-def with_longest(params, data):
-    """Return the content with the longest key that there may be."""
-    longest = LONGEST_KEY.reveal().encode("ascii")
-    if params["format"] == "key":
-        return other_form.with_key_alone(data, longest)
-    other_form.refuse(data, params["variable"], [])
-    return env_file.with_value(data, params["variable"], longest)
-
-
 def record_at(path):
     """Return the record at a path, without what only the roles need; ``None`` if there is none."""
     kept = record.parse(host_file.read(path).data or b"")
@@ -196,22 +180,25 @@ def record_at(path):
     return dict(open=kept["open"], retire=retire, held=kept["held"], since=kept["since"])
 
 
-def run(params):
+def run(module):
     """Inspect the file and return the result."""
+    params = module.params
     path, variable = params["path"], params["variable"]
     env_file.require_name(variable)
+    named = None if params["format"] == "key" else variable
     result = dict(path=path, variable=variable, exists=os.path.lexists(path), writable=False, assignments=[])
     result["record"] = None
     try:
-        named = None if params["format"] == "key" else variable
         result["record"] = record_at(record.path_of(path, named, params["state_dir"]))
         content = host_file.read(path)
         data = content.data or b""
-        found = keys_in(params, data)
+        found = other_form.held(data, named)
         result["assignments"] = [describe(*item) for item in found]
         key = found[-1][1] if found else None
         result.update(key.describe() if key else {})
-        host_file.check(content, with_longest(params, data), params["unsafe_writes"])
+        for note in other_form.former(data, named):
+            module.warn("path {0}: {1}".format(path, note))
+        host_file.check(content, other_form.with_key(data, named, LONGEST_KEY), params["unsafe_writes"])
         result["writable"] = True
     except host_file.HostFileError as error:
         result.update(reason=error.reason, why=str(error))
@@ -233,7 +220,7 @@ def main():
     )
     failure = {}
     try:
-        result = run(module.params)
+        result = run(module)
     except env_file.BadName as error:
         failure = dict(msg=str(error), reason=error.reason)
     except Exception as error:  # its text might hold content of the file; nothing of it may be shown

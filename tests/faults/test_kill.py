@@ -175,13 +175,19 @@ def plainly_finished(victim: Victim) -> bool:
     return victim.rotations == 1 and not any(record["open"] for record in victim.records.values())
 
 
+def _not_in_every_run(phase: str, by: signal.Signals) -> list[pytest.MarkDecorator]:
+    """Return the mark of what is too much for every run: the signals that a phase takes like any other."""
+    telling = by is signal.SIGKILL or phase in ("armed", "not-read-back")
+    return [] if telling else [pytest.mark.full]
+
+
 @pytest.mark.parametrize(
     ("layout", "point"),
     [
         *(pytest.param(Layout(), point, id=name) for name, point in TELLING.items()),
         *(pytest.param(_ARMED, point, id=f"armed-{name}") for name, point in TELLING.items()),
         *(
-            pytest.param(_ARMED, point(by), id=f"while-{phase}-{by.name}")
+            pytest.param(_ARMED, point(by), id=f"while-{phase}-{by.name}", marks=_not_in_every_run(phase, by))
             for phase, point in PHASES.items()
             for by in SIGNALS
         ),

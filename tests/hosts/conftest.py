@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.hosts.fleet import RealFleet
-from tests.hosts.stage import Stage
+from tests.hosts.stage import NoStage, Stage
 from tests.hosts.trees import SUITES, NoTree, missing, tree
 from tests.integration.conftest import new_account, sandbox
 from tests.sandbox.handle import Sandbox
@@ -26,11 +27,12 @@ def stage() -> Iterator[Stage]:
     reason = missing()
     if reason:
         pytest.skip(reason)
-    try:
-        tree("bookworm")
-    except NoTree as error:
-        pytest.skip(str(error))
-    with Stage() as stage:
+    with ExitStack() as stack:
+        try:
+            tree("bookworm")
+            stage = stack.enter_context(Stage())
+        except (NoTree, NoStage) as error:
+            pytest.skip(str(error))
         yield stage
 
 

@@ -80,8 +80,12 @@ done
 """
 
 
+class NoStage(Exception):
+    """There can be no hosts here; the message says why."""
+
+
 class Stage:
-    """The namespaces, and the trees of Debian in them. Use it in a ``with`` statement.
+    """The namespaces, and the trees of Debian in them. Use it in a ``with`` statement, which may raise `NoStage`.
 
     :ivar folder: of the hosts, where only the namespaces have anything.
     :ivar keys: a folder with the key that every user of every host lets in, and what is known of the hosts.
@@ -124,7 +128,7 @@ class Stage:
         if said != "ready\n":
             said += self._keeper.stdout.read()
             self._end()
-            raise RuntimeError(f"no namespaces: {said.strip()}")
+            raise NoStage(f"no namespaces can be made here: {said.strip()}")
         (self._pid,) = children(self._keeper.pid)
         self._write_ssh()
         return self

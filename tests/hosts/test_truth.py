@@ -104,6 +104,7 @@ def test_t8_a_service_that_ends_at_once_is_not_called_healthy_without_systemd_ei
     assert run.states == {"web1": "restart due"} and "app-fragile" in run.consumers["web1"]
 
 
+@pytest.mark.full
 def test_a_service_that_does_not_end_is_named_and_the_others_are_done(real: RealFleet) -> None:
     real.boot("web1", services=("app-hanging",), multicart_deploy_timeout=2)
     real.boot("web2")
@@ -261,6 +262,7 @@ def test_a_service_that_keeps_a_retired_key_is_out_of_date_until_it_is_restarted
     assert real.audit().green
 
 
+@pytest.mark.full
 def test_a_child_that_is_not_ended_with_its_service_is_told_of_by_its_unit(real: RealFleet) -> None:
     """KillMode=process."""
     web1 = real.boot("web1", services=("app-leaving",))
@@ -321,6 +323,31 @@ def test_what_an_unprivileged_user_may_not_see_is_said(real: RealFleet) -> None:
     assert "no process that could be read holds a retired key (1 host has others)" in run.output
 
 
+@pytest.mark.full
+def test_among_mixed_hosts_each_that_is_not_ready_is_named_and_nothing_is_rotated(
+    real: RealFleet, systemd: str
+) -> None:
+    """Each in another way."""
+    for kind in ("openrc", "runit", systemd):
+        real.boot(kind, kind)
+    unready: dict[str, tuple[str, dict[str, Any]]] = {
+        "reloaded": ("EnvironmentFile", {"multicart_deploy_services": [{"name": "app", "state": "reloaded"}]}),
+        "masked": ("app-masked", {"multicart_deploy_services": ["app-masked"]}),
+        "manual": ("app-manual", {"multicart_deploy_services": ["app", "app-manual"]}),
+        "user": ("linger", {"multicart_deploy_commands": ["systemctl --user restart app-user"]}),
+        "stale": ("read-only", {}),
+    }
+    for name, (_word, variables) in unready.items():
+        real.boot(name, systemd, **variables)
+    real.real["stale"].run("mount --bind /etc /etc && mount -o remount,ro,bind /etc")
+    run = real.rotate()
+    assert refused(run, "not_ready", real), run
+    for name, (word, _variables) in unready.items():
+        assert re.search(rf"{name}: [^;]*{word}", run.message), run.message
+    assert not re.search(rf"\b(openrc|runit|{systemd}):", run.message)
+    assert {host.app()["fingerprint"] for host in real.real.values()} == {real.live_fingerprint}
+
+
 def test_among_mixed_hosts_exactly_those_are_red_that_are_broken(real: RealFleet, systemd: str) -> None:
     """Each in another way; and a re-run finishes what was mended."""
     for kind in ("openrc", "runit", systemd):
@@ -329,10 +356,14 @@ def test_among_mixed_hosts_exactly_those_are_red_that_are_broken(real: RealFleet
         "fragile": ("restart due", "app-fragile"),
         "hanging": ("restart due", "app-hanging"),
         "leaving": ("process out of date", "app-leaving.service"),
+        "openrc-fragile": ("restart due", "app-fragile"),
+        "runit-fragile": ("restart due", "app-fragile"),
     }
-    for name in broken:
-        unit = (f"app-{name}",)
-        real.boot(name, systemd, services=unit, multicart_deploy_timeout=2, multicart_deploy_health_checks=[])
+    for name, (_state, named) in broken.items():
+        init, _dash, is_other = name.partition("-")
+        unit = (named.partition(".")[0],)
+        kind = init if is_other else systemd
+        real.boot(name, kind, services=unit, multicart_deploy_timeout=2, multicart_deploy_health_checks=[])
     run = real.rotate()
     assert (run.green, run.reason, real.rotations, real.stale) == (False, "not_up_to_date", 1, []), run
     assert {task.host for task in run.failures} == set(broken)
@@ -340,7 +371,8 @@ def test_among_mixed_hosts_exactly_those_are_red_that_are_broken(real: RealFleet
     for name, (state, named) in broken.items():
         assert run.states[name] == state and named in run.consumers[name], run.consumers
 
-    real.real["fragile"].run("rm /var/lib/app/app-fragile.first")
+    for name in ("fragile", "openrc-fragile", "runit-fragile"):
+        real.real[name].run("rm /var/lib/app/app-fragile.first")
     drop_in = "/etc/systemd/system/app-hanging.service.d/stop.conf"
     real.real["hanging"].write(drop_in, "[Service]\nTimeoutStopSec=200ms\n")
     real.real["hanging"].run("systemctl daemon-reload && systemctl kill --signal=KILL app-hanging")
@@ -355,7 +387,7 @@ def test_among_mixed_hosts_exactly_those_are_red_that_are_broken(real: RealFleet
 # --- containers -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recreated", [True, False])
+@pytest.mark.parametrize("recreated", [pytest.param(True, marks=pytest.mark.full), False])
 def test_t10_a_container_has_the_new_key_only_once_it_was_created_anew(real: RealFleet, recreated: bool) -> None:
     web1 = real.boot(
         "web1",
@@ -387,7 +419,7 @@ def import_image(host: RealHost) -> None:
 # --- logs and records -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("by", ["sudo", "su"])
+@pytest.mark.parametrize("by", ["sudo", pytest.param("su", marks=pytest.mark.full)])
 def test_x4_nothing_of_a_template_is_in_a_log_of_the_host(real: RealFleet, by: str) -> None:
     """Not even where it holds the key in another form. Every run is searched for that, see RealFleet."""
     template = real.folder / "app.env.j2"

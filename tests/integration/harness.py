@@ -389,10 +389,12 @@ class Fleet:
         env: Mapping[str, str] | None = None,
         revealed: bool = False,
         typed: str | None = None,
+        cwd: Path | None = None,
     ) -> Run:
         """Run a playbook and search what came of it for secrets, unless they are revealed on purpose.
 
         :param typed: what is typed in while it runs.
+        :param cwd: where it is started, if not in the folder of the fleet.
         """
         number = next(self._numbers)
         recorded = self.folder / f"recorded-{number}.jsonl"
@@ -400,7 +402,7 @@ class Fleet:
         command = [str(ANSIBLE_BIN / "ansible-playbook"), "-i", str(self.inventory), playbook, *arguments]
         process = subprocess.run(
             command,
-            cwd=self.folder,
+            cwd=cwd or self.folder,
             env=self._environment(recorded, env or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

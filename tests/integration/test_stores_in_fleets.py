@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import ANSIBLE_BIN, Fleet, fingerprint
+from tests.integration.harness import ANSIBLE_BIN, Fleet, fingerprint, note
 from tests.integration.hostile import tell_facts
 from tests.stores.backends import Backend, OpenBao, Programs
 
@@ -142,8 +142,9 @@ def test_a_store_that_hangs_costs_the_others_nothing_and_those_that_read_it_thei
     fail_at_write(store, "hang")
     run = fleet.rotate()
     assert fleet.rotations == 1
-    assert [task.host for task in run.failures] == ["store"], run
+    assert {task.host for task in run.failures} == {"store", "reader"}, run
     assert run.own["store"].result["reason"] == "timed_out", run
+    assert run.own["reader"].result["reason"] == "stores_behind", run
     (report,) = (fleet.folder / "reports").glob("*.json")
     hosts = {host["name"]: host for host in json.loads(report.read_text())["hosts"]}
     released = {name: moment(hosts[name], "released") for name in ("web1", "reader")}
@@ -151,6 +152,27 @@ def test_a_store_that_hangs_costs_the_others_nothing_and_those_that_read_it_thei
     assert moment(hosts["web1"], "written") - released["web1"] < 2
     store.mend()
     assert fleet.deploy().green and fleet.rotations == 1
+
+
+def test_t21_a_reader_is_not_done_before_its_store_is(fleet: Fleet, add_store: Callable[..., Any]) -> None:
+    """It is restarted with what the store has, and once more when that has the key."""
+    store = add_store(Programs)
+    reader = fleet.add("reader", None, multicart_deploy_files=[], multicart_deploy_commands=[note("started")])
+    fleet.add("web1")
+    assert fleet.deploy().green and reader.log == ["started"]
+    fail_at_write(store, "down")
+    run = fleet.rotate()
+    assert {task.host for task in run.failures} == {"store", "reader"}, run
+    assert run.own["reader"].result["reason"] == "stores_behind", run
+    assert reader.log == ["started"] * 2
+    assert {task.host for task in fleet.audit().failures} == {"store", "reader"}
+    alone = fleet.deploy("--limit", "reader")
+    assert alone.own["reader"].result["reason"] == "stores_behind", alone
+    store.mend()
+    run = fleet.deploy()
+    assert run.green and store.value() == fleet.live and reader.log == ["started"] * 4, run
+    assert fleet.audit().green and fleet.deploy("--limit", "reader").green
+    assert reader.log == ["started"] * 4
 
 
 def fail_at_write(store: Backend, fault: str) -> None:

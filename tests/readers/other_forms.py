@@ -50,6 +50,12 @@ FOREIGN: dict[str, tuple[str, int]] = {
 }
 """Each with the number of the line that holds the key."""
 
+
+def with_live(text: str, live: str) -> str:
+    """Return such a file with another key in place of `KEY`."""
+    return text.replace(_BASE64, base64.b64encode(live.encode()).decode()).replace(KEY, live)
+
+
 ORDINARY: dict[str, str] = {
     "Laravel": (
         "APP_NAME=Laravel\n"

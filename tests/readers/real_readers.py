@@ -29,7 +29,11 @@ from pathlib import Path
 
 Variables = dict[str, str]
 
-_NOBODY = 65534
+NODES = (20, 22, 24)
+OF_NPM = Path(__file__).resolve().parents[2] / ".cache" / "readers" / "node_modules"
+"""What the Makefile installs of ``npm/package.json``."""
+NOBODY = 65534
+_OF_SHELLS = ("PATH", "PWD", "OLDPWD", "SHLVL", "_", "HOME", "LOGNAME")
 
 
 class NotHere(Exception):
@@ -42,6 +46,13 @@ def program(name: str) -> str:
     if path is None:
         raise NotHere(f"{name} is not installed")
     return path
+
+
+def of_npm(name: str, path: str = "") -> str:
+    """Return the path of something in a package of npm."""
+    if not (OF_NPM / name).is_dir():
+        raise NotHere(f"{name} of npm is not installed")
+    return str(OF_NPM / name / path)
 
 
 @contextmanager
@@ -69,14 +80,17 @@ def _harmless() -> None:
     """Whatever a generated script says, it can hurt nobody: no privilege, no large files, not for long."""
     if not os.geteuid():
         os.setgroups([])
-        os.setgid(_NOBODY)
-        os.setuid(_NOBODY)
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
     resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 
 
-def run(*command: str, **environment: str) -> bytes:
-    """Run a reader where it can do no harm, and return what it prints."""
+def run(*command: str, is_harmless: bool = False, **environment: str) -> bytes:
+    """Run a reader where it can do no harm, and return what it prints.
+
+    :param is_harmless: it runs nothing that a file says, and may itself be where only this user reaches it.
+    """
     return subprocess.run(
         command,
         env=environment,
@@ -84,7 +98,7 @@ def run(*command: str, **environment: str) -> bytes:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        preexec_fn=_harmless,
+        preexec_fn=None if is_harmless else _harmless,
         timeout=300,
         check=False,
     ).stdout
@@ -104,7 +118,7 @@ def _shell(name: str, data: bytes) -> Variables:
 def shell_variables(out: bytes) -> Variables:
     """Return what ``env -0`` printed, without what every shell sets by itself."""
     pairs = (_text(item).partition("=") for item in out.split(b"\0") if item)
-    return {key: value for key, _equal, value in pairs if key not in ("PATH", "PWD", "OLDPWD", "SHLVL", "_")}
+    return {key: value for key, _equal, value in pairs if key not in _OF_SHELLS}
 
 
 def bash(data: bytes) -> Variables:
@@ -117,11 +131,17 @@ def dash(data: bytes) -> Variables:
     return _shell("dash", data)
 
 
-def node(data: bytes) -> Variables:
+def node_of(version: int) -> str:
+    """Return the path of a version of Node.js."""
+    return of_npm(f"node-{version}", "bin/node")
+
+
+def node(version: int, data: bytes) -> Variables:
     """Start Node.js with ``--env-file``."""
     with _file(data) as path:
         show = "process.stdout.write(JSON.stringify(process.env))"
-        result: Variables = json.loads(run(program("node"), f"--env-file={path}", "-e", show) or b"{}")
+        out = run(node_of(version), f"--env-file={path}", "-e", show, is_harmless=True)
+        result: Variables = json.loads(out or b"{}")
     return result
 
 
@@ -156,15 +176,24 @@ def _libsystemd() -> ctypes.CDLL:
 
 def systemd(data: bytes) -> Variables:
     """Call the function that systemd itself reads ``EnvironmentFile=`` with; no running systemd is needed."""
+    return systemd_many([data])[0]
+
+
+def systemd_many(files: Sequence[bytes]) -> list[Variables]:
+    """Read many files likewise."""
+    with folder_of(*files) as folder:
+        return [_loaded(f"{folder}/{index}".encode()) for index in range(len(files))]
+
+
+def _loaded(path: bytes) -> Variables:
     library = _libsystemd()
     fopen = ctypes.CDLL(None).fopen
     fopen.restype = ctypes.c_void_p
     library.load_env_file.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.POINTER(ctypes.POINTER(ctypes.c_char_p))]
     found = ctypes.POINTER(ctypes.c_char_p)()
-    with _file(data) as path:
-        stream = fopen(path.encode(), b"r")
-        failed = library.load_env_file(stream, path.encode(), ctypes.byref(found))
-        ctypes.CDLL(None).fclose(ctypes.c_void_p(stream))
+    stream = fopen(path, b"r")
+    failed = library.load_env_file(stream, path, ctypes.byref(found))
+    ctypes.CDLL(None).fclose(ctypes.c_void_p(stream))
     variables: Variables = {}
     position = 0
     while failed == 0 and found and found[position]:
@@ -248,5 +277,5 @@ READERS: dict[str, Callable[[bytes], Variables]] = {
     "systemd": systemd,
     "docker": docker,
     "python-dotenv": dotenv,
-    "node": node,
+    **{f"node {version}": functools.partial(node, version) for version in NODES},
 }

@@ -169,10 +169,10 @@ def rotate(db: sqlite3.Connection, account: int, behind: bool = False) -> None:
         expire_sessions(db, account)
 
 
-def previous_key(db: sqlite3.Connection, account: int) -> str | None:
-    """Return the key that was live before the last rotation, or None before the first."""
-    query = "SELECT api_key FROM former_keys WHERE account = ? ORDER BY seq DESC LIMIT 1"
-    row = db.execute(query, (account,)).fetchone()
+def previous_key(db: sqlite3.Connection, account: int, rotations: int) -> str | None:
+    """Return the key that was live before the last so many rotations, or None if there were fewer."""
+    query = "SELECT api_key FROM former_keys WHERE account = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
+    row = db.execute(query, (account, rotations - 1)).fetchone()
     return str(row["api_key"]) if row else None
 
 

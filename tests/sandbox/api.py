@@ -77,9 +77,9 @@ def _answer(store: Store, rules: Rules, asked: Request) -> Answer:
 
 
 def _meet(rule: Rule, store: Store, asked: Request, account: int | None, seq: int) -> Answer:
-    def previous_key() -> str | None:
+    def previous_key(rotations: int) -> str | None:
         with store.transaction() as db:
-            return None if account is None else accounts.previous_key(db, account)
+            return None if account is None else accounts.previous_key(db, account, rotations)
 
     def expire_session() -> None:
         with store.transaction() as db:

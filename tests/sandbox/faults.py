@@ -32,7 +32,7 @@ class Call:
     to: str
     value: Any
     judge: Callable[[], Answer]
-    previous_key: Callable[[], str | None]
+    previous_key: Callable[[int], str | None]
     expire_session: Callable[[], None]
 
 
@@ -291,11 +291,11 @@ def _account_details(answer: Answer) -> dict[str, Any]:
     return data if isinstance(data, dict) and "api_key" in data else {"api_key": ""}
 
 
-@_fault()
+@_fault(value=1)
 def stale_read(call: Call) -> Answer:
-    """The key that was live before the last rotation; the truth while there was none."""
+    """The key that was live before the last ``value`` rotations; the truth while there were fewer."""
     answer = call.judge()
-    previous = call.previous_key()
+    previous = call.previous_key(int(call.value))
     if previous is not None:
         _account_details(answer)["api_key"] = previous
     return answer

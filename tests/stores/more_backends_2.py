@@ -31,7 +31,7 @@ import pytest
 import requests
 import trustme
 
-from tests.stores.backends import Backend, _Another
+from tests.stores.backends import Another, Backend
 from tests.stores.http_api import Answer, HttpApi, Request
 
 
@@ -102,7 +102,7 @@ class Etcd(Backend):
         elif fault == "missing":
             self._missing = True
         elif fault == "malformed":
-            self._another = ThreadingHTTPServer(("127.0.0.1", 0), _Another)
+            self._another = ThreadingHTTPServer(("127.0.0.1", 0), Another)
             Thread(target=self._another.serve_forever, daemon=True).start()
 
     def mend(self) -> None:

@@ -53,6 +53,9 @@ GRACE = 0.5
 RATE_LIMIT_PATIENCE = 60.0
 """Seconds for which a request is put off at the API's wish, however long it would like that to be."""
 
+MOST_PUT_OFF = 2 * RATE_LIMIT_PATIENCE
+"""Seconds for which all requests of one client are: others wait for the run cache, and armed hosts for the new key."""
+
 REFUSING_CODES = (400, 404)
 """Codes of an envelope that reject a key, besides 401 and 403: nobody documents which one a revoked key gets.
 
@@ -127,6 +130,7 @@ class Client:
         self._tokens = tokens
         self._sleep = sleep
         self._clock = clock
+        self._put_off = 0.0
         self._secrets: set[str] = set(connection.secrets)
         self._unproven: str | None = None
         self._session = session_for(connection.api_url, _trust(connection))
@@ -245,7 +249,8 @@ class Client:
                     raise
             except _RateLimited as error:
                 wait = max(pause, 1.0 if error.seconds is None else error.seconds)
-                if self._clock() + wait >= began + RATE_LIMIT_PATIENCE:
+                self._put_off += wait
+                if self._clock() + wait >= began + RATE_LIMIT_PATIENCE or self._put_off > MOST_PUT_OFF:
                     raise
             self._sleep(wait)
             pause = min(pause * 2, 2.0)

@@ -64,15 +64,14 @@ def live_key(connection: Connection, cache: RunCache, newer_than: float = 0.0) -
     return live(connection, cache, newer_than).key
 
 
-def live(connection: Connection, cache: RunCache, newer_than: float = 0.0, ask_again: bool = True) -> Live:
+def live(connection: Connection, cache: RunCache, newer_than: float = 0.0) -> Live:
     """Return the account's live key, which the API accepts, read at most once in a run; and what is known of it.
 
     :param newer_than: what was asked for before this moment of ``time.monotonic()`` does not count.
-    :param ask_again: ask also if this run has asked in vain before.
     :raises MulticartError: why it could not be read.
     """
     _need_credential(connection)
-    asked = time.monotonic() if ask_again else 0.0
+    asked = time.monotonic()
     with cache.held_for(connection) as ledger:
         key = ledger.live(newer_than) or _read_once(connection, ledger, asked)
         intent = ledger.intent()
@@ -147,7 +146,10 @@ class AccountOfRun:
         :raises MulticartError: why it could not be read.
         """
         now = time.monotonic()
-        return live(self._connection, self._cache, newer_than=now if newest else now - RECENTLY)
+        return self._live(now if newest else now - RECENTLY)
+
+    def _live(self, newer_than: float) -> Live:
+        return live(self._connection, self._cache, newer_than)
 
     def confirm(self, live: Live, held: frozenset[str], inspected_at: float) -> Live:
         """Return the live key by a read that is newer than any of the keys which a host held at a moment.
@@ -162,14 +164,10 @@ class AccountOfRun:
         with self._cache.held_for(self._connection) as ledger:
             if held <= ledger.former():
                 return live
-        newest = self.read_since(inspected_at)
+        newest = self._live(inspected_at)
         with self._cache.held_for(self._connection) as ledger:
             ledger.keep_former(held - {newest.key.fingerprint})
         return newest
-
-    def read_since(self, moment: float) -> Live:
-        """Return the live key by a read that was asked after a moment of ``time.monotonic()``."""
-        return live(self._connection, self._cache, newer_than=moment)
 
     def rotate(self, key: ApiKey, former: frozenset[str]) -> Result:
         """Retire the live key, which was just read, and read the one that replaces it; it is verified later."""

@@ -50,13 +50,13 @@ def revoke(service: Service, ledger: Ledger, request: Revocation, clock: Clock |
     return _Revocation(service, ledger, request, clock or Clock()).run()
 
 
+@dataclass
 class _Revocation:
-    def __init__(self, service: Service, ledger: Ledger, request: Revocation, clock: Clock) -> None:
-        self._service = service
-        self._ledger = ledger
-        self._request = request
-        self._clock = clock
-        self._intent: Intent | None = None
+    _service: Service
+    _ledger: Ledger
+    _request: Revocation
+    _clock: Clock
+    _intent: Intent | None = None
 
     def run(self) -> Result:
         try:
@@ -102,7 +102,7 @@ class _Revocation:
             if self._service.accepts(account.key):
                 self._ledger.keep_live(account.key)
                 return account.key
-            if not next(pauses, False):
+            if not next(pauses, None):
                 raise MulticartError(Reason.NEW_KEY_REJECTED, "The API rejects the key that it has on record.")
 
     def _replaced(self, intent: Intent | None, live: ApiKey) -> Result:
@@ -141,7 +141,7 @@ class _Revocation:
         """The key was replaced; prove that the API rejects it."""
         pauses = self._clock.pauses(self._request.settle_timeout)
         while self._service.accepts(intent.retire):
-            if next(pauses, False):
+            if next(pauses, None):
                 continue
             if live is None and not intent.revoked:
                 what = "The API accepted the request, but the key still works."

@@ -173,7 +173,7 @@ def read_live(service: Service, clock: Clock | None = None) -> Account:
         account = service.read()
         if service.accepts(account.key):
             return account
-        if not next(pauses, False):
+        if not next(pauses, None):
             raise _rejected()
 
 
@@ -182,19 +182,19 @@ def rotate(service: Service, ledger: Ledger, request: Request, clock: Clock | No
     return _Rotation(service, ledger, request, clock or Clock()).run()
 
 
+@dataclass
 class _Rotation:
-    def __init__(self, service: Service, ledger: Ledger, request: Request, clock: Clock) -> None:
-        self._service = service
-        self._ledger = ledger
-        self._request = request
-        self._clock = clock
-        self._account_id: str | None = None
-        self._read_error: MulticartError | None = None
-        self._intent: Intent | None = None
-        self._accepted = False
-        self._sent_at: str | None = None
-        self._accepted_key: ApiKey | None = None
-        self._updated_at: str | None = None
+    _service: Service
+    _ledger: Ledger
+    _request: Request
+    _clock: Clock
+    _account_id: str | None = None
+    _read_error: MulticartError | None = None
+    _intent: Intent | None = None
+    _accepted: bool = False
+    _sent_at: str | None = None
+    _accepted_key: ApiKey | None = None
+    _updated_at: str | None = None
 
     def run(self) -> Result:
         try:
@@ -260,7 +260,7 @@ class _Rotation:
         """Read until the key is the one to retire, or the API accepts it: a read may be older than that one."""
         pauses = self._pauses()
         while not self._is_to_be_retired(key, intent) and not self._service.accepts(key):
-            if not next(pauses, False):
+            if not next(pauses, None):
                 raise _rejected()
             key = self._read()
         if not self._is_to_be_retired(key, intent):
@@ -388,7 +388,7 @@ class _Rotation:
         pauses = self._pauses()
         while True:
             new = self._look(old)
-            if new is not None or self._is_locked_out() or not next(pauses, False):
+            if new is not None or self._is_locked_out() or not next(pauses, None):
                 return new
 
     def _is_locked_out(self) -> bool:
@@ -424,18 +424,15 @@ class _Rotation:
         return result
 
     def _prove_live(self, result: Result) -> None:
-        for _attempt in range(3):
-            if result.live is None or result.live == self._accepted_key:
-                return
-            if self._service.accepts(result.live):
-                self._keep_live(result.live)
-                return
-            # Somebody may have replaced it meanwhile: what counts is the key that is live now.
-            newest = self._read()
-            if newest == result.live:
-                break
-            result.live = newest
-        raise _rejected()
+        if result.live is None or result.live == self._accepted_key:
+            return
+        pauses = self._pauses()
+        while not self._service.accepts(result.live):
+            # Somebody may have replaced it meanwhile, or it is an older one, of a read that lagged behind.
+            if not next(pauses, None):
+                raise _rejected()
+            result.live = self._read()
+        self._keep_live(result.live)
 
     def _prove_rejected(self, result: Result) -> None:
         if result.previous is None or result.old_key_rejected:
@@ -443,7 +440,7 @@ class _Rotation:
         pauses = self._pauses()
         while self._service.accepts(result.previous):
             result.old_key_rejected = False
-            if not next(pauses, False):
+            if not next(pauses, None):
                 raise MulticartError(Reason.OLD_KEY_STILL_VALID, "The key was replaced, but the old one still works.")
         result.old_key_rejected = True
 

@@ -21,8 +21,9 @@ from typing import Any
 from ansible import constants
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache import EncryptedFile, RunCache
 
-HOST, RESULT, REPORT = "host", "result", "report"
-"""Kinds of entries: what a host is to hold and how it is reached; how it ended; what the whole run did."""
+HOST, RESULT, REPORT, STORES = "host", "result", "report", "stores"
+"""Kinds of entries: what a host is to hold and how it is reached; how it ended; what the whole run did; whether the
+stores of a consumer were brought up to date."""
 
 
 def this_run() -> RunCache:
@@ -53,6 +54,14 @@ class RunStore:
         """Return an entry; None: there is none."""
         return self._file(kind, name).load()
 
+    def all(self, kind: str) -> list[Any]:
+        """Return all entries of a kind."""
+        try:
+            names = [name for name in os.listdir(self._folder) if name.startswith(self._prefix(kind))]
+        except FileNotFoundError:
+            return []
+        return [EncryptedFile(os.path.join(self._folder, name), _secret()).load() for name in sorted(names)]
+
     def take(self, kind: str, name: str) -> Any:
         """Return an entry and forget it, so that a later play of this run does not take it for its own."""
         entry = self.get(kind, name)
@@ -64,8 +73,10 @@ class RunStore:
         return EncryptedFile(self._path(kind, name), _secret())
 
     def _path(self, kind: str, name: str) -> str:
-        told = json.dumps([self._account, kind, name]).encode()
-        return os.path.join(self._folder, hashlib.sha256(told).hexdigest())
+        return os.path.join(self._folder, self._prefix(kind) + hashlib.sha256(json.dumps(name).encode()).hexdigest())
+
+    def _prefix(self, kind: str) -> str:
+        return hashlib.sha256(json.dumps([self._account, kind]).encode()).hexdigest()[:32]
 
 
 def _secret() -> bytes:

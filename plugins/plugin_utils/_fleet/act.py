@@ -168,6 +168,7 @@ class Act:
         guard: Guard | None = None,
         check_mode: bool = False,
     ) -> None:
+        self._stores_served: bool | None = None
         self._hosts = sorted(hosts, key=lambda host: host.name)
         self._api = api
         self._say = say
@@ -185,8 +186,12 @@ class Act:
             self._judge(wanted)
         return result
 
-    def deploy(self) -> ActResult:
-        """Bring the live key to the hosts, without a rotation."""
+    def deploy(self, stores_served: bool | None = None) -> ActResult:
+        """Bring the live key to the hosts, without a rotation.
+
+        :param stores_served: whether the stores have it, where they are not among these hosts; None: they are.
+        """
+        self._stores_served = stores_served
         result = self._ended(self._deploy_live)
         result.error = result.error or verdict(self._standings())
         return result
@@ -200,9 +205,9 @@ class Act:
             result.lines.append(f"Live key: {_shown(result.live.key)}")
         return result
 
-    def inspect(self) -> list[Consumer]:
-        """Inspect the hosts without knowing which key is live, and change nothing."""
-        self._ended(lambda: self._inspect(None))
+    def inspect(self, live: Live | None = None) -> list[Consumer]:
+        """Inspect the hosts, without knowing which key is live if it is None, and change nothing."""
+        self._ended(lambda: self._inspect(live))
         return [host.consumer for host in self._hosts]
 
     def _ended(self, act: Callable[[], object]) -> ActResult:
@@ -263,13 +268,14 @@ class Act:
             host.failure = host.failure or unrendered.get(host.name)
         self._say(f"Inspected {self._count()} in {time.monotonic() - began:.1f} s.")
         for host in self._hosts:
-            for problem in host.consumer.problems:
-                self._say(f"{host.name}: {problem.text.rstrip('.')}.")
+            notes = [note for file in host.consumer.files for note in file.notes]
+            for text in (*(problem.text for problem in host.consumer.problems), *dict.fromkeys(notes)):
+                self._say(f"{host.name}: {text.rstrip('.')}.")
             self._tell_processes(host)
 
     def _tell_processes(self, host: Host) -> None:
         """Tell of the processes that hold a key and that nothing of this run restarts."""
-        for process in host.inspection.processes if host.inspection is not None else ():
+        for process in host.consumer.processes:
             if process.uncovered or not process.blamed:
                 self._say(f"{host.name}: {process.words} holds the key {process.key}.")
 
@@ -333,12 +339,27 @@ class Act:
         for _wave, members in groupby(hosts, lambda host: host.wave):
             wave = list(members)
             _wait_for_first(asked, max(host.wave_timeout for host in wave))
-            asked += self._hand_over(wave, live, retires, as_inspected)
+            asked += self._hand_over(wave, live, retires, as_inspected, behind=not self._stores_have(live, asked))
         return asked
 
+    def _stores_have(self, live: Live, asked: Sequence[tuple[Host, Reply]]) -> bool:
+        """Tell whether every store has the key by now, as far as this act, or the run before it, knows."""
+        if self._stores_served is not None:
+            return self._stores_served
+        replies = {host.name: reply for host, reply in asked}
+        return all(
+            replies[host.name].written if host.name in replies else host.is_settled(live.key.fingerprint)
+            for host in self._hosts
+            if host.spec is None or host.has_stores
+        )
+
     def _hand_over(
-        self, hosts: Sequence[Host], live: Live, retires: dict[str, Any] | None, as_inspected: bool
+        self, hosts: Sequence[Host], live: Live, retires: dict[str, Any] | None, as_inspected: bool, behind: bool
     ) -> list[tuple[Host, Reply]]:
+        """Hand the key to hosts.
+
+        :param behind: a store does not have it yet: what reads its key there is restarted, and has to be once more.
+        """
         since, asked = live.rotated_at or iso_time(_now()), []
         for host in hosts:
             host.failure = None
@@ -356,6 +377,7 @@ class Act:
                 since=since,
                 retires=retires,
                 inspected=inspected,
+                stores_behind=behind and host.has_readers_alone,
                 check_mode=self._result.check_mode,
             )
             asked.append((host, reply))
@@ -395,8 +417,7 @@ class Act:
         held = {key for host in self._hosts for file in host.consumer.files for key in file.holds}
         if not self._is_still_live(live, frozenset(held) - {live.key.fingerprint}, inspected_at):
             return False
-        finishing = plan is not None and plan.step is Step.FINISH
-        retires = {"key": plan.retire, "accepted": True} if plan is not None and finishing else None
+        retires = {"key": plan.retire, "accepted": True} if plan is not None and plan.finishes else None
         self._collect(self._release(live, retires, as_inspected=True))
         changed = [host for host in self._hosts if host.failure and host.failure.reason == "changed_meanwhile"]
         if changed and not last:
@@ -457,7 +478,7 @@ class Act:
         seen = None
         if plan.retire is not None:
             assumed = plan.retire == wanted.assume_rejected
-            seen = _seen(plan.retire, REJECTED if assumed else UNSEEN)
+            seen = _seen(plan.retire, REJECTED if assumed else UNSEEN, accepted=plan.finishes)
         self._conclude(live, seen)
 
     def _ask_all(self, phase: str, hosts: Iterable[Host], live: Live | None, **fields: Any) -> None:
@@ -582,10 +603,10 @@ def _shown(key: ApiKey) -> str:
     return f"{key.masked} {key.fingerprint}"
 
 
-def _seen(key: str, seen: str, updated_at: list[str | None] | None = None) -> dict[str, Any]:
+def _seen(key: str, seen: str, updated_at: list[str | None] | None = None, accepted: bool = True) -> dict[str, Any]:
     """Return what the records are to say of a retired key."""
     at = None if seen == UNSEEN else iso_time(_now())
-    return {"key": key, "seen": seen, "at": at, "accepted": True, "updated_at": updated_at}
+    return {"key": key, "seen": seen, "at": at, "accepted": accepted, "updated_at": updated_at}
 
 
 def _rotated(rotation: Result) -> str:

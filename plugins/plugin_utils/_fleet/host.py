@@ -71,6 +71,10 @@ class Host:
         return Consumer(self.name, self.inspection, self.failure, self.reached)
 
     @property
+    def has_stores(self) -> bool:
+        return self.spec is not None and self.spec.has_stores
+
+    @property
     def has_readers_alone(self) -> bool:
         """Whether it has no file of its own: what it restarts reads the key from a store."""
         return self.spec is not None and READERS in self.spec.files

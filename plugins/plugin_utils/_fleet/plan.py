@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ansible_collections.multicart.keys.plugins.module_utils._record import REJECTED, STILL_VALID, OtherAccount
+from ansible_collections.multicart.keys.plugins.module_utils._record import REJECTED, STILL_VALID
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Consumer, File, Record, Standing, State
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Consumer, Record, Standing, State
 
 CONFIRMING = 2
 """So many consumers must say the same of a key before it is believed; in a fleet of one, that one."""
@@ -78,11 +78,13 @@ class Plan:
     """What is to be done and why.
 
     :ivar retire: the key that is retired: by this run, by the pending rotation, or long ago; None: none.
+    :ivar finishes: that was by a rotation of an earlier run, which is finished now.
     """
 
     step: Step
     why: str
     retire: str | None = None
+    finishes: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,16 +121,16 @@ def _choose(fleet: Sequence[Consumer], account: AccountState, wanted: Wanted, no
         return _retire(fleet, live, wanted.retire)
     pending = pending_rotation(fleet, live)
     if pending is not None:
-        return Plan(Step.FINISH, f"the rotation that retired {pending} was not finished", pending)
+        return Plan(Step.FINISH, f"the rotation that retired {pending} was not finished", pending, True)
     if wanted.force:
         return Plan(Step.ROTATE, "it was forced", live)
     behind = [consumer.name for consumer in fleet if _is_behind(consumer, live)]
-    if behind:
-        return Plan(Step.CATCH_UP, f"out of date: {', '.join(behind)}")
     alone = _unconfirmed_rotation(fleet, live)
+    if behind:
+        return Plan(Step.CATCH_UP, f"out of date: {', '.join(behind)}", alone, alone is not None)
     if alone is not None:
         return Plan(
-            Step.CATCH_UP, "a rotation was not finished, and there is no second consumer that confirms it", alone
+            Step.CATCH_UP, "a rotation was not finished, and there is no second consumer that confirms it", alone, True
         )
     if not any(consumer.holds_key for consumer in fleet):
         return Plan(Step.CATCH_UP, "no consumer holds a key")
@@ -147,21 +149,16 @@ def _retire(fleet: Sequence[Consumer], live: str, retire: str) -> Plan:
     if retire == live:
         return Plan(Step.ROTATE, "the key to retire is the live one", live)
     files = [file for consumer in fleet for file in consumer.files]
-    if any(retire in _keys_of_account(file) for file in files):
-        return Plan(Step.RETIRED, "the key to retire is not the live one", retire)
+    # What was of this account: the file has a record of it.
+    if any(retire in (*file.holds, *_recorded(file.own_record)) for file in files if file.own_record):
+        finishes = retire in (pending_rotation(fleet, live), _unconfirmed_rotation(fleet, live))
+        return Plan(Step.RETIRED, "the key to retire is not the live one", retire, finishes)
     if any(retire in (*file.holds, *_recorded(file.record)) for file in files):
         raise MulticartError(
             Reason.OTHER_ACCOUNT,
             f"The key {retire} is not the live one, and no record shows that it ever was a key of this account.",
         )
     raise MulticartError(Reason.RETIRE_UNKNOWN, f"Unknown key {retire}: it is neither live nor recorded on any host.")
-
-
-def _keys_of_account(file: File) -> set[str]:
-    """Return the keys that are known to have been this account's: the file has a record of it."""
-    if file.record is None or (file.problem is not None and file.problem.reason == OtherAccount.reason):
-        return set()
-    return {*file.holds, *_recorded(file.record)}
 
 
 def _recorded(record: Record | None) -> set[str]:
@@ -276,7 +273,7 @@ def _refuse_uncovered(fleet: Sequence[Consumer], live: str) -> None:
     found = [
         f"{consumer.name}: {process.words}"
         for consumer in fleet
-        for process in (consumer.inspection.processes if consumer.inspection else ())
+        for process in consumer.processes
         if process.uncovered and process.key == live
     ]
     if found:

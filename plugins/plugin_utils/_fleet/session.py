@@ -39,8 +39,8 @@ GRACE = 1.0
 LEAVING = 5.0
 """Seconds in which a host's program ends after its input has ended."""
 
-ARMED = 300.0
-"""Seconds for which a host's program waits for the next request before it leaves by itself."""
+ARMED = 400.0
+"""Seconds for which a host's program waits for the next request before it leaves by itself: longer than a rotation."""
 
 
 class LinkError(Exception):
@@ -107,6 +107,7 @@ class Reply:
     :ivar error: why there is none.
     :ivar began: when its session turned to it, by ``time.monotonic()`` of this machine; None: not yet.
     :ivar moments: when each event happened on the way to the answer, likewise.
+    :ivar written: the host has told that it has written.
     """
 
     def __init__(self, session: Session, request: Mapping[str, Any], limit: float, first: float) -> None:
@@ -118,6 +119,7 @@ class Reply:
         self.said: Any = None
         self.error: LinkError | None = None
         self.moments: dict[str, float] = {}
+        self.written = False
         self._begun = threading.Event()
         self._done = threading.Event()
 
@@ -138,7 +140,8 @@ class Reply:
             self._session.give_up(_late(self.limit))
 
     def begin(self) -> None:
-        """Note that the first event is here."""
+        """Note that the first event is here: it has written."""
+        self.written = True
         self._begun.set()
 
     def wait(self, seconds: float) -> bool:

@@ -79,6 +79,7 @@ class File:
     :ivar recorded: it is a store that nobody can read: what it holds is known by its record alone.
     :ivar restart_due: its readers may still run with another key than the one in it.
     :ivar problem: why it cannot be written; None: it can.
+    :ivar notes: what is worth telling of it, and keeps nothing from being done.
     """
 
     path: str
@@ -91,6 +92,13 @@ class File:
     changed: bool = False
     problem: Problem | None = None
     record: Record | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def own_record(self) -> Record | None:
+        """Its record, unless that is another account's."""
+        foreign = self.problem is not None and self.problem.reason == _record.OtherAccount.reason
+        return None if foreign else self.record
 
 
 @dataclass(frozen=True)
@@ -188,8 +196,12 @@ class Consumer:
         return self.inspection.files if self.inspection else ()
 
     @property
+    def processes(self) -> tuple[Process, ...]:
+        return self.inspection.processes if self.inspection else ()
+
+    @property
     def records(self) -> list[Record]:
-        return [file.record for file in self.files if file.record]
+        return [file.own_record for file in self.files if file.own_record]
 
     @property
     def holds_key(self) -> bool:
@@ -303,6 +315,7 @@ def _file_from(said: Any) -> File:
         changed=_flag(said, "changed"),
         problem=None if problem is None else _problem_from(problem),
         record=None if record is None else record_from(record),
+        notes=tuple(map(_text, _list(said, "notes"))),
     )
 
 

@@ -26,14 +26,12 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     InvalidEntry,
     Store,
     StoreError,
-    ask,
     checked_origin,
-    failure_of,
     malformed,
     parsed,
-    session_to,
     text_of,
 )
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.rest import RestApi
 
 FIELDS = {
     "url": Field(required=True, env="CONTROLLER_HOST", place=True),
@@ -79,8 +77,13 @@ class Credential(Store):
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__(options)
-        self._session = session_to(options["url"], options)
-        self._session.headers["Authorization"] = f"Bearer {options['token']}"
+        self._api = RestApi(
+            "AWX",
+            {**options, "api_url": options["url"] + options["api_path"]},
+            {},
+            refused="its user needs to administer this credential",
+            missing="there is no such credential any more, or its token may not see it",
+        )
         self._field: str = options["field"]
         self._path: str | None = None
         self._now = datetime.now(timezone.utc)
@@ -160,12 +163,9 @@ class Credential(Store):
 
     def _ask(self, method: str, path: str | None, body: Any = None) -> Any:
         """Return an answer; what it says of an error is not repeated."""
-        url = f"{self.options['url']}{self.options['api_path']}{path}"
-        status, headers, said = ask(self._session, method, url, body)
-        if not 200 <= status < 300:
-            raise failure_of(status, "to administer this credential")
+        said = self._api.ask(method, path or "", body)
         try:
-            self._now = parsedate_to_datetime(headers["Date"])
+            self._now = parsedate_to_datetime(self._api.headers["Date"])
         except (KeyError, TypeError, ValueError):
             raise malformed() from None
         return said

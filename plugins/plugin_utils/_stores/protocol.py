@@ -29,6 +29,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._options import is_
 
 TYPES = (
     "ansible_vault",
+    "aws_secretsmanager",
+    "aws_ssm",
     "awx_credential",
     "azure_keyvault",
     "command",
@@ -36,16 +38,15 @@ TYPES = (
     "etcd",
     "gcp_secret_manager",
     "github_secret",
+    "gitlab_variable",
     "kubernetes_secret",
+    "sops",
     "vault_kv2",
 )
 """The types of stores; each is the file of that name."""
 
 ANSWERING = 10
 """Seconds in which each request must be answered."""
-
-LONGEST = 1024 * 1024
-"""Bytes of an answer."""
 
 
 class StoreError(Exception):
@@ -356,26 +357,6 @@ def session_to(url: str, options: Mapping[str, Any]) -> Any:
         return session_for(url, trust)
     except MulticartError as error:
         raise StoreError(error.reason.value, error.what.rstrip(".")) from None
-
-
-def ask(session: Any, method: str, url: str, body: Any = None) -> tuple[int, Mapping[str, str], Any]:
-    """Return the status, the headers and the JSON of an answer; an error's content is not looked at.
-
-    :raises StoreError: there is no answer, or one that is no object of JSON.
-    """
-    requests, urllib3 = library("requests", "requests"), library("urllib3", "requests")
-    try:
-        with session.request(method, url, json=body, timeout=ANSWERING, stream=True) as response:
-            status, headers = response.status_code, response.headers
-            content = response.raw.read(LONGEST + 1)
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise unreachable(error) from None
-    if not 200 <= status < 300 or status == 204 or not content:
-        return status, headers, {}
-    said = parsed(content) if len(content) <= LONGEST else None
-    if not isinstance(said, dict):
-        raise malformed()
-    return status, headers, said
 
 
 def unreachable(error: BaseException) -> StoreError:

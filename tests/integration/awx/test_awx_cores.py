@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.awx import test_attacker_awx_launcher as launch
 from tests.integration.awx import test_awx_jobs as jobs
-from tests.integration.awx import test_awx_launch as launch
 from tests.integration.awx import test_awx_slices as slices
 from tests.integration.awx.job import Awx
 from tests.integration.harness import Fleet

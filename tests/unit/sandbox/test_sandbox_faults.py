@@ -171,6 +171,16 @@ def test_a_stale_read_shows_the_previous_key(client: Client) -> None:
     assert shown == [old, old, client.account["api_key"]]
 
 
+def test_a_stale_read_may_lag_behind_two_rotations(client: Client) -> None:
+    headers = client.as_token()
+    oldest = client.account["api_key"]
+    for expected in (1, 2):
+        client.rotate(headers)
+        client.fault("read", "stale_read", value=2)
+        shown = client.read(headers).json()["data"]["api_key"]
+        assert shown == (oldest if expected == 2 else client.account["api_key"])
+
+
 @pytest.mark.parametrize(
     ("fault", "more", "expected"),
     [

@@ -26,6 +26,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 NOBODY = 65534
+NO_LINK = {"follow_symlinks": False}
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 
 # --- modes, as chmod(1) has them ------------------------------------------------------------------
@@ -221,16 +222,16 @@ def fixture_selinux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any
     given_labels: list[Any] = []
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(os.path, "isdir", lambda name: name == "/sys/fs/selinux")
-    monkeypatch.setattr(os, "setxattr", lambda *arguments: given_labels.append(arguments))
+    monkeypatch.setattr(os, "setxattr", lambda *arguments, **how: given_labels.append((*arguments, how)))
     return given_labels
 
 
 def test_a_new_file_gets_the_label_that_the_policy_has_for_its_place(tmp_path: Path, selinux: list[Any]) -> None:
     target, draft = tmp_path / "env", tmp_path / "draft"
     draft.touch()
-    content = host_file.Content(str(target), str(target), None, None, None)
+    content = host_file.Content(str(target), str(target), None, None, None, False)
     Ownership(content, wanted()).prepare(str(draft))
-    assert selinux == [(str(draft), "security.selinux", "label_of {0}".format(target).encode() + b"\0")]
+    assert selinux == [(str(draft), "security.selinux", "label_of {0}".format(target).encode() + b"\0", NO_LINK)]
 
 
 @pytest.mark.parametrize("script", ["exit 1", "sleep 60", None])

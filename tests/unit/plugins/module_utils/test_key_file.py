@@ -7,6 +7,7 @@
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -23,6 +24,7 @@ from ansible_collections.multicart.keys.plugins.module_utils._key_file import Ke
 OLD, NEW, OTHER = ApiKey("acme.old-secret"), ApiKey("acme.new-secret"), ApiKey("acme.other-secret")
 SINCE, LATER = "2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z"
 ONE, ANOTHER = "a" * 16, "b" * 16
+NOBODY = 65534
 SERVICES = [{"name": "app", "state": "restarted"}]
 READERS = record.readers_of(SERVICES, [])
 
@@ -816,3 +818,58 @@ def test_a_record_that_knows_no_account_learns_it_with_the_next_key(host: Host) 
     host.request["account"] = None
     host.write(OTHER)
     assert host.record["account"] == ONE
+
+
+# --- records of another user ----------------------------------------------------------------------
+
+
+def test_o6_a_record_can_be_read_by_those_who_may_read_its_directory(host: Host) -> None:
+    """It holds no secret. Its owner is who wrote it last, so that the next user may write it, too."""
+    for step in (lambda: host.open(OLD), lambda: host.write(NEW), lambda: host.close(NEW)):
+        if host.record_path.exists():
+            host.record_path.chmod(0o600)  # by an earlier run that was killed
+        step()
+        assert stat.S_IMODE(host.record_path.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_o6_a_record_that_root_has_made_does_not_refuse_the_owner_of_the_file(
+    monkeypatch: pytest.MonkeyPatch, nameless: bool
+) -> None:
+    """With and without files that have no name, by which the right to write is proven."""
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    with tempfile.TemporaryDirectory() as place:  # pytest's own directories are closed to others
+        host = Host(Path(place))
+        host.env.write_text(f"KEY={OLD.reveal()}\n")
+        host.open(OLD)
+        for path in (host.env, host.folder):
+            os.chown(path, NOBODY, NOBODY)
+        child = os.fork()
+        if not child:
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            file = host.write(NEW)
+            os._exit(0 if file.problem is None and host.close(NEW).problem is None else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert (host.record["held"], host.record["open"]) == (NEW.fingerprint, False)
+        assert (host.record_path.stat().st_uid, host.env.stat().st_uid) == (NOBODY, NOBODY)
+        host.write(OTHER)  # and root again
+        assert (host.record["held"], host.record_path.stat().st_uid) == (OTHER.fingerprint, 0)
+        assert host.env.stat().st_uid == NOBODY
+
+
+def test_what_a_killed_run_leaves_beside_a_record_is_private(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.open(OLD)
+    seen = []
+    rename = os.rename
+
+    def look(source: str, target: str) -> None:
+        seen.append(stat.S_IMODE(os.stat(source).st_mode))
+        rename(source, target)
+
+    monkeypatch.setattr(host_file.os, "rename", look)
+    host.close(OLD)
+    assert seen == [0o600]

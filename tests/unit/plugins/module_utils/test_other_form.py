@@ -13,9 +13,10 @@ from ansible_collections.multicart.keys.plugins.module_utils import _other_form 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.module_utils._other_form import OtherForm, known_key
 from ansible_collections.multicart.keys.tests.readers import fuzz
-from ansible_collections.multicart.keys.tests.readers.many import MANY
+from ansible_collections.multicart.keys.tests.readers.many import MANY, one_by_one
 from ansible_collections.multicart.keys.tests.readers.other_forms import FOREIGN, KEY, NAME, ORDINARY
-from ansible_collections.multicart.keys.tests.readers.real_readers import READERS, NotHere
+from ansible_collections.multicart.keys.tests.readers.practice import PRACTICE
+from ansible_collections.multicart.keys.tests.readers.real_readers import NotHere
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -114,32 +115,38 @@ def test_t1_what_only_looks_like_a_comment_is_none(line: str) -> None:
 
 # --- ordinary files ---------------------------------------------------------------------------------
 
+FINE = {**ORDINARY, **{f"{kind}, whole": text for kind, text in PRACTICE.items()}}
 
-@pytest.mark.parametrize("kind", ORDINARY)
+
+def test_there_are_enough_files_from_practice() -> None:
+    assert len(PRACTICE) >= 30
+
+
+@pytest.mark.parametrize("kind", FINE)
 def test_an_ordinary_file_gets_its_first_key_and_then_another_one(kind: str) -> None:
-    before = ORDINARY[kind]
+    before = FINE[kind]
     after = with_new(before)
     assert after.replace(f"{NAME}={NEW.reveal()}\n", "", 1) == before
     assert with_new(after.replace(NEW.reveal(), KEY)) == after
 
 
-@pytest.mark.parametrize("kind", ORDINARY)
+@pytest.mark.parametrize("kind", FINE)
 @pytest.mark.parametrize("line", [f"export {NAME}='{KEY}'\n", f"{NAME}={KEY} # ours\n", f'{NAME}="{KEY}"\n'])
 def test_only_the_key_of_an_ordinary_file_changes(kind: str, line: str) -> None:
-    before = line + ORDINARY[kind]
-    assert with_new(before) == line.replace(KEY, NEW.reveal()) + ORDINARY[kind]
+    before = line + FINE[kind]
+    assert with_new(before) == line.replace(KEY, NEW.reveal()) + FINE[kind]
 
 
 @pytest.mark.parametrize("name", MANY)
 def test_ordinary_files_are_read_right(name: str) -> None:
     try:
-        READERS[name](b"")
+        one_by_one(name, [b""])
     except NotHere as why:
         pytest.skip(str(why))
-    files = [text.replace(NAME, "KEY").encode() for text in ORDINARY.values()]
+    files = [text.replace(NAME, "KEY").encode() for text in FINE.values()]
     files += [b"KEY=p.old\n" + data for data in files]
     asked = [change for data in files for change in fuzz.changes(data)]
-    assert len(asked) >= 1.5 * len(ORDINARY)
+    assert len(asked) >= 1.5 * len(FINE)
     found = fuzz.broken(MANY[name], asked)
     assert not found, found
 
@@ -168,12 +175,40 @@ def test_t2_all_entries_for_a_path_are_planned_together() -> None:
 def test_t2_a_former_key_elsewhere_does_not_refuse() -> None:
     before = f"{NAME}={KEY}\nSMTP={FORMER.reveal()}\n"
     assert with_new(before) == before.replace(KEY, NEW.reveal())
+    for known in ([], [known_key(LIVE)]):
+        (told,) = other_form.former(before.encode(), NAME, known)
+        assert told.startswith(f"line 2: what looks like a former key ({FORMER.fingerprint}) ")
+
+
+@pytest.mark.parametrize(
+    "line", ["TOKEN=@", "URL=https://h/?key=@&a=b", "URL=https://@@h/", 'A="x:@"', "A: '@'", "A=@ @"]
+)
+def test_t2_a_former_key_is_told_however_it_is_embedded(line: str) -> None:
+    data = f"{NAME}={KEY}\n{line.replace('@', FORMER.reveal(), 1)}\n# {FORMER.reveal()}\n".encode()
+    assert [text.partition(":")[0] for text in other_form.former(data, NAME)] == ["line 2"]
+
+
+@pytest.mark.parametrize(
+    "text", ["acme.example", "acme.FORMERcann", "other.FORMERcan", "acme.FOR'ERcan", "# acme.FORMERcan"]
+)
+def test_t2_what_is_no_former_key_is_not_told(text: str) -> None:
+    assert other_form.former(f"{NAME}={KEY}\nA= {text}\n".encode(), NAME) == []
+
+
+def test_t2_former_keys_are_told_of_no_variable_that_is_changed_and_not_endlessly() -> None:
+    data = f"A={FORMER.reveal()}\nB={KEY}\n"
+    assert len(other_form.former(data.encode(), "B")) == 1
+    assert other_form.former(data.encode(), "B", beside=("A", "B")) == []
+    assert len(other_form.former((data + f"C={FORMER.reveal()}\n" * 20).encode(), "B")) == 8
 
 
 @pytest.mark.parametrize("text", [f"{KEY}x", f"x{KEY}", f"{KEY}.bak", "acme.OLDcanar", "acme.acme.acme"])
 def test_t2_only_the_whole_key_is_found(text: str) -> None:
-    found = other_form.find(f"A=1\nB={text}\n".encode(), [known_key(LIVE)])
-    assert found == (2 if KEY in text else None)
+    before = f"A=1\nB={text}\n"
+    if KEY in text:
+        assert refusal(before).line == 2
+    else:
+        other_form.refuse(before.encode(), NAME, [known_key(LIVE)])
 
 
 # --- T3 to T6 ---------------------------------------------------------------------------------------
@@ -204,15 +239,15 @@ def test_t4_a_first_key_in_a_copied_example_is_read_alike_by_all(line: str, afte
     assert with_new(f"A=1\n{line}{rest}") == f"A=1\n{after.replace('@', NEW.reveal())}{rest}"
 
 
-@pytest.mark.parametrize("name", MANY)
+@pytest.mark.parametrize("name", [name for name in MANY if name != "fish"])  # which reads no such lines
 def test_t4_real_readers_read_the_key_alone(name: str) -> None:
     try:
-        READERS[name](b"")
+        one_by_one(name, [b""])
     except NotHere as why:
         pytest.skip(str(why))
     for line in ("=        # required", "=  ", "=changeme # ours", "=changeme  "):
         after = with_new(f"A=1\n{NAME}{line}\nB=1\n").encode()
-        assert READERS[name](after) == {"A": "1", NAME: NEW.reveal(), "B": "1"}
+        assert one_by_one(name, [after]) == [{"A": "1", NAME: NEW.reveal(), "B": "1"}]
 
 
 @pytest.mark.parametrize("line", [f"{NAME}: {KEY}", f"  {NAME}: '{KEY}'", f"{NAME} : {KEY}", f"export {NAME}: {KEY}"])
@@ -220,6 +255,16 @@ def test_t5_a_value_behind_a_colon_is_refused(line: str) -> None:
     assert refusal(f"A=1\n{line}\n").line == 2
     assert refusal(f"A=1\n{line}\n", live=None).line == 2
     assert refusal(f"{NAME}={KEY}\n{line}\n", live=None).line == 2
+
+
+@pytest.mark.parametrize(
+    "line", [f"{NAME}: acme.FORMERcan", f"export {NAME}: ", f"{NAME} :x", f"\ufeff\t{NAME}:\t'x'\r"]
+)
+def test_t5_a_colon_beside_an_assignment_is_refused_whatever_is_behind_it(line: str) -> None:
+    """npm's dotenv, Ruby's and compose read it as one more assignment, and the last one counts."""
+    for first in ("", "changeme", KEY):
+        assert refusal(f"{NAME}={first}\n{line}\n", live=None).line == 2
+    assert with_new(f"A=1 # {NAME}: x\n#{NAME}: x\n{NAME}_2: x\n{NAME}={KEY}\n")
 
 
 @pytest.mark.parametrize(
@@ -271,7 +316,7 @@ def test_a_file_that_is_nothing_but_the_key_keeps_its_line_break(held: str, end:
             other_form.key_alone(data)
         return
     assert other_form.key_alone(data) == (LIVE if held == KEY else None)
-    after = other_form.with_key_alone(data, NEW.reveal().encode())
+    after = other_form.with_key(data, None, NEW)
     assert after == (NEW.reveal() + end).encode()
     assert other_form.key_alone(after) == NEW
 
@@ -293,6 +338,8 @@ def test_stays_quick_with_a_hostile_file(piece: str) -> None:
     data = (piece * (50_000 // len(piece))).encode()
     with suppress(env_file.EnvFileError):
         other_form.refuse(data, NAME, [known_key(LIVE)])
+    with suppress(env_file.EnvFileError):
+        other_form.former(data, NAME, [known_key(LIVE)])
     with suppress(OtherForm):
         other_form.key_alone(data)
 

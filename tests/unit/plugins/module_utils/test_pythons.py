@@ -61,6 +61,8 @@ for line in sys.stdin:
         outcome(env_file.without, data, "KEY"),
         outcome(env_file.assignments, data, "KEY"),
         outcome(other_form.refuse, data, "KEY", [other_form.known_key(ApiKey("p.old"))]),
+        outcome(other_form.with_key, data, "KEY", ApiKey("p.new"), [other_form.known_key(ApiKey("p.old"))]),
+        outcome(other_form.former, data, "KEY", [other_form.known_key(ApiKey("q.old"))]),
         outcome(other_form.key_alone, data),
         outcome(on_disk, data),
         outcome(key_of, data),

@@ -12,8 +12,8 @@ import pytest
 from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
 from ansible_collections.multicart.keys.tests.readers import fuzz
 from ansible_collections.multicart.keys.tests.readers.cases import CHANGED, NAME, NEW, REFUSED
-from ansible_collections.multicart.keys.tests.readers.many import MANY
-from ansible_collections.multicart.keys.tests.readers.real_readers import READERS, NotHere
+from ansible_collections.multicart.keys.tests.readers.many import MANY, one_by_one
+from ansible_collections.multicart.keys.tests.readers.real_readers import NotHere
 
 KNOWN = [before for before, _rest in (*CHANGED.values(), *REFUSED.values())]
 # Every run looks at the same files, so that nobody's change fails for another's; `make full` looks at ever new ones.
@@ -28,7 +28,7 @@ def some_changes(count: int) -> list[fuzz.Change]:
 @pytest.fixture(name="read")
 def fixture_read(name: str) -> fuzz.ReadMany:
     try:
-        READERS[name](b"")
+        one_by_one(name, [b""])
     except NotHere as why:
         pytest.skip(str(why))
     return MANY[name]
@@ -41,7 +41,7 @@ def told(found: list[tuple[str, bytes, bytes]]) -> str:
 @pytest.mark.parametrize("name", MANY)
 def test_many_files_are_read_as_one_by_one(name: str, read: fuzz.ReadMany) -> None:
     files = [*KNOWN[::6], b"A=;unknown", b"KEY=1\nexit\n", b"\xff=1\nB=2\n"]
-    assert read(files) == [READERS[name](data) for data in files]
+    assert read(files) == one_by_one(name, files)
 
 
 @pytest.mark.parametrize("name", MANY)

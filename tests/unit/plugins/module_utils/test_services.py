@@ -42,6 +42,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
     monkeypatch.setenv("PATH", str(path))
     monkeypatch.setattr(services, "_MORE_PATH", ())
     monkeypatch.setattr(services, "SYSTEMD", str(tmp_path / "systemd"))
+    monkeypatch.setattr(services, "OPENRC", str(tmp_path / "openrc"))
     calls = tmp_path / "calls"
     calls.touch()
 
@@ -129,6 +130,54 @@ def test_t8_a_service_that_ends_shortly_after_its_restart_has_failed(
     with pytest.raises(services.StepFailed, match=f"app was restarted and is {state}") as failed:
         services.refuse_ended([*PROXY, *APP], run)
     assert failed.value.reason == "restart_failed"
+
+
+@pytest.mark.parametrize("pid", ["0", "1", "none"])
+def test_t8_a_service_that_openrc_takes_for_started_and_that_has_ended_has_failed(
+    programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: str
+) -> None:
+    """With Debian's start-stop-daemon; and it would not be stopped, and so not restarted."""
+    monkeypatch.setattr(services, "SETTLING", 0.01)
+    programs(rc_service="")
+    services.refuse_ended(APP, run)
+    (tmp_path / "openrc" / "app").mkdir(parents=True)
+    (tmp_path / "openrc" / "app" / "pidfile").write_text(f"{tmp_path}/app.pid")
+    services.refuse_ended(APP, run)
+    (tmp_path / "app.pid").write_text(f"{pid}\n")  # 0 is no process, 1 is one
+    if pid == "0":
+        with pytest.raises(services.StepFailed, match="app was restarted and is not running"):
+            services.refuse_ended(APP, run)
+    else:
+        services.refuse_ended(APP, run)
+    services.restart(APP, [], run)
+    zapped = ["rc-service app zap"] if pid == "0" else []
+    assert programs()[-len(zapped) - 1 :] == [*zapped, "rc-service app restart"]
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted", "runs"),
+    [
+        ("run: app: (pid 12) 1s", True, True),
+        ("run: app: (pid 12) 86400s, normally down; run: log: (pid 11) 86400s", True, True),
+        ("run: app: (pid 12) 0s; run: log: (pid 11) 9s", True, False),
+        ("down: app: 0s, normally up, want up; run: log: (pid 11) 9s", True, False),
+        ("down: app: 5s, normally up; down: log: 1s, want up", False, False),
+        ("fail: app: unable to change to service directory: file does not exist", False, False),
+    ],
+)
+def test_t8_t20_runit_says_in_words_whether_a_service_is_wanted_and_whether_it_has_run(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch, said: str, wanted: bool, runs: bool
+) -> None:
+    """It starts again and again what has ended, so that it may be seen to run just then."""
+    monkeypatch.setattr(services, "SETTLING", 0.01)
+    monkeypatch.setattr(services, "manager", lambda: "sv")
+    programs(sv=f"echo '{said}'")
+    assert services.running(APP, run) == ["app"] * wanted
+    if runs:
+        services.refuse_ended(APP, run)
+    else:
+        with pytest.raises(services.StepFailed, match="app was restarted and is not running"):
+            services.refuse_ended(APP, run)
 
 
 def test_commands_find_the_systemd_of_the_user_that_they_run_as(

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -19,6 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+from ansible_collections.multicart.keys.plugins.module_utils import _phases as phases
+from ansible_collections.multicart.keys.plugins.module_utils import _processes as processes
 from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import program
@@ -29,6 +33,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session impo
     Link,
     LinkError,
     Pipes,
+    Reply,
     Session,
 )
 
@@ -85,6 +90,33 @@ def strange(code: str) -> str:
     return shlex.join([sys.executable, "-c", _STRANGE + code])
 
 
+IN_PROCESS = bool(os.environ.get("MULTICART_TEST_IN_PROCESS"))
+"""Whether the program of a host is a function of this process, for `make mutants`, which runs the tests a lot."""
+
+if IN_PROCESS:  # what takes most of the time, and is about neither the act nor the plan
+    os.fsync = lambda dummy: None
+    processes.scan = lambda *dummy, **more: ([], False)  # type: ignore[assignment]
+
+needs_processes = pytest.mark.skipif(IN_PROCESS, reason="it is about the processes of the hosts")
+
+
+class DirectSession(Session):
+    """A session whose requests are answered at once, by the same code, in this process."""
+
+    def ask(self, phase: str, limit: float, first: float | None = None, **fields: Any) -> Reply:
+        request = {**phases.FIELDS, "phase": phase, "tag": "t", "wait": 1.0, **json.loads(json.dumps(fields))}
+        reply = Reply(self, request, limit, limit if first is None else first)
+        reply.began = time.monotonic()
+        error = getattr(self._link, "error", None)
+        if error is not None:
+            self.give_up(error)
+            reply.resolve(error=error)
+            return reply
+        said = phases.answer_to(request, lambda event: reply.moments.update({event: time.monotonic()}))
+        reply.resolve(json.loads(json.dumps(said)))
+        return reply
+
+
 class LocalLink:
     """A link to a program of this machine, as the one over ssh is.
 
@@ -106,6 +138,7 @@ class LocalLink:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.inputs: list[bytes] = []
         self.error: LinkError | None = None
+        self.is_plain = command == TRUE_PROGRAM and pid_file is None
         self._command = f"exec {command}"
         if pid_file is not None:
             self._command = f"exec {shlex.join([sys.executable, '-c', _RELAY, str(pid_file), command])}"
@@ -214,7 +247,8 @@ class LocalHost:
         return spec_of({f"multicart_deploy_{name}": value for name, value in variables.items()}, lambda raw: raw)
 
     def session(self) -> Session:
-        return Session(self.name, self.link, self.gate)
+        kind = DirectSession if IN_PROCESS and self.link.is_plain else Session
+        return kind(self.name, self.link, self.gate)
 
     def host(self) -> Host:
         return Host(self.name, self.spec, self.session())

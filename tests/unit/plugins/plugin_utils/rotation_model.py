@@ -143,6 +143,7 @@ class Model:
         return RotationAnswer(Verdict.REJECTED, MulticartError(Reason.CREDENTIALS_REJECTED, "This key is dead."))
 
     def accepts(self, key: ApiKey) -> bool:
+        assert isinstance(key, ApiKey)
         fault = self._call("accepts")
         if self.locked_out:
             return False

@@ -31,6 +31,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session impo
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem, State
 
 from tests.unit.plugins.plugin_utils.local_hosts import (
+    IN_PROCESS,
     NEW,
     NEWER,
     OLD,
@@ -39,6 +40,7 @@ from tests.unit.plugins.plugin_utils.local_hosts import (
     end_all,
     eventually,
     is_gone,
+    needs_processes,
     session_threads,
     stop,
     strange,
@@ -210,7 +212,7 @@ def test_a_rotation_brings_the_new_key_to_all_and_concludes(fleet: Fleet) -> Non
             result.rotation and result.rotation.rotated_at,
         )
     assert [host.log for host in fleet.hosts] == [["restart", "check"], ["restart", "check"], []]
-    assert [len(host.link.processes) for host in fleet.hosts] == [1, 1, 1]
+    assert IN_PROCESS or [len(host.link.processes) for host in fleet.hosts] == [1, 1, 1]
     assert result.plan is not None and (result.plan.step, result.plan.retire) == (Step.ROTATE, OLD.fingerprint)
     assert result.rotation is not None and result.rotation.verified and result.rotation.old_key_rejected
     assert result.live is not None and result.live.key == NEW
@@ -228,7 +230,8 @@ def test_before_the_key_is_replaced_every_host_is_armed_and_none_has_a_key(fleet
     def look() -> None:
         assert fleet.holds == ["old"] * 3
         assert fleet.records == [(True, concluded(OLD, False))] * 3
-        assert all(len(host.link.processes) == 1 and host.link.processes[0].poll() is None for host in fleet.hosts)
+        started = [host.link.processes for host in fleet.hosts]
+        assert IN_PROCESS or all(len(each) == 1 and each[0].poll() is None for each in started)
         assert not any(host.link.inputs for host in fleet.hosts)
 
     fleet.api.at["rotate"] = look
@@ -250,7 +253,7 @@ def test_hosts_that_cannot_be_armed_are_served_at_the_release(fleet: Fleet) -> N
     assert any("2 of 3 armed" in line and "the others are served at the release" in line for line in fleet.lines)
     assert "armed" not in result.hosts[1].moments and "released" in result.hosts[1].moments
     keys = [b"NEWcanary" in each for each in fleet.hosts[1].link.inputs]
-    assert keys == [False, False, True, False, False]  # inspect, prepare, deploy, close, conclude
+    assert IN_PROCESS or keys == [False, False, True, False, False]  # inspect, prepare, deploy, close, conclude
 
 
 def test_a_second_rotation_goes_on_from_the_first(fleet: Fleet) -> None:
@@ -392,6 +395,7 @@ def when(fleet: Fleet, word: str, act: Callable[[], object]) -> None:
     fleet.act = watched  # type: ignore[method-assign]
 
 
+@needs_processes
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_roll_call_finds_a_host_that_died_or_hangs_while_armed(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
@@ -510,6 +514,7 @@ def fixture_brief(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "WRITING", 2.5)
 
 
+@needs_processes
 def test_a_host_that_dies_at_the_release_costs_the_others_nothing(fleet: Fleet) -> None:
     fleet.api.at["rotate"] = lambda: os.kill(fleet.hosts[1].link.processes[0].pid, signal.SIGKILL)
     result = fleet.rotate()
@@ -525,6 +530,7 @@ def test_a_host_that_dies_at_the_release_costs_the_others_nothing(fleet: Fleet) 
     assert fleet.api.calls.count("rotate") == 1
 
 
+@needs_processes
 @pytest.mark.usefixtures("_brief")
 def test_a_host_that_hangs_at_the_release_costs_the_others_nothing_and_gets_no_late_write(
     fleet: Fleet, tmp_path: Path
@@ -572,6 +578,7 @@ MALFORMED = ["{'files': 5}", "[{}]", "{}", "{'files': [{'holds': [[]]}]}", "None
 PHASES = ["inspect", "prepare", "ping", "deploy", "close", "conclude"]
 
 
+@needs_processes
 @pytest.mark.parametrize(
     ("phase", "answer"),
     [(phase, answer) for phase in PHASES for answer in MALFORMED if (phase, answer) != ("ping", "{}")],
@@ -1050,6 +1057,7 @@ def test_who_cannot_be_alone_does_nothing(fleet: Fleet) -> None:
 # --- the end --------------------------------------------------------------------------------------
 
 
+@needs_processes
 def test_a_program_that_does_not_leave_is_ended_with_the_act(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(act_module, "ROLL_CALL", 1.0)
     code = f"""
@@ -1064,6 +1072,7 @@ while True: time.sleep(60)
     assert eventually(lambda: fleet.hosts[1].link.processes[0].poll() is not None)
 
 
+@needs_processes
 def test_no_process_and_no_descriptor_is_left(fleet: Fleet) -> None:
     fleet.rotate()
     before = len(os.listdir("/proc/self/fd"))

@@ -23,6 +23,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api import client 
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Verdict
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import (
     MAX_ANSWER,
+    MOST_PUT_OFF,
     RATE_LIMIT_PATIENCE,
     VERSION,
     Client,
@@ -365,6 +366,19 @@ def test_a_rate_limit_that_is_too_long_is_told_at_once(rehearsal: Rehearsal, val
     with open_client(rehearsal.connection(), time=time) as client:
         assert failing(client.read).reason is Reason.RATE_LIMITED
     assert time.now == 0 or value == "9" * 400
+
+
+@pytest.mark.parametrize("seconds", [20, 50])
+def test_rate_limits_of_many_requests_are_waited_for_in_bounded_time(rehearsal: Rehearsal, seconds: int) -> None:
+    """One operation makes many requests while others wait for it, and each of them may be put off."""
+    time, asked = Time(), int(MOST_PUT_OFF) // seconds
+    with open_client(rehearsal.connection(), time=time) as client:
+        for _request in range(asked):
+            rehearsal.will("read", "rate_limited", value=seconds, times=1)
+            assert client.accepts(rehearsal.key)
+        rehearsal.will("read", "rate_limited", value=seconds, times=1)
+        assert failing(lambda: client.accepts(rehearsal.key)).reason is Reason.RATE_LIMITED
+    assert time.now == asked * seconds
 
 
 def test_a_rate_limit_until_a_moment_is_waited_for(rehearsal: Rehearsal) -> None:

@@ -10,10 +10,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Trial
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Wanted
 from ansible_collections.multicart.keys.tests.readers.other_forms import FOREIGN, KEY, NAME, ORDINARY
+from ansible_collections.multicart.keys.tests.readers.practice import PRACTICE
 
 from tests.unit.plugins.plugin_utils.local_hosts import NEW, OLD, end_all
 from tests.unit.plugins.plugin_utils.test_act import Fleet, reason
@@ -79,13 +83,33 @@ def test_t1_audit_deploy_and_doctor_say_so_as_well(fleet: Fleet, kind: str) -> N
 
 
 def test_ordinary_files_are_rotated_with_every_other_byte_kept(fleet: Fleet) -> None:
-    paths = put_all(fleet, ORDINARY.values())
+    texts = [*ORDINARY.values(), *PRACTICE.values()]
+    paths = put_all(fleet, texts)
     assert reason(fleet.deploy()) is None
-    for path, text in zip(paths, ORDINARY.values(), strict=True):
+    for path, text in zip(paths, texts, strict=True):
         assert path.read_text().count(KEY) == 1 + text.count(KEY)
     assert reason(fleet.rotate(FORCED)) is None
-    for path, text in zip(paths, ORDINARY.values(), strict=True):
+    for path, text in zip(paths, texts, strict=True):
         assert path.read_bytes().decode().replace(f"{NAME}={NEW.reveal()}\n", "", 1) == text
+
+
+def test_t2_a_former_key_elsewhere_is_told_once_and_refuses_nothing(fleet: Fleet) -> None:
+    former = ApiKey("acme.FORMERcan")
+    path = put(fleet, f"A={KEY}\nB={KEY}\nTOKEN={former.reveal()}\n", variable="A")
+    fleet.hosts[1].variables["files"].append({"path": str(path), "variable": "B"})
+    told = f"web2: path {path}: line 3: what looks like a former key ({former.fingerprint}) stands here"
+    for act in (fleet.audit, lambda: fleet.rotate(FORCED), fleet.audit):
+        assert reason(act()) is None
+        assert ["former" in line for line in fleet.lines].count(True) == 1
+        assert any(line.startswith(told) for line in fleet.lines)
+    assert path.read_text() == f"A={NEW.reveal()}\nB={NEW.reveal()}\nTOKEN={former.reveal()}\n"
+
+
+def test_t2_the_doctor_knows_the_live_key(fleet: Fleet) -> None:
+    put(fleet, f"SMTP=x\nTOKEN={KEY}\n")
+    trial = Trial("session_token", "1", OLD)
+    told = diagnose([trial], fleet.act().inspect(Live(OLD))).lines
+    assert "line 2: the key also stands here" in "\n".join(told)
 
 
 def test_t2_the_live_key_under_a_name_that_is_not_configured_is_found_by_prefix_and_length(fleet: Fleet) -> None:

@@ -81,6 +81,21 @@ def test_a_key_that_hosts_hold_is_confirmed_by_a_read_that_is_newer(
     assert len(rehearsal.endpoints()) - before == 4
 
 
+def test_a_thousand_hosts_that_hold_a_former_key_cost_two_reads_and_one_in_ten_seconds(
+    account: AccountOfRun, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each does what a deployment does on one host; they take a minute together."""
+    clock, began = time.monotonic, time.monotonic()
+    for number in range(1000):
+        monkeypatch.setattr(time, "monotonic", lambda passed=number * 0.06: clock() + passed)
+        live = account.read(newest=False)
+        account.confirm(live, frozenset({OLD}), time.monotonic())
+        assert account.read(newest=False).key == rehearsal.key
+    minute = 60 + clock() - began
+    # A read is the reading itself, and the proof that the API accepts the key that was read.
+    assert len(rehearsal.endpoints()) <= 2 * (2 + minute / operations.RECENTLY)
+
+
 def test_a_key_that_turns_out_to_be_live_is_never_kept_as_a_former_one(
     account: AccountOfRun, rehearsal: Rehearsal, cache: RunCache
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -32,6 +33,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import
     File,
     Inspection,
     Problem,
+    Process,
     Record,
     Retired,
     Standing,
@@ -126,6 +128,7 @@ CATCH_UP = (Step.CATCH_UP, None)
         ("… that was concluded", [holding(LIVE, rotation(OLD, concluded=True))], {}, ROTATE),
         ("… that was closed", [DONE], {}, ROTATE),
         ("… that never retired the key", [holding(LIVE, rotation(LIVE))], {}, ROTATE),
+        ("… nor did one that two name", [holding(LIVE, rotation(LIVE))] * 2, {}, ROTATE),
         ("… of a deployment", [holding(LIVE, Record(open=True))], {}, ROTATE),
         ("… in a fleet of two", [PENDING, GOOD], {}, ROTATE),
         ("nobody holds a key", [MISSING, MISSING], {}, CATCH_UP),
@@ -162,6 +165,7 @@ FOREIGN = Problem("other_account", "it holds the key of another account")
         [STALE, holding(LIVE, rotation(OLDER, is_open=False))],
         [STALE, holding(OLD, Record(held=OLD), problem=FOREIGN)],
         [holding(OLD, rotation(OLD), problem=FOREIGN)],
+        [holding(LIVE, rotation(OLD), problem=FOREIGN)],
     ],
 )
 def test_t13_a_key_of_which_no_record_says_that_it_was_of_this_account_is_not_retired(
@@ -183,6 +187,89 @@ def test_a_fleet_without_consumers_is_refused_whatever_is_wanted() -> None:
 def test_who_is_behind_is_told_by_name() -> None:
     assert decide(GOOD, STALE, MISSING, DUE).why == "out of date: web2, web4"
     assert OLD in decide(PENDING, PENDING).why
+
+
+WHY: list[tuple[list[File], dict[str, Any], str]] = [
+    ([GOOD], {"retire": LIVE}, "the key to retire is the live one"),
+    ([KNOWN_STALE], {"retire": OLD}, "the key to retire is not the live one"),
+    ([PENDING, PENDING], {}, f"the rotation that retired {OLD} was not finished"),
+    ([GOOD], {"force": True}, "it was forced"),
+    ([GOOD, STALE, DUE], {}, "out of date: web2, web3"),
+    ([PENDING], {}, "a rotation was not finished, and there is no second consumer that confirms it"),
+    ([MISSING], {}, "no consumer holds a key"),
+    (
+        [GOOD],
+        {"max_age": DAY},
+        "the age of the key is not known; multicart_rotate_unknown_age says what to do then",
+    ),
+    (
+        [holding(LIVE, Record(held=LIVE, since=NOW - 9 * DAY))],
+        {"max_age": 10 * DAY},
+        "the key is 9 days old, not more than multicart_rotate_max_age",
+    ),
+    ([GOOD], {}, "every consumer that holds a key holds the live one"),
+]
+NO_CONSUMERS = "No consumer has a file of this account."
+
+
+@pytest.mark.parametrize(("files", "wanted", "why"), WHY)
+def test_why_it_is_decided_is_told_in_a_sentence(files: list[File], wanted: dict[str, Any], why: str) -> None:
+    assert decide(*files, **wanted).why == why
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted", "what"),
+    [
+        ([], {}, NO_CONSUMERS),
+        (
+            [GOOD],
+            {"refusals": Refusals(left_out=["db1", "db2"])},
+            "These consumers are left out of this run: db1, db2.",
+        ),
+        (
+            [GOOD],
+            {"refusals": Refusals(skipped=["db1", "db2"])},
+            "These hosts were skipped, or failed, before the rotation: db1, db2.",
+        ),
+        ([GOOD], {"min_hosts": 2}, "There are 1 consumers, but multicart_rotate_min_hosts=2."),
+        ([GOOD], {"confirmed": False}, "1 consumers are ready."),
+        ([GOOD], {"retire": OLD}, f"Unknown key {OLD}: it is neither live nor recorded on any host."),
+        (
+            [STALE],
+            {"retire": OLD},
+            f"The key {OLD} is not the live one, and no record shows that it ever was a key of this account.",
+        ),
+    ],
+)
+def test_why_it_is_refused_is_told_in_a_sentence(files: list[File], wanted: dict[str, Any], what: str) -> None:
+    with pytest.raises(MulticartError) as caught:
+        decide(*files, **wanted)
+    assert caught.value.what == what
+
+
+@pytest.mark.parametrize("warn", [False, True])
+def test_a_process_that_nothing_restarts_keeps_a_new_rotation_from_starting(warn: bool) -> None:
+    """Unless the operator says otherwise; one that holds another key, or that something restarts, never does."""
+
+    def using(name: str, *processes: Process) -> Consumer:
+        return Consumer(name, Inspection((GOOD,), (), processes))
+
+    app = Process(LIVE, 7, "app", "no service", True, True)
+    covered, former = replace(app, uncovered=False), replace(app, key=OLD)
+    wanted = Wanted(confirmed=True, warn_uncovered=warn)
+    harmless = [using("web1", covered, former), consumer("web2", GOOD)]
+    assert make_plan(harmless, ACCOUNT, wanted, NOW).step is Step.ROTATE
+    fleet = [*harmless, using("web3", covered, app, replace(app, pid=8, where="unit x.service")), using("web4", app)]
+    if warn:
+        assert make_plan(fleet, ACCOUNT, wanted, NOW).step is Step.ROTATE
+        return
+    with pytest.raises(MulticartError) as caught:
+        make_plan(fleet, ACCOUNT, wanted, NOW)
+    assert caught.value.reason is Reason.UNCOVERED_PROCESS
+    assert caught.value.what == (
+        "These hold the key, and nothing restarts them: web3: app (process 7, no service); "
+        "web3: app (process 8, unit x.service); web4: app (process 7, no service)."
+    )
 
 
 # --- all small fleets, against the rules in other words -------------------------------------------
@@ -482,7 +569,9 @@ def test_t15_a_key_of_unknown_age_is_rotated_only_on_request_and_that_is_told() 
     assert decide(GOOD, GOOD, max_age=DAY, rotate_unknown_age=True).step is Step.ROTATE
 
 
-@pytest.mark.parametrize(("days", "told"), [(29, "29 days"), (2, "2 days"), (1.5, "36.0 hours"), (0.05, "1.2 hours")])
+@pytest.mark.parametrize(
+    ("days", "told"), [(29, "29 days"), (2, "2 days"), (36.06 / 24, "36.1 hours"), (0.05, "1.2 hours")]
+)
 def test_how_old_the_key_is_is_told(days: float, told: str) -> None:
     plan = make_plan(aged(days), ACCOUNT, Wanted(max_age=30 * DAY), NOW)
     assert f"{told} old" in plan.why and "multicart_rotate_max_age" in plan.why
@@ -559,7 +648,7 @@ def test_every_problem_of_every_consumer_is_told_at_once() -> None:
         consumer("web2", File("/a", holds=(LIVE,), problem=FULL), File("/b", problem=Problem("unreadable", "locked"))),
         Consumer("web3", failure=Problem("unreachable", "it is unreachable"), reached=False),
         consumer("web4", GOOD, lacking=lacking),
-        consumer("web5", GOOD, failure=Problem("timed_out", "it hangs")),
+        consumer("web5", GOOD, failure=Problem("timed_out", "it hangs at X.")),
     ]
     for refuse in _ways_to_refuse(fleet):
         with pytest.raises(MulticartError) as caught:
@@ -567,7 +656,7 @@ def test_every_problem_of_every_consumer_is_told_at_once() -> None:
         assert caught.value.reason is Reason.NOT_READY
         assert caught.value.what == (
             "4 of 5 consumers are not ready: web2: the file system is full, locked; web3: it is unreachable; "
-            "web4: it has no service app; web5: it hangs."
+            "web4: it has no service app; web5: it hangs at X."
         )
 
 
@@ -641,4 +730,4 @@ def test_a_run_is_green_only_if_every_consumer_is_up_to_date() -> None:
 
 def test_a_run_without_consumers_is_not_green() -> None:
     error = verdict({})
-    assert error is not None and error.reason is Reason.NO_CONSUMERS
+    assert error is not None and (error.reason, error.what) == (Reason.NO_CONSUMERS, NO_CONSUMERS)

@@ -6,21 +6,30 @@
 
 from __future__ import annotations
 
+import itertools
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import GRACE, MOST_PUT_OFF
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.revocation import Revocation, revoke
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import (
     SETTLE_TIMEOUT,
+    Clock,
     Intent,
     Outcome,
     Request,
     Result,
+    another_was_replaced,
+    iso_time,
     read_live,
     rotate,
+    utc_now,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import ARMED
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -120,6 +129,70 @@ def test_two_accounts_behind_one_set_of_credentials_are_refused() -> None:
     assert result.outcome is Outcome.UNKNOWN
     assert reason(result) is Reason.ACCOUNT_MISMATCH
     assert result.live is None
+
+
+def test_a_key_that_is_not_to_be_retired_is_tried_once_and_kept() -> None:
+    model, ledger = Model(), MemoryLedger()
+    model.rotate_behind()
+    result = run(model, ledger, retire=key(0).fingerprint)
+    assert (result.outcome, result.live, result.verified) == (Outcome.ALREADY_ROTATED, key(1), True)
+    assert model.calls == ["read", "accepts"]
+    assert ledger.key == key(1)
+    # Nor is one that has replaced the key of an intent.
+    model, ledger = Model(), MemoryLedger(kept=Intent(key(0)))
+    model.rotate_behind()
+    result = run(model, ledger)
+    assert (result.outcome, result.live, result.previous) == (Outcome.ALREADY_ROTATED, key(1), key(0))
+    assert model.calls == ["read", "accepts", "accepts"]  # the live key, and the one that was retired
+
+
+def test_a_stale_read_is_not_taken_for_what_has_replaced_the_key_of_an_intent() -> None:
+    model, ledger = Model(keys=[key(99), key(0)]).will(Fault.STALE), MemoryLedger(kept=Intent(key(0), sent=True))
+    result = run(model, ledger)
+    assert (result.outcome, result.live, result.previous) == (Outcome.ROTATED, key(2), key(0))
+    assert model.commits == [key(0)] and key(99) not in model.proven
+
+
+def test_reads_that_are_stale_for_ever_are_given_up_before_anything_is_sent() -> None:
+    model = Model(keys=[key(99), key(0)]).will(for_ever=Fault.STALE)
+    result = run(model, retire=key(0).fingerprint)
+    assert (result.outcome, result.live, result.previous) == (Outcome.UNCHANGED, None, None)
+    assert result.error and (result.error.reason, result.error.what) == (Reason.NEW_KEY_REJECTED, REJECTED)
+    assert SETTLE_TIMEOUT - 3 < model.time.now - 1000 < SETTLE_TIMEOUT + 3
+    assert "rotate" not in model.calls
+
+
+REJECTED = "The API rejects the key that it has on record."
+
+
+# --- cut short ------------------------------------------------------------------------------------
+
+
+def test_a_run_that_cannot_read_any_more_says_what_an_earlier_call_has_left() -> None:
+    """That it was sent, and nobody knows what became of it."""
+    model, ledger = Model().will(Fault.TOKEN_REJECTED), MemoryLedger(kept=Intent(key(0), sent=True))
+    result = run(model, ledger)
+    assert (result.outcome, result.live, result.previous) == (Outcome.UNKNOWN, None, key(0))
+    assert result.error is not None and result.error.reason is Reason.CREDENTIALS_REJECTED
+    assert result.error.what == (
+        "Reading failed: the session token is refused. Whether the key was replaced could not be learnt."
+    )
+    assert result.error.advice == (
+        f"Run again with retire={key(0).fingerprint}: that is the same intent and cannot rotate twice. "
+        "multicart_key_info tells the live fingerprint."
+    )
+
+
+def test_a_run_that_cannot_read_the_new_key_any_more_says_that_the_old_one_is_revoked() -> None:
+    intent = Intent(key(0), revoked=True, rotated_at="2026-01-01T00:00:00.000Z")
+    model, ledger = Model().will(Fault.TOKEN_REJECTED), MemoryLedger(kept=intent)
+    result = run(model, ledger)
+    assert (result.outcome, result.live, result.previous) == (Outcome.ALREADY_ROTATED, None, key(0))
+    assert (result.old_key_rejected, result.rotated_at) == (True, "2026-01-01T00:00:00.000Z")
+    assert result.error is not None and result.error.reason is Reason.NEW_KEY_UNREADABLE
+    assert result.error.what == (
+        "The key was replaced; the new one cannot be read. Reading failed: the session token is refused."
+    )
 
 
 # --- before anything is sent ----------------------------------------------------------------------
@@ -283,6 +356,26 @@ def test_a_claimed_rotation_with_unreadable_account_and_live_old_key_is_unknown(
     assert result.outcome is Outcome.UNKNOWN
 
 
+SLOW = [Fault.NONE, Fault.LOST_BEFORE, Fault.LOST_AFTER, Fault.NOT_SENT, Fault.STALE, Fault.TOKEN_REJECTED]
+
+
+@pytest.mark.parametrize("for_ever", SLOW)
+@pytest.mark.parametrize("faults", [*itertools.product(SLOW, repeat=2)])
+def test_armed_hosts_outlast_the_slowest_rotation(faults: tuple[Fault, ...], for_ever: Fault) -> None:
+    """Every answer comes at the last moment, and all the patience with limits of the rate is used up besides."""
+    timeout = Connection("https://api.example").timeout + GRACE
+
+    class Slow(Model):
+        def _call(self, name: str) -> Fault:
+            self.time.now += timeout if name == "rotate" else 2 * timeout  # what changes nothing is asked again
+            return super()._call(name)
+
+    model = Slow().will(*faults, for_ever=for_ever)
+    began = model.time.now
+    run(model, live=key(0), retire=key(0).fingerprint, verify=False)
+    assert model.time.now - began + MOST_PUT_OFF < ARMED
+
+
 # --- somebody else --------------------------------------------------------------------------------
 
 
@@ -304,6 +397,28 @@ def test_somebody_faster_while_the_request_never_left() -> None:
     model = Model().will(Fault.NONE, Fault.NOT_SENT, Step(outsider=True))
     result = run(model)
     assert (result.outcome, result.live, result.changed) == (Outcome.ALREADY_ROTATED, key(1), False)
+
+
+def test_somebody_who_rotates_before_each_proof_is_not_followed_for_ever() -> None:
+    model = Model().will(Fault.NONE, Fault.NONE, Fault.NONE, *[Step(outsider=True), Fault.NONE] * 99)
+    result = run(model, settle_timeout=1.0)
+    assert (result.outcome, reason(result)) == (Outcome.ROTATED, Reason.NEW_KEY_REJECTED)
+    assert model.calls == ["read", "rotate", "read", *["accepts", "read"] * 3, "accepts"]
+
+
+def test_t17_a_proof_that_fails_for_a_read_that_lagged_behind_is_repeated_until_it_does_not() -> None:
+    """T17: a key that nobody knows as a former one was read back; what is live now is told."""
+    model = Model(keys=[key(98), key(99), key(0)])
+    lagging = iter([False, True, True, True, False])
+
+    def read() -> Account:
+        account = Model.read(model)
+        return Account("7", key(98)) if next(lagging, False) else account
+
+    model.read = read  # type: ignore[method-assign]
+    result = run(model)
+    assert (result.outcome, result.error, result.live, result.verified) == (Outcome.ROTATED, None, model.live, True)
+    assert key(98) not in model.proven
 
 
 def test_somebody_who_rotates_before_the_proof_makes_the_newest_key_the_result() -> None:
@@ -341,6 +456,7 @@ def test_an_old_key_that_lives_on_is_a_failure() -> None:
     model.lets_old_in = 10**6
     result = run(model)
     assert (result.outcome, reason(result)) == (Outcome.ROTATED, Reason.OLD_KEY_STILL_VALID)
+    assert result.error and result.error.what == "The key was replaced, but the old one still works."
     assert result.old_key_rejected is False and not result.verified
 
 
@@ -625,3 +741,39 @@ def test_a_read_that_lags_for_ever_is_given_up() -> None:
         read_live(model, model.time.clock)
     assert raised.value.reason is Reason.NEW_KEY_REJECTED
     assert model.time.now - started > SETTLE_TIMEOUT - 3
+
+
+# --- moments --------------------------------------------------------------------------------------
+
+
+def test_a_moment_is_shown_in_utc_to_the_millisecond() -> None:
+    moment = datetime(2026, 6, 20, 5, 4, 3, 2999, timezone(timedelta(hours=2)))
+    assert iso_time(moment) == "2026-06-20T03:04:03.002Z"
+    assert iso_time(moment.replace(microsecond=0)) == "2026-06-20T03:04:03.000Z"
+
+
+def test_the_time_is_now() -> None:
+    before = datetime.now(timezone.utc) - timedelta(milliseconds=1)
+    assert before <= datetime.fromisoformat(utc_now().replace("Z", "+00:00")) <= datetime.now(timezone.utc)
+    assert Clock().utc()[-1] == "Z"
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.1, 3.1, 30.0])
+def test_pauses_grow_to_two_seconds_and_end_in_time(seconds: float) -> None:
+    slept: list[float] = []
+
+    def sleep(pause: float) -> None:
+        slept.append(pause)
+
+    clock = Clock(lambda: 7.0 + sum(slept), sleep)
+    assert all(clock.pauses(seconds))
+    expected = [0.1, 0.2, 0.4, 0.8, 1.6, *[2.0] * 99]
+    fits = next(number for number in range(99) if sum(expected[: number + 1]) > seconds + 1e-9)
+    assert slept == pytest.approx(expected[:fits])
+
+
+def test_a_second_key_to_retire_is_refused_in_a_sentence() -> None:
+    error = another_was_replaced()
+    assert error.reason is Reason.INVALID_OPTION
+    assert error.what == "The option retire names the live key, but this run has replaced another key already."
+    assert error.advice == "Retire it in a run of its own."

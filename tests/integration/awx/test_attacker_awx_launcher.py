@@ -2,7 +2,17 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can be said at launch: no limit, tag or variable makes a job do half of it, or sends a credential elsewhere."""
+"""An attacker who may launch the job templates of AWX, and not see their credentials.
+
+They may set whatever a launch can: any extra variable, with Jinja in it, any limit, tags, and answers of a survey.
+
+What must not happen: a credential of the job reaches another server, or is trusted to another certificate; a job does
+half of a rotation; what they say is evaluated as a template where AWX marks it as a text; a message, a result or a file
+that they may read repeats a credential that a variable of theirs refers to.
+
+Where AWX is set to evaluate templates of a launch (``ALLOW_JINJA_IN_EXTRA_VARS: always``), whoever may launch may run
+anything on the control node; all the same no message of this collection shows them what a variable of it came to.
+"""
 
 from __future__ import annotations
 
@@ -121,6 +131,29 @@ def test_an_answer_is_no_template(fleet: Fleet, awx: Awx) -> None:
     assert not job.green, job
     assert not ran.exists()
     assert (fleet.requests(), fleet.rotations) == ([], 0)
+
+
+TOKEN = "{{ lookup('ansible.builtin.env', 'MULTICART_SESSION_TOKEN') }}"
+ROTATE_OPTIONS = ("retire", "max_age", "min_hosts", "force", "confirm", "unknown_age", "assume_rejected", "uncovered")
+SHOWN_NOWHERE = [*(f"multicart_rotate_{name}" for name in ROTATE_OPTIONS), "multicart_api_url", "multicart_timeout"]
+SHOWN_NOWHERE += [f"multicart_{name}" for name in ("account", "validate_certs", "ca_path", "email", "session_token")]
+SHOWN_NOWHERE += [f"multicart_deploy_{name}" for name in ("files", "services", "commands", "health_checks", "timeout")]
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        name if name in ("multicart_rotate_retire", "multicart_api_url") else pytest.param(name, marks=pytest.mark.full)
+        for name in SHOWN_NOWHERE
+    ],
+)
+def test_a_template_that_is_evaluated_all_the_same_shows_nobody_the_credential(fleet: Fleet, variable: str) -> None:
+    """Every run of the harness is searched for what it has printed and left."""
+    fleet.add_many(2)
+    run = fleet.run("multicart.keys.rotate", "-e", "multicart_rotate_confirm=true", "-e", f'{variable}="{TOKEN}"')
+    assert run.reason != "internal_error", run
+    assert fleet.rotations <= 1
+    assert not run.green or variable == "multicart_session_token" or fleet.stale == [], run
 
 
 @pytest.mark.full

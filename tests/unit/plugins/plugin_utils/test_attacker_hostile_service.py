@@ -2,9 +2,18 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The client against a service that means it harm, in an environment that does: one table, one answer to each.
+"""An attacker who is the API, or stands in the network before it: one table, one answer to each.
 
-Whatever the row: no credential reaches another host, no error holds one, and no answer is waited for or read for ever.
+They may answer anything, in any form and at any speed: redirects, floods, drops, bombs, demands for other credentials,
+answers ahead of a question, certificates of their own, keys that are shell code, what was sent to them in any disguise;
+and the environment of the run points elsewhere, too: proxies, bundles of certificates, a ``.netrc``.
+
+What must not happen: a credential reaches another host; an error, or anything else that is shown, holds one; an answer
+is waited for or read for ever; a request is sent again that may have been carried out, but to the same end; what does
+not have the form of a key is taken for one.
+
+Others of these attacks: lies about a rotation, replicas that lag, and accounts that differ in test_rotation.py and
+tests/faults/test_matrix.py; limits of the rate in test_client.py; texts that are shown in test_sanitize.py.
 """
 
 from __future__ import annotations
@@ -230,7 +239,14 @@ ECHOES = [
     says("secrets in the head", b"", "not_an_envelope", f"X: {TOKEN}", status=f"500 {TOKEN} {KEY.reveal()}"),
     says("secrets in a page", f"<h1>{TOKEN} {KEY.reveal()} {PASSWORD}</h1>".encode(), "not_an_envelope"),
 ]
-TABLE = [*REDIRECTS, *NO_REDIRECTS, *SIZES, *TIMES, *ONE_XX, *RESETS, *DEMANDS, *TYPES, *ECHOES]
+LIMITS = [
+    says(f"429 {after[:20]}", b"", "rate_limited", f"Retry-After: {after}", status="429 Slow", verdict=Verdict.REFUSED)
+    for after in (
+        *("-1", "1e9", "0x10", "9" * 15, "9" * 5000, "NaN", "soon", "", "1, 2"),
+        *("Fri, 31 Dec 9999 23:59:59 -1200", "Mon, 01 Jan 0001 00:00:00 +1400", "Thu, 01 Jan 1970 00:00:00 GMT"),
+    )
+]
+TABLE = [*LIMITS, *REDIRECTS, *NO_REDIRECTS, *SIZES, *TIMES, *ONE_XX, *RESETS, *DEMANDS, *TYPES, *ECHOES]
 
 
 @pytest.fixture(name="elsewhere", autouse=True)
