@@ -223,6 +223,7 @@ def test_a_proof_changes_no_version(backend: SecretsManager) -> None:
     assert caught.value.reason == "store_refused"
 
 
+@pytest.mark.full
 @only(SecretsManager)
 def test_fields_of_one_secret_have_records_of_their_own(backend: SecretsManager) -> None:
     first, second = opened(backend), opened(backend, field="first")
@@ -273,6 +274,7 @@ def test_a_write_in_the_same_moment_is_found_out(backend: SsmParameter, monkeypa
     assert puts[0] == {**puts[0], "KeyId": "alias/ours", "Description": "ours", "Type": "SecureString"}
 
 
+@pytest.mark.full
 @only(SsmParameter)
 def test_many_versions_are_looked_through(backend: SsmParameter) -> None:
     for number in range(55):  # more than there are on a page
@@ -340,6 +342,7 @@ def test_all_formats_of_sops(backend: SopsFile, name: str, text: str, key: list[
     assert sorted(each.name for each in path.parent.glob(".*")) == [f".{name}.{'.'.join(key)}.multicart.json"]
 
 
+@pytest.mark.full
 @only(SopsFile)
 def test_a_file_of_sops_in_git(backend: SopsFile, tmp_path: Path) -> None:
     remote, ours = tmp_path / "remote.git", tmp_path / "ours"
