@@ -146,7 +146,7 @@ class OpenBao(Backend):
         elif fault == "deleted":
             self._ask("DELETE", "secret/data/myapp")
         elif fault == "malformed":
-            self._another = ThreadingHTTPServer(("127.0.0.1", 0), _Another)
+            self._another = ThreadingHTTPServer(("127.0.0.1", 0), Another)
             Thread(target=self._another.serve_forever, daemon=True).start()
 
     def mend(self) -> None:
@@ -237,7 +237,7 @@ class OpenBao(Backend):
         return answer.json() if answer.text else None
 
 
-class _Another(BaseHTTPRequestHandler):
+class Another(BaseHTTPRequestHandler):
     """Something else that answers there."""
 
     def do_GET(self) -> None:

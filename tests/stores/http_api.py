@@ -19,13 +19,14 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for."""
+    """What was asked for; a ``body`` that is no JSON is a text, and ``content`` as it came."""
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: Any
+    content: bytes = b""
 
     @property
     def is_change(self) -> bool:
@@ -131,6 +132,13 @@ class HttpApi(ABC):
         return Answer(200, {})
 
 
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content.decode()
+
+
 def _serve(answer: Callable[[Request], Answer | None], context: ssl.SSLContext | None = None) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -139,16 +147,18 @@ def _serve(answer: Callable[[Request], Answer | None], context: ssl.SSLContext |
         def _handle(self) -> None:
             parts = urlsplit(self.path)
             length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
+            content = self.rfile.read(length)
+            body = _parsed(content) if length else None
             path = "/".join(unquote(part) for part in parts.path.split("/"))
             headers = {name.title(): value for name, value in self.headers.items()}
-            said = answer(Request(self.command, path, dict(parse_qsl(parts.query)), headers, body))
+            said = answer(Request(self.command, path, dict(parse_qsl(parts.query)), headers, body, content))
             self.close_connection = said is None
             if said is None:
                 return
             content = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
             content = b"" if said.body is None else content
-            self.send_response(said.status)
+            # An answer may have a time of its own.
+            (self.send_response_only if "Date" in said.headers else self.send_response)(said.status)
             for name, value in said.headers.items():
                 self.send_header(name, value)
             if said.status != 204:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -26,6 +26,8 @@ from tests.stores.backends import BACKENDS as OF_FILES_AND_PROGRAMS
 from tests.stores.backends import Backend
 from tests.stores.github_api import GitHubSecret
 from tests.stores.kubernetes_api import KubernetesSecret
+from tests.stores.more_backends_1 import BACKENDS as MORE
+from tests.stores.more_backends_2 import BACKENDS as BEHIND_OTHER_APIS
 from tests.stores.talk import NEW, OLD, OTHER, SINCE, Talk, fingerprint
 
 ACCOUNT = "a" * 16
@@ -34,14 +36,24 @@ BACKENDS: dict[str, type[Any]] = {
     **OF_FILES_AND_PROGRAMS,
     "kubernetes_secret": KubernetesSecret,
     "github_secret": GitHubSecret,
+    **MORE,
+    **BEHIND_OTHER_APIS,
 }
 
 
 EXAMPLES = ("command_share", "command_pass", "command_hook")
 """Of the type ``command``, which is held against all of it in every run."""
 
+FULL = (*EXAMPLES, *MORE, *BEHIND_OTHER_APIS)
+"""What is held against all of it in full runs only: of the later types each run sees a rotation, and what is broken."""
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.full] if name in EXAMPLES else []) for name in BACKENDS])
+
+def row(name: str, *more: str, full: Container[str] = FULL) -> Any:
+    """Return a row of parameters for a backend; in full runs only for those named."""
+    return pytest.param(name, *more, id="-".join((name, *more)), marks=[pytest.mark.full] if name in full else [])
+
+
+@pytest.fixture(params=[row(name) for name in BACKENDS])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     made = BACKENDS[request.param](tmp_path)
     made.put(OLD)
@@ -49,13 +61,9 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
     made.stop()
 
 
-def every(which: str) -> Callable[[Any], Any]:
+def every(which: str, full: Container[str] = FULL) -> Callable[[Any], Any]:
     """Parametrise by type and fault."""
-    rows = [
-        pytest.param(name, fault, id=f"{name}-{fault}", marks=[pytest.mark.full] if name in EXAMPLES else [])
-        for name, maker in BACKENDS.items()
-        for fault in sorted(getattr(maker, which))
-    ]
+    rows = [row(name, fault, full=full) for name, maker in BACKENDS.items() for fault in sorted(getattr(maker, which))]
     return pytest.mark.parametrize(("backend", "fault"), rows, indirect=["backend"])
 
 
@@ -71,6 +79,7 @@ def seen(backend: Backend, key: str) -> list[str]:
     return [fingerprint(key)] if backend.readable else []
 
 
+@pytest.mark.parametrize("backend", [row(name, full=EXAMPLES) for name in BACKENDS], indirect=True)
 def test_a_rotation_replaces_the_key_and_nothing_else(backend: Backend) -> None:
     before = backend.rest()
     with talking(backend) as talk:
@@ -147,7 +156,7 @@ def test_check_mode_changes_nothing(backend: Backend) -> None:
         assert talk.inspect()["record"] is None
 
 
-@every("faults")
+@every("faults", full=EXAMPLES)
 def test_what_is_broken_is_named_before_anything_is_changed(backend: Backend, fault: str) -> None:
     backend.break_by(fault)
     try:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils import _record as records
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils._stores import github_secret
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores import github_secret, rest
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
     NO_CONTROL_NODE,
     Conflict,
@@ -31,6 +31,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
 )
 
 from tests.stores.github_api import TOKEN, GitHubApi
+from tests.stores.http_api import Answer
 from tests.stores.talk import NEW, OLD, OTHER, SINCE, fingerprint
 
 KEY = "MULTICART_API_KEY"
@@ -160,9 +161,14 @@ def test_an_error_of_the_write_itself_repeats_nothing(api: GitHubApi) -> None:
     assert NEW not in repr(api.requests), "the key was not sealed"
 
 
-def test_a_limit_of_the_rate_is_no_lack_of_rights(api: GitHubApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert github_secret._failure(403, {"X-RateLimit-Remaining": "0"}).reason == "store_failed"
-    assert github_secret._failure(403, {"X-RateLimit-Remaining": "7"}).reason == "store_refused"
+@pytest.mark.parametrize(("left", "reason"), [("0", "store_failed"), ("7", "store_refused")])
+def test_a_limit_of_the_rate_is_no_lack_of_rights(
+    api: GitHubApi, monkeypatch: pytest.MonkeyPatch, left: str, reason: str
+) -> None:
+    monkeypatch.setattr(api, "answer", lambda _request: Answer(403, {}, {"X-RateLimit-Remaining": left}))
+    with pytest.raises(StoreError) as caught:
+        opened(api).inspect()
+    assert caught.value.reason == reason
 
 
 def test_no_server_at_all() -> None:
@@ -175,7 +181,7 @@ def test_no_server_at_all() -> None:
 
 
 def test_a_server_that_hangs_is_given_up(api: GitHubApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(github_secret, "ANSWERING", 1)
+    monkeypatch.setattr(rest, "ANSWERING", 1)
     api.break_by("hang")
     with pytest.raises(StoreError) as caught:
         opened(api).inspect()

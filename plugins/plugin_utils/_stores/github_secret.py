@@ -20,8 +20,6 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, is_fingerprint
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import session_for, system_trust
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
     Conflict,
     Field,
@@ -31,7 +29,9 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     StoreError,
     checked_url,
     library,
+    text_of,
 )
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.rest import RestApi
 
 FIELDS = {
     "repository": Field(),
@@ -43,14 +43,8 @@ FIELDS = {
     "token": Field(required=True, env="GITHUB_TOKEN", secret=True),
 }
 
-ANSWERING = 10
-"""Seconds in which GitHub must answer each request."""
-
 SETTLING = (0.0, 0.5, 1.0)
 """Seconds to wait before each look at a secret that was just written, whose new time may come late."""
-
-LONGEST = 1024 * 1024
-"""Bytes of an answer."""
 
 PAGE = 100
 """Repositories that are listed at a time."""
@@ -97,21 +91,13 @@ class ActionsSecret(Store):
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__(options)
-        self._errors = (
-            library("requests", "requests").RequestException,
-            library("urllib3", "requests").exceptions.HTTPError,
-        )
         self._nacl = library("nacl.public", "PyNaCl")
-        try:
-            self._session = session_for(options["api_url"], options["ca_path"] or system_trust())
-        except MulticartError as error:
-            raise StoreError(error.reason.value, error.what.rstrip(".")) from None
-        self._session.headers.update(
-            {
-                "Authorization": f"Bearer {options['token']}",
-                "Accept": "application/vnd.github+json",
-                "X-GitHub-Api-Version": "2022-11-28",
-            }
+        self._api = RestApi(
+            "GitHub",
+            options,
+            {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"},
+            refused="it needs to read and write secrets and variables (of an environment: environments, too)",
+            missing="there is no such repository, environment or organization, or its token may not see it",
         )
         self._owner = (
             f"/orgs/{options['organization']}" if options["organization"] else f"/repos/{options['repository']}"
@@ -122,24 +108,23 @@ class ActionsSecret(Store):
         )
         self._name: str = options["name"]
         self._record_name = f"MULTICART_RECORD_{self._name}"
-        self._scopes: list[str] = []
 
     def inspect(self) -> Found:
         """See the protocol."""
-        owner = self._ask("GET", self._owner)
+        owner = self._api.ask("GET", self._owner)
         self._check_scopes()
         if owner.get("archived"):
             raise StoreError("store_not_writable", "its repository is archived, so that nothing of it can be changed")
         self._public_key()
         secret = self._secret()
-        noted = self._ask("GET", self._variable_path, absent=True)
+        noted = self._api.ask("GET", self._variable_path, absent=True)
         return _found(secret, noted)
 
     def prove(self) -> None:
         """Create another secret, and delete it: nothing less tells whether secrets may be written."""
         probe = f"MULTICART_PROBE_{self._name}"
         self._put(probe, "probe", _NOBODY if self.options["organization"] else {})
-        self._ask("DELETE", f"{self._base}/secrets/{probe}", absent=True)
+        self._api.ask("DELETE", f"{self._base}/secrets/{probe}", absent=True)
 
     def write(self, key: ApiKey, found: Found) -> Found:
         """See the protocol."""
@@ -153,10 +138,10 @@ class ActionsSecret(Store):
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
         """See the protocol."""
         kept = {"record": record, "secret_updated_at": found.version}
-        variable = {"name": self._record_name, "value": json.dumps(kept, sort_keys=True, separators=(",", ":"))}
-        if self._ask("PATCH", self._variable_path, variable, absent=True) is None:
+        variable = {"name": self._record_name, "value": text_of(kept)}
+        if self._api.ask("PATCH", self._variable_path, variable, absent=True) is None:
             more = _NOBODY if self.options["organization"] else {}
-            self._ask("POST", f"{self._base}/variables", {**variable, **more})
+            self._api.ask("POST", f"{self._base}/variables", {**variable, **more})
         return Found(found.fingerprint, record, found.version)
 
     # --- what it is made of -----------------------------------------------------------------------
@@ -172,21 +157,22 @@ class ActionsSecret(Store):
     def _check_scopes(self) -> None:
         """Refuse a classic token that lacks the scope; other tokens do not tell what they may."""
         needed = "admin:org" if self.options["organization"] else "repo"
-        if self._scopes and needed not in self._scopes:
+        scopes = [each.strip() for each in self._api.headers.get("X-OAuth-Scopes", "").split(",") if each.strip()]
+        if scopes and needed not in scopes:
             raise StoreError("store_refused", f"its token lacks the scope {needed}")
 
     def _public_key(self) -> tuple[str, Any]:
         """Return the number of the key that secrets are sealed for, and what seals them."""
-        said = self._ask("GET", f"{self._base}/secrets/public-key")
+        said = self._api.ask("GET", f"{self._base}/secrets/public-key")
         try:
             key = self._nacl.PublicKey(base64.b64decode(said["key"], validate=True))
             return said["key_id"], self._nacl.SealedBox(key)
         except Exception:  # pylint: disable=broad-except  # the library has errors of its own
-            raise _malformed() from None
+            raise self._api.malformed() from None
 
     def _secret(self) -> Any:
         """Return what is known of the secret; None: there is none yet."""
-        secret = self._ask("GET", self._secret_path, absent=True)
+        secret = self._api.ask("GET", self._secret_path, absent=True)
         if secret is None and self.options["organization"]:
             raise StoreError(
                 "store_missing",
@@ -194,7 +180,7 @@ class ActionsSecret(Store):
                 f"(gh secret set {self._name} --org ...)",
             )
         if secret is not None and not isinstance(secret.get("updated_at"), str):
-            raise _malformed()
+            raise self._api.malformed()
         return secret
 
     def _visibility(self, secret: Any) -> dict[str, Any]:
@@ -206,18 +192,18 @@ class ActionsSecret(Store):
             ids: list[int] = []
             while visibility == "selected":
                 page = f"?per_page={PAGE}&page={len(ids) // PAGE + 1}"
-                listed = self._ask("GET", f"{self._secret_path}/repositories{page}")["repositories"]
+                listed = self._api.ask("GET", f"{self._secret_path}/repositories{page}")["repositories"]
                 ids += [each["id"] for each in listed]
                 if len(listed) < PAGE:
                     return {"visibility": visibility, "selected_repository_ids": ids}
             return {"visibility": visibility}
         except (KeyError, TypeError):
-            raise _malformed() from None
+            raise self._api.malformed() from None
 
     def _put(self, name: str, value: str, more: Mapping[str, Any]) -> None:
         number, box = self._public_key()
         sealed = base64.b64encode(box.encrypt(value.encode())).decode()
-        self._ask("PUT", f"{self._base}/secrets/{name}", {"encrypted_value": sealed, "key_id": number, **more})
+        self._api.ask("PUT", f"{self._base}/secrets/{name}", {"encrypted_value": sealed, "key_id": number, **more})
 
     def _written_at(self, before: str | None) -> str | None:
         """Return when it was changed, as GitHub has it after a write."""
@@ -230,41 +216,6 @@ class ActionsSecret(Store):
                 break
         return changed
 
-    def _ask(self, method: str, path: str, body: Any = None, absent: bool = False) -> Any:
-        """Return an answer, empty where there is none; what it says of an error is not repeated.
-
-        :param absent: there may be nothing of that name; the answer is None then.
-        """
-        try:
-            with self._session.request(
-                method,
-                self.options["api_url"] + path,
-                json=body,
-                timeout=ANSWERING,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                status, headers = response.status_code, response.headers
-                content = response.raw.read(LONGEST + 1)
-        except self._errors as error:
-            if "SSL" in type(error).__name__:
-                raise StoreError("store_unreachable", "its certificate is not valid for it: set ca_path") from None
-            raise StoreError("store_unreachable", f"it cannot be reached ({type(error).__name__})") from None
-        self._scopes = [each.strip() for each in headers.get("X-OAuth-Scopes", "").split(",") if each.strip()]
-        if status == 404 and absent:
-            return None
-        if not 200 <= status < 300:
-            raise _failure(status, headers)
-        if status == 204 or not content:
-            return {}
-        try:
-            said = json.loads(content) if len(content) <= LONGEST else None
-        except (ValueError, RecursionError):
-            said = None
-        if not isinstance(said, dict):
-            raise _malformed()
-        return said
-
 
 def _found(secret: Any, noted: Any) -> Found:
     """Return what a secret holds, by what was noted of it."""
@@ -276,35 +227,3 @@ def _found(secret: Any, noted: Any) -> Found:
         return Found(held, {**record, "held": held}, changed)
     except (KeyError, TypeError, ValueError, RecursionError):
         return Found(None, None, changed)
-
-
-def _failure(status: int, headers: Mapping[str, str]) -> StoreError | Conflict:
-    limited = "Retry-After" in headers or headers.get("X-RateLimit-Remaining") == "0"
-    if status == 429 or (status == 403 and limited):
-        return StoreError("store_failed", "GitHub limits the rate of requests of its token: run again later")
-    if status == 401:
-        return StoreError("store_refused", "its token is not accepted: it has expired, or was revoked")
-    if status == 403:
-        return StoreError(
-            "store_refused",
-            "its token may not do this: it needs to read and write secrets and variables (of an environment: "
-            "environments, too)",
-        )
-    if status == 404:
-        return StoreError(
-            "store_missing", "there is no such repository, environment or organization, or its token may not see it"
-        )
-    if status == 409:
-        return Conflict()
-    if status in (502, 503, 504):
-        return StoreError("store_unreachable", f"GitHub gives no answer now (HTTP {status}): run again later")
-    if 300 <= status < 400:
-        return StoreError(
-            "store_failed",
-            "it answers with a redirect, which is not followed: look at api_url, or whether the repository was renamed",
-        )
-    return StoreError("store_failed", f"GitHub refuses the request (HTTP {status})")
-
-
-def _malformed() -> StoreError:
-    return StoreError("store_malformed", "what it answers has another form than that of GitHub: look at api_url")

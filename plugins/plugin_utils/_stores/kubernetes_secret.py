@@ -22,6 +22,7 @@ from ansible_collections.multicart.keys.plugins.module_utils import _record as r
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import is_loopback
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
+    ANSWERING,
     Conflict,
     Field,
     Found,
@@ -30,6 +31,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     StoreError,
     fingerprint_of,
     library,
+    parsed,
+    text_of,
 )
 
 FIELDS = {
@@ -45,9 +48,6 @@ FIELDS = {
 
 KINDS = {"deployment": "deployment", "statefulset": "stateful_set", "daemonset": "daemon_set"}
 """What can be restarted, and how the library spells it."""
-
-ANSWERING = 10
-"""Seconds in which each request must be answered."""
 
 POLLING = 1.0
 """Seconds between two looks at a rollout."""
@@ -134,7 +134,7 @@ class Secret(Store):
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
         """See the protocol; the annotation is nobody else's, so that no version of the Secret matters to it."""
-        text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+        text = text_of(record)
         metadata = {"annotations": {self._annotation: text}}
         if found.version is None:
             return self._changed({**metadata, "name": self._name}, {"type": "Opaque"})
@@ -227,7 +227,7 @@ class Secret(Store):
                 "store_not_writable",
                 f"{others} would set it back: give the key to what that takes it from, or take it away from that",
             )
-        return Found(fingerprint_of(_decoded(value)), _parsed(noted), version)
+        return Found(fingerprint_of(_decoded(value)), parsed(noted), version)
 
     def _owners(self, metadata: Mapping[str, Any]) -> str | None:
         """Return what would undo a change; None: nothing that could be told."""
@@ -307,13 +307,6 @@ def _decoded(value: Any) -> str | None:
     try:
         return base64.b64decode(value, validate=True).decode() if isinstance(value, str) else None
     except ValueError:
-        return None
-
-
-def _parsed(text: Any) -> Any:
-    try:
-        return json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):
         return None
 
 

@@ -13,6 +13,7 @@ is imported when its store is opened, in the store's own process, and not before
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,10 +23,30 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import session_for, system_trust
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import is_loopback
 
-TYPES = ("ansible_vault", "command", "github_secret", "kubernetes_secret", "vault_kv2")
+TYPES = (
+    "ansible_vault",
+    "aws_secretsmanager",
+    "aws_ssm",
+    "awx_credential",
+    "azure_keyvault",
+    "command",
+    "consul_kv",
+    "etcd",
+    "gcp_secret_manager",
+    "github_secret",
+    "gitlab_variable",
+    "kubernetes_secret",
+    "sops",
+    "vault_kv2",
+)
 """The types of stores; each is the file of that name."""
+
+ANSWERING = 10
+"""Seconds in which each request must be answered."""
 
 
 class StoreError(Exception):
@@ -242,6 +263,14 @@ def checked_url(name: str, url: str) -> str:
     return url.rstrip("/")
 
 
+def checked_origin(name: str, url: str) -> str:
+    """Return a URL that names a server alone; see `checked_url`."""
+    url = checked_url(name, url)
+    if urlsplit(url).path:
+        raise InvalidEntry(f"needs {name}: a URL without a path")
+    return url
+
+
 def _checked(name: str, field: Field, value: Any) -> Any:
     if field.kind is list:
         right = isinstance(value, (list, tuple)) and all(isinstance(each, str) and each for each in value)
@@ -283,3 +312,82 @@ def _module(kind: str) -> Any:
 def clean_environment() -> dict[str, str]:
     """Return the environment for what a store starts: without the credentials of this collection."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MULTICART_")}
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+def text_of(record: Any) -> str:
+    """Return a record as it is kept where there is place for a text."""
+    return json.dumps(record, sort_keys=True, separators=(",", ":"))
+
+
+def parsed(text: Any) -> Any:
+    """Return what such a text says; None: it is none."""
+    try:
+        return json.loads(text) if isinstance(text, (str, bytes)) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def in_pieces(name: str, record: Any, longest: int) -> dict[str, str]:
+    """Return a record for a place of many short texts: their names, which begin with ``name``, and the pieces."""
+    text = text_of(record)
+    starts = enumerate(range(0, len(text), longest))
+    return {f"{name}{number}": text[start : start + longest] for number, start in starts}
+
+
+def from_pieces(name: str, texts: Mapping[str, str]) -> Any:
+    """Return the record of such a place; None: there is none."""
+    numbers = sorted(int(each[len(name) :]) for each in texts if each.startswith(name) and each[len(name) :].isdigit())
+    return parsed("".join(texts[f"{name}{number}"] for number in numbers))
+
+
+# --- HTTP -----------------------------------------------------------------------------------------
+
+
+def session_to(url: str, options: Mapping[str, Any]) -> Any:
+    """Return a session of requests that follows no redirect, and trusts what an entry says.
+
+    :raises StoreError: also if a proxy of the environment cannot be used.
+    """
+    library("requests", "requests")
+    trust = (options.get("ca_path") or system_trust()) if options.get("validate_certs", True) else False
+    try:
+        return session_for(url, trust)
+    except MulticartError as error:
+        raise StoreError(error.reason.value, error.what.rstrip(".")) from None
+
+
+def unreachable(error: BaseException) -> StoreError:
+    """Return what is wrong where no answer came; of the error, only its type is told."""
+    causes = [type(each).__name__ for each in (error, error.__cause__, error.__context__)]
+    if any("SSL" in each for each in causes):
+        return StoreError("store_unreachable", "its certificate is not valid for it: set ca_path")
+    return StoreError("store_unreachable", f"it cannot be reached ({type(error).__name__})")
+
+
+def malformed() -> StoreError:
+    """Return what is wrong with an answer of another form than that of the API."""
+    return StoreError("store_malformed", "what it answered has another form than expected: look at its URL")
+
+
+def failure_of(status: int | None, needs: str = "") -> StoreError | Conflict:
+    """Return what the status of an answer means.
+
+    :param needs: the rights that the credentials need.
+    """
+    if status in (401, 403):
+        text = "it does not accept the credentials, or they may not do this"
+        return StoreError("store_refused", f"{text}: they need {needs}" if needs else text)
+    if status == 404:
+        return StoreError("store_missing", "what the entry names is not there, or the credentials may not see it")
+    if status in (409, 412):
+        return Conflict()
+    if status == 429:
+        return StoreError("store_failed", "it limits the rate of requests: run again later")
+    if status in (502, 503, 504):
+        return StoreError("store_unreachable", f"it gives no answer now (HTTP {status}): run again later")
+    if status is not None and 300 <= status < 400:
+        return StoreError("store_failed", "it answers with a redirect, which is not followed: look at its URL")
+    return StoreError("store_failed", f"it refuses the request (HTTP {status})")

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.multicart.keys.plugins.module_utils import _phases
-from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import StoreError
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import Conflict, StoreError
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.stored_key import StoredKey
 
 MARGIN = 0.5
@@ -56,6 +56,8 @@ class _Asked:
             act(self.stored)
         except StoreError as error:
             self._error = error
+        except Conflict:
+            self._error = StoreError("store_conflict", "somebody else changes it at this moment: run again later")
         except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
             self._error = StoreError("internal_error", f"unexpected {type(error).__name__}")
 

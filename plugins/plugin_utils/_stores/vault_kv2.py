@@ -7,15 +7,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import session_for, system_trust
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
+    ANSWERING,
     Conflict,
     Field,
     Found,
@@ -24,7 +22,10 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     StoreError,
     checked_url,
     fingerprint_of,
+    from_pieces,
+    in_pieces,
     library,
+    session_to,
 )
 
 T = TypeVar("T")
@@ -55,9 +56,6 @@ NAME = "multicart_keys_record_"
 LONGEST_PIECE = 512
 """Bytes that one entry of custom metadata may have."""
 
-ANSWERING = 10
-"""Seconds in which each request must be answered."""
-
 
 def label(options: Mapping[str, Any]) -> str:
     """Return what it is called."""
@@ -85,15 +83,10 @@ class Secret(Store):
         super().__init__(options)
         self._hvac = library("hvac", "hvac")
         self._requests = library("requests", "requests")
-        trust = (options["ca_path"] or system_trust()) if options["validate_certs"] else False
-        try:
-            session = session_for(options["url"], trust)
-        except MulticartError as error:
-            raise StoreError(error.reason.value, error.what.rstrip(".")) from None
         self._client = self._hvac.Client(
             url=options["url"],
             namespace=options["namespace"],
-            session=session,
+            session=session_to(options["url"], options),
             timeout=ANSWERING,
             allow_redirects=False,
         )
@@ -125,11 +118,7 @@ class Secret(Store):
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
         """See the protocol."""
         known = self._answer(self._metadata) or {}
-        text = json.dumps(record, sort_keys=True, separators=(",", ":"))
-        pieces = {
-            f"{NAME}{number}": text[start : start + LONGEST_PIECE]
-            for number, start in enumerate(range(0, len(text), LONGEST_PIECE))
-        }
+        pieces = in_pieces(NAME, record, LONGEST_PIECE)
         gone = [name for name in known if name.startswith(NAME) and name not in pieces]
         url = f"/v1/{self._mount}/metadata/{self._path}"
         if self._may_patch:
@@ -189,12 +178,8 @@ class Secret(Store):
             raise StoreError("store_malformed", "what it answered is no secret")
         version = answer["data"]["metadata"]["version"] if answer is not None else 0
         custom = self._metadata() if answer is not None else {}
-        pieces = [custom[name] for name in sorted(custom, key=_number) if name.startswith(NAME)]
-        try:
-            record = json.loads("".join(pieces)) if pieces else None
-        except ValueError:
-            record = None
-        return Found(fingerprint_of((data or {}).get(self.options["field"])), record, (data or {}, version))
+        held = fingerprint_of((data or {}).get(self.options["field"]))
+        return Found(held, from_pieces(NAME, custom), (data or {}, version))
 
     def _metadata(self) -> dict[str, str]:
         try:
@@ -234,8 +219,3 @@ class _Refused(StoreError):
     def __init__(self, said: str) -> None:
         super().__init__("store_refused", "it refused the request")
         self.said = said
-
-
-def _number(name: str) -> int:
-    digits = name.rpartition("_")[2]
-    return int(digits) if digits.isdigit() else -1

@@ -66,7 +66,7 @@ def test_stores_of_other_accounts_are_left_alone() -> None:
     ("entry", "said"),
     [
         ("text", "must be a mapping"),
-        ({}, "needs type: one of ansible_vault, command"),
+        ({}, "needs type: one of ansible_vault, aws_secretsmanager"),
         ({"type": "protocol"}, "needs type: one of"),
         ({"type": "../x"}, "needs type: one of"),
         ({**VAULT, "tokne": 1}, "unknown field 'tokne'"),
@@ -178,9 +178,11 @@ def test_a_wrong_wave_is_refused(wave: Any) -> None:
 def test_no_library_is_loaded_before_a_store_is_opened() -> None:
     program = (
         "import sys; sys.path[:] = {path!r}; from {module} import TYPES, fields_of; list(map(fields_of, TYPES)); "
-        "print(*{{'hvac', 'kubernetes', 'nacl', 'ansible', 'yaml'}} & set(sys.modules))"
+        "print(*{{'ansible', *{libraries!r}}} & set(sys.modules))"
     )
-    script = program.format(path=[str(COLLECTIONS_PATH), *sys.path], module=protocol.__name__)
+    libraries = ["azure", "boto3", "botocore", "consul", "etcd3gw", "google", "hvac", "kubernetes", "nacl", "yaml"]
+    path = [str(COLLECTIONS_PATH), *sys.path]
+    script = program.format(path=path, module=protocol.__name__, libraries=libraries)
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout == "\n"
 
 

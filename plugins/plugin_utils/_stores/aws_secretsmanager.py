@@ -1,0 +1,140 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change without notice.
+"""A secret of AWS Secrets Manager: the whole of it, or one field of its JSON; the record is tags.
+
+A version is put under a stage of its own first. Then the stage AWSCURRENT moves to it, from the version that was
+inspected and from no other: that is the compare-and-set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from ansible_collections.multicart.keys.plugins.module_utils import _record as records
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores import aws
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
+    Conflict,
+    Field,
+    Found,
+    Store,
+    StoreError,
+    fingerprint_of,
+    parsed,
+)
+
+FIELDS = {"secret_id": Field(required=True), "field": Field(), **aws.FIELDS}
+
+check = aws.check
+
+CURRENT = "AWSCURRENT"
+
+STAGE = "MULTICART_KEYS"
+"""Of a version that this collection has put."""
+
+
+def label(options: Mapping[str, Any]) -> str:
+    """Return what it is called."""
+    field = f" {options['field']}" if options["field"] else ""
+    return aws.label(options, f"{options['secret_id']}{field}")
+
+
+def opened(options: Mapping[str, Any]) -> Store:
+    """Return the store of an entry's options."""
+    return Secret(options)
+
+
+class Secret(Store):
+    """One secret."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        self._aws = aws.Aws(
+            "secretsmanager", options, "there is no such secret, or it has no current version: create it"
+        )
+        part = records.digest_of(options["field"].encode()) if options["field"] else "whole"
+        self._tags = aws.RecordTags(f"multicart.keys/record/{part}/")
+
+    def inspect(self) -> Found:
+        """See the protocol."""
+        described = self._describe()
+        text, version = self._current()
+        value: Any = self._parts(text).get(self.options["field"]) if self.options["field"] else text
+        return Found(fingerprint_of(value), self._tags.read(described.get("Tags") or ()), (text, version))
+
+    def prove(self) -> None:
+        """Put what is there, as the same version, which changes nothing; and give a version, or take from it, a stage
+        that is nobody else's.
+        """
+        text, version = self._current()
+        self._ask("put_secret_value", ClientRequestToken=version, SecretString=text, VersionStages=[STAGE])
+        stages = self._describe().get("VersionIdsToStages") or {}
+        holder = next((each for each, names in stages.items() if STAGE in names), None)
+        there = {"RemoveFromVersionId": holder} if holder else {"MoveToVersionId": version}
+        self._ask("update_secret_version_stage", VersionStage=STAGE, **there)
+
+    def write(self, key: ApiKey, found: Found) -> Found:
+        """See the protocol."""
+        text, version = found.version
+        field = self.options["field"]
+        changed = json.dumps({**self._parts(text), field: key.reveal()}) if field else key.reveal()
+        new = str(uuid4())
+        self._ask("put_secret_value", ClientRequestToken=new, SecretString=changed, VersionStages=[STAGE])
+        try:
+            move = {"MoveToVersionId": new, "RemoveFromVersionId": version}
+            self._ask("update_secret_version_stage", VersionStage=CURRENT, **move)
+        except aws.Refusal as error:
+            if error.code in ("InvalidParameterException", "InvalidRequestException"):
+                raise Conflict from None
+            raise
+        return Found(key.fingerprint, found.record, (changed, new))
+
+    def note(self, record: Mapping[str, Any], found: Found) -> Found:
+        """See the protocol."""
+        tags, gone = self._tags.written(record)
+        self._ask("tag_resource", Tags=tags)
+        if gone:
+            self._ask("untag_resource", TagKeys=gone)
+        return Found(found.fingerprint, record, found.version)
+
+    def _ask(self, method: str, **parameters: Any) -> Any:
+        return self._aws.ask(method, SecretId=self.options["secret_id"], **parameters)
+
+    def _describe(self) -> Any:
+        """Return what is known of the secret.
+
+        :raises StoreError: also if it cannot be changed, or would not stay so.
+        """
+        said = self._ask("describe_secret")
+        if said.get("DeletedDate"):
+            raise StoreError("store_missing", "it is to be deleted: restore it (aws secretsmanager restore-secret)")
+        if said.get("OwningService"):
+            raise StoreError("store_not_writable", "another service of AWS manages it, and would set it back")
+        if said.get("RotationEnabled"):
+            raise StoreError(
+                "store_not_writable",
+                "Secrets Manager rotates it by itself: end that (aws secretsmanager cancel-rotate-secret)",
+            )
+        return said
+
+    def _current(self) -> tuple[str, str]:
+        """Return the text of the current version, and its id."""
+        said = self._ask("get_secret_value", VersionStage=CURRENT)
+        if "SecretBinary" in said:
+            raise StoreError("store_malformed", "it is binary: give it a text")
+        try:
+            return said["SecretString"], said["VersionId"]
+        except KeyError:
+            raise aws.malformed() from None
+
+    def _parts(self, text: str) -> dict[str, Any]:
+        parts = parsed(text)
+        if not isinstance(parts, dict):
+            raise StoreError("store_malformed", "it is no JSON object: leave out field, or give it one")
+        return parts

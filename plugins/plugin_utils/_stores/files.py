@@ -1,0 +1,238 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change without notice.
+"""An encrypted file with its record beside it, on the control node, or as a branch of a git remote has it.
+
+With a ``remote`` nothing is changed in the work tree: each change is a commit on what the remote's branch holds, so
+that a push is a compare-and-set.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
+from ansible_collections.multicart.keys.plugins.module_utils import _record as records
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
+    Conflict,
+    Field,
+    InvalidEntry,
+    StoreError,
+    clean_environment,
+)
+
+_files: Any = host_file
+
+FIELDS = {
+    "path": Field(required=True, path=True),
+    "remote": Field(),
+    "branch": Field(),
+}
+
+PUSHING = 20
+"""Seconds that a command of git may take."""
+
+_GIT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*\Z")
+
+
+def label(options: Mapping[str, Any], name: str) -> str:
+    """Return what a value in a file is called."""
+    where = f" on {options['branch']} of {options['remote']}" if options["remote"] else ""
+    return f"{options['path']} {name}{where}"
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Refuse what does not go together."""
+    if bool(options["remote"]) != bool(options["branch"]):
+        raise InvalidEntry("needs remote and branch, or neither of them")
+    for name in ("remote", "branch"):
+        if options[name] and not _GIT_NAME.match(options[name]):
+            raise InvalidEntry(f"needs {name}: a name that git knows")
+
+
+def place_of(options: Mapping[str, Any], name: str) -> Folder | Remote:
+    """Return where the file is.
+
+    :param name: of the value in it that the record is about.
+    """
+    return Remote(options, name) if options["remote"] else Folder(options, name)
+
+
+class Folder:
+    """The file itself."""
+
+    def __init__(self, options: Mapping[str, Any], name: str) -> None:
+        self._path: str = options["path"]
+        self._record_path = records.path_of(self._path, name, None)
+        self._content: Any = None
+        self._kept: Any = None
+
+    def read(self) -> tuple[bytes, bytes | None]:
+        """Return the file, and its record."""
+        with _told():
+            self._content = _files.read(self._path)
+            self._kept = _files.read(self._record_path)
+            if self._content.data is None:
+                raise StoreError("store_missing", "there is no such file")
+            _files.check(self._content, self._content.data)
+            _files.check(self._kept, self._kept.data or b"{}")
+            return self._content.data, self._kept.data
+
+    def write(self, content: bytes, _message: str) -> None:
+        """Replace the file, if it is as it was read."""
+        with _told():
+            _files.replace(self._content, content)
+            self._content = _files.read(self._path)
+
+    def note(self, content: bytes, _message: str) -> None:
+        """Replace its record."""
+        with _told():
+            _files.replace(self._kept, content)
+            self._kept = _files.read(self._record_path)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say of errors of files what the protocol knows."""
+    try:
+        yield
+    except host_file.HostFileError as error:
+        if error.reason == "changed_meanwhile":
+            raise Conflict from None
+        raise StoreError("store_not_writable", str(error)) from None
+
+
+class Remote:
+    """The file as the branch of a git remote has it."""
+
+    def __init__(self, options: Mapping[str, Any], name: str) -> None:
+        self._folder, self._name = os.path.split(options["path"])
+        self._remote, self._branch = options["remote"], options["branch"]
+        self._record_name = os.path.basename(records.path_of(options["path"], name, None))
+        self._tip = ""
+        self._prefix = ""
+
+    def read(self) -> tuple[bytes, bytes | None]:
+        """Return the file, and its record, as the remote has them now."""
+        self._prefix = self._git("rev-parse", "--show-prefix", otherwise="its directory is in no git repository")
+        self._fetch()
+        refused = f"{self._remote} does not take a push to {self._branch} from here"
+        self._git("push", "--dry-run", "--quiet", self._remote, f"{self._tip}:{self._ref}", otherwise=refused)
+        content, kept = self._blob(self._name), self._blob(self._record_name)
+        if content is None:
+            raise StoreError("store_missing", f"there is no such file on {self._branch} of {self._remote}")
+        return content, kept
+
+    def write(self, content: bytes, message: str) -> None:
+        """Push a commit with another content of the file.
+
+        :raises Conflict: somebody else has pushed meanwhile.
+        """
+        self._push(self._name, content, message)
+
+    def note(self, content: bytes, message: str) -> None:
+        """Push a commit with another content of its record, likewise."""
+        self._push(self._record_name, content, message)
+
+    @property
+    def _ref(self) -> str:
+        return f"refs/heads/{self._branch}"
+
+    def _fetch(self) -> None:
+        unreachable = f"{self._remote} cannot be reached, or has no branch {self._branch}"
+        own = f"refs/multicart.keys/{self._branch}"
+        self._git("fetch", "--quiet", "--no-tags", self._remote, f"+{self._ref}:{own}", otherwise=unreachable)
+        self._tip = self._git("rev-parse", own)
+
+    def _blob(self, name: str) -> bytes | None:
+        path = f"{self._tip}:{self._prefix}{name}"
+        if not self._git("ls-tree", "--name-only", self._tip, "--", name):
+            return None
+        return self._run(["cat-file", "blob", path]).stdout
+
+    def _push(self, name: str, content: bytes, message: str) -> None:
+        blob = self._run(["hash-object", "-w", "--stdin"], content).stdout.decode().strip()
+        entry = self._git("ls-tree", self._tip, "--", name)
+        mode = entry.split(" ", 1)[0] if entry else "100644"
+        index = {"GIT_INDEX_FILE": os.path.join(self._git("rev-parse", "--absolute-git-dir"), "multicart.keys.index")}
+        self._git("read-tree", self._tip, environment=index)
+        self._git("update-index", "--add", "--cacheinfo", f"{mode},{blob},{self._prefix}{name}", environment=index)
+        tree = self._git("write-tree", environment=index)
+        with suppress(OSError):
+            os.unlink(index["GIT_INDEX_FILE"])
+        commit = self._git("commit-tree", tree, "-p", self._tip, "-m", message, environment=self._identity())
+        done = self._run(["push", "--quiet", self._remote, f"{commit}:{self._ref}"], fails=True)
+        if done.returncode != 0:
+            self._settle(commit)
+        self._tip = commit
+        self._follow(commit)
+
+    def _settle(self, commit: str) -> None:
+        """Find out whether a push whose answer was lost, or that was refused, has arrived all the same."""
+        before = self._tip
+        self._fetch()
+        if self._run(["merge-base", "--is-ancestor", commit, self._tip], fails=True).returncode == 0:
+            return
+        if self._tip != before:
+            raise Conflict
+        raise StoreError("store_refused", f"{self._remote} refuses the push to {self._branch}: look at its hooks")
+
+    def _follow(self, commit: str) -> None:
+        """Let the work tree have what was pushed, if it is on that branch and nothing is in the way."""
+        if self._run(["symbolic-ref", "--quiet", "HEAD"], fails=True).stdout.decode().strip() == self._ref:
+            self._run(["merge", "--ff-only", "--quiet", commit], fails=True)
+
+    def _identity(self) -> dict[str, str]:
+        known = self._run(["var", "GIT_COMMITTER_IDENT"], fails=True).returncode == 0
+        return (
+            {}
+            if known
+            else {
+                f"GIT_{role}_{what}": value
+                for role in ("AUTHOR", "COMMITTER")
+                for what, value in (("NAME", "multicart.keys"), ("EMAIL", "multicart.keys@localhost"))
+            }
+        )
+
+    def _git(self, *words: str, otherwise: str = "", environment: Mapping[str, str] | None = None) -> str:
+        """Return what git prints, in one line."""
+        done = self._run(list(words), fails=bool(otherwise), environment=environment)
+        if done.returncode != 0:
+            raise StoreError("store_unreachable", otherwise)
+        return done.stdout.decode("utf-8", "replace").rstrip("\n")
+
+    def _run(
+        self,
+        words: Sequence[str],
+        data: bytes = b"",
+        fails: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run git where the file is; what it prints of errors is not repeated.
+
+        :param fails: it may.
+        """
+        try:
+            done = subprocess.run(
+                ["git", "-C", self._folder, *words],
+                input=data,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**clean_environment(), "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(environment or {})},
+                timeout=PUSHING,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise StoreError("store_library_missing", "git is missing: install it where Ansible runs") from None
+        except subprocess.TimeoutExpired:
+            raise StoreError("timed_out", f"git {words[0]} did not end within {PUSHING} s") from None
+        if done.returncode != 0 and not fails:
+            raise StoreError("store_failed", f"git {words[0]} failed (exit status {done.returncode})")
+        return done
