@@ -104,6 +104,7 @@ def test_an_inspection_tells_what_the_files_hold_and_what_the_host_lacks_and_cha
             "restart_due": False,
             "changed": False,
             "problem": None,
+            "notes": [],
             "record": None,
         }
         for path in host.paths
