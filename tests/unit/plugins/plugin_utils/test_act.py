@@ -1032,7 +1032,7 @@ for request in requests():
     assert f"web2: sh (process 8, a login) holds the key {OLD.fingerprint}." in lines
     assert not [line for line in lines if "process 9" in line]
     assert "web2: stopped on purpose, and left alone: app.service, job." in lines
-    assert result.lines[-1].endswith(f"{SEEN} (1 host has others).")
+    assert re.search(rf"{SEEN} \([1-3] hosts? (?:has|have) others\)\.\Z", result.lines[-1])
 
 
 def flipping(fleet: Fleet) -> Callable[[], None]:
