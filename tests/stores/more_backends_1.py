@@ -209,6 +209,10 @@ class OfAws(Backend):
             self._another = ThreadingHTTPServer(("127.0.0.1", 0), Another)
             Thread(target=self._another.serve_forever, daemon=True).start()
 
+    def deny(self, right: str) -> None:
+        """Let its credentials do everything but this."""
+        self._moto.allow(self._user, *(each for each in (*self.reads, *self.writes) if each != right))
+
     def mend(self) -> None:
         if self._is_down:
             self._moto.start()

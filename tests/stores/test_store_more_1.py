@@ -191,6 +191,31 @@ def test_what_gitlab_answers_is_told_by_kind_alone(
     assert problem_of(opened(backend)).reason == reasons[fault]
 
 
+@only(GitLabVariable)
+def test_the_right_to_change_the_variable_is_proven_apart_from_its_record(backend: GitLabVariable) -> None:
+    store = opened(backend)
+    backend.api.refused = lambda request: request.is_change and request.path.endswith(f"/{KEY}")
+    store.note(record(OLD), store.inspect())
+    with pytest.raises(StoreError) as caught:
+        store.prove()
+    assert caught.value.reason == "store_refused"
+
+
+@only(GitLabVariable)
+def test_a_conflict_while_rights_are_proven_is_told(backend: GitLabVariable, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = backend.api.answer
+    monkeypatch.setattr(
+        backend.api,
+        "answer",
+        lambda request: backend.api.failure(409, "no") if request.is_change else answer(request),
+    )
+    talk = Talk(backend.kind, backend.entry, NO_CONTROL_NODE)
+    talk.inspect()
+    (problem,) = talk.prepare()
+    talk.end()
+    assert problem["reason"] == "store_conflict"
+
+
 # --- AWS ------------------------------------------------------------------------------------------
 
 
@@ -207,6 +232,25 @@ def test_a_secret_that_is_the_key_as_a_whole(backend: SecretsManager) -> None:
     assert problem_of(opened(backend)).reason == "store_malformed"  # no JSON
 
 
+@pytest.mark.parametrize(
+    ("backend", "right"),
+    [
+        (SecretsManager, "secretsmanager:PutSecretValue"),
+        (SecretsManager, "secretsmanager:UpdateSecretVersionStage"),
+        (SsmParameter, "ssm:PutParameter"),
+        (SsmParameter, "ssm:GetParameterHistory"),
+    ],
+    indirect=["backend"],
+)
+def test_each_right_that_a_write_needs_is_proven_apart_from_the_record(backend: Any, right: str) -> None:
+    store = opened(backend)
+    backend.deny(right)
+    store.note(record(OLD), store.inspect())
+    with pytest.raises(StoreError) as caught:
+        store.prove()
+    assert caught.value.reason == "store_refused"
+
+
 @only(SecretsManager)
 def test_a_proof_changes_no_version(backend: SecretsManager) -> None:
     def stages() -> Any:
@@ -217,10 +261,6 @@ def test_a_proof_changes_no_version(backend: SecretsManager) -> None:
         store.prove()
         now = {each: [name for name in names if name != "MULTICART_KEYS"] for each, names in stages().items()}
         assert now == before
-    backend.break_by("read_only")
-    with pytest.raises(StoreError) as caught:
-        store.prove()
-    assert caught.value.reason == "store_refused"
 
 
 @pytest.mark.full
