@@ -5,7 +5,8 @@
 # Every target sets up what it needs in .venv. Another interpreter: make PYTHON=python3.12 demo, after make clean.
 
 PYTHON ?= python3
-JOBS ?= 2
+# More than there are cores: many tests wait for what hangs.
+JOBS ?= 3
 SMOKE := tests/integration/test_env_file_tasks.py tests/integration/test_roles.py tests/integration/test_ways_to_a_host.py
 # Handed to pytest, or to the demo: make unit ARGS='-k rotation', make demo ARGS=--stay
 ARGS ?=
@@ -35,7 +36,7 @@ WITH_BIN := PATH="$(CURDIR)/$(BIN):$$PATH"
 NOX := $(BIN)/nox --report .cache/nox.json -s
 # What make test runs besides, where there is a Python 3.12; where there is none, nox names what it skipped.
 MAY_LACK := --no-error-on-missing-interpreters
-PYTEST := $(BIN)/python -m pytest -o cache_dir=.cache/pytest -n $(JOBS)
+PYTEST := $(BIN)/python -m pytest -o cache_dir=.cache/pytest -n $(JOBS) --dist worksteal
 
 # Ansible insists on UTF-8, which bare containers do not set.
 ifneq ($(filter C POSIX,$(LC_ALL)),)
