@@ -504,25 +504,18 @@ http_proxy="http://proxy.example.com:3128/"
 no_proxy="localhost,127.0.0.1,.example.com"
 JAVA_HOME=/usr/lib/jvm/default-java
 """,
-    "Apache envvars": r"""# envvars - default environment variables for apache2ctl
-
-# this won't be correct after changing uid
+    "Apache envvars": r"""# settings that a shell reads before the web server is started
 unset HOME
-
-# for supporting multiple apache2 instances
-if [ "${APACHE_CONFDIR##/etc/apache2-}" != "${APACHE_CONFDIR}" ] ; then
-	SUFFIX="-${APACHE_CONFDIR##/etc/apache2-}"
+if [ -n "${INSTANCE:-}" ]; then
+    SUFFIX="-$INSTANCE"
 else
-	SUFFIX=
+    SUFFIX=
 fi
 
 export APACHE_RUN_USER=www-data
 export APACHE_RUN_GROUP=www-data
-# temporary state file location. This might be changed to /run in Wheezy+1
 export APACHE_PID_FILE=/var/run/apache2$SUFFIX/apache2.pid
 export APACHE_LOG_DIR=/var/log/apache2$SUFFIX
-
-## The locale used by some modules like mod_dav
 export LANG=C
 export LANG
 """,

@@ -14,7 +14,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -98,9 +97,6 @@ class Secret(Store):
         client = library("kubernetes.client", "kubernetes")
         self._errors = (client.ApiException, library("urllib3.exceptions", "urllib3").HTTPError)
         api = client.ApiClient(self._configuration(client))
-        # The library would follow a redirect, and send the key along; and it would send again what was perhaps done.
-        manager = api.rest_client.pool_manager
-        manager.urlopen = partial(manager.urlopen, redirect=False, retries=False)
         self._core, self._apps = client.CoreV1Api(api), client.AppsV1Api(api)
         self._reviews = client.AuthorizationV1Api(api)
         self._namespace, self._name = options["namespace"], options["name"]
@@ -175,6 +171,8 @@ class Secret(Store):
             raise StoreError("store_failed", f"{what}: look at kubeconfig, context and in_cluster") from None
         if plain:
             raise StoreError("store_failed", "its kubeconfig names a server without https://: nothing is sent there")
+        # The library would follow a redirect, and send the key along; and it would send again what was perhaps done.
+        settings.retries = library("urllib3", "urllib3").Retry(0, raise_on_redirect=False)
         return settings
 
     def _check_right(self, verb: str, resource: str, name: str | None, group: str = "") -> None:

@@ -13,9 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-FAULTS = [
-    *(f"{kind}{number}" for kind, count in {"s": 9, "t": 21, "x": 7, "o": 8, "a": 12}.items() for number in range(1, count + 1)),
-]
+KINDS = {"s": 9, "t": 21, "x": 7, "o": 8, "a": 12}
+FAULTS = [f"{kind}{number}" for kind, count in KINDS.items() for number in range(1, count + 1)]
 """The faults that were found when the first version was tried in other people's situations."""
 
 

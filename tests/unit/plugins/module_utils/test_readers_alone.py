@@ -4,8 +4,6 @@
 
 """The record of services and commands that have no file, because they read the key from a store."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
