@@ -47,7 +47,7 @@ endif
 .DELETE_ON_ERROR:
 .PHONY: help demo sandbox test newest unit integration stores faults hosts leaks fuzz mutants bench full lint \
   lint-basic yamllint reuse \
-  sanity ansible-test smoke matrix molecule docs build lock release clean
+  sanity sanity-newest ansible-test smoke matrix molecule docs build lock release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -58,7 +58,7 @@ demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against
 sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotation on test hosts of your own
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
-test: lint sanity docs $(VENV)/.test $(READERS) ## linters, sanity, the documentation and all tests but the slow ones
+test: lint sanity-newest docs $(VENV)/.test $(READERS) ## linters, sanity, the documentation and all tests but the slow ones
 	: The hosts are made of what is unpacked meanwhile.
 	$(BIN)/python -m tests.hosts.trees >/dev/null 2>&1 & $(PYTEST) tests/unit tests/integration tests/stores tests/faults tests/leaks \
 	  tests/hosts
@@ -98,7 +98,7 @@ bench: $(VENV)/.bench | $(LINK) ## measure the outage beside other ways, over a 
 	@$(BIN)/python -m tests.bench --output .cache/bench $(ARGS)
 
 full: export MULTICART_FULL := 1
-full: test matrix ansible-test molecule leaks fuzz ## test with the slow tests, matrix, ansible-test, molecule, leaks and fuzz
+full: sanity test matrix ansible-test molecule leaks fuzz ## test with the slow tests, matrix, ansible-test, molecule, leaks and fuzz
 
 lint-basic: $(VENV)/.lint | $(LINK) ## ruff and mypy
 	$(BIN)/ruff check .
@@ -120,6 +120,9 @@ lint: lint-basic yamllint reuse build ## every linter, and the import into Galax
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(WITH_BIN) ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS):$(CURDIR)/.cache/awx" ansible-lint --offline -q
 	$(NOX) galaxy
+
+sanity-newest: $(VENV)/.tools
+	$(NOX) "ansible_test(core='2.21')" $(MAY_LACK) -- sanity
 
 sanity: $(VENV)/.tools ## ansible-test sanity, with the rules of the oldest and the newest ansible-core
 	$(NOX) ansible_test $(MAY_LACK) -- sanity

@@ -62,7 +62,8 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description:
-    - V(rotated) means that the key was revoked; a new one has replaced it.
+    - V(rotated) means that the key was revoked; a new one has replaced it. If the response was lost, somebody else may
+      have done that at the same time, or before a read that was outdated.
     - V(already_rotated) means that it had already been replaced, by this run or by somebody else.
     - V(would_rotate) means that it would be revoked, in check mode.
     - V(unchanged) means that the task failed and nothing was revoked.

@@ -184,7 +184,7 @@ def _not_in_every_run(phase: str, by: signal.Signals) -> list[pytest.MarkDecorat
 @pytest.mark.parametrize(
     ("layout", "point"),
     [
-        *(pytest.param(Layout(), point, id=name) for name, point in TELLING.items()),
+        *(pytest.param(Layout(), point, id=name, marks=pytest.mark.full) for name, point in TELLING.items()),
         *(pytest.param(_ARMED, point, id=f"armed-{name}") for name, point in TELLING.items()),
         *(
             pytest.param(_ARMED, point(by), id=f"while-{phase}-{by.name}", marks=_not_in_every_run(phase, by))

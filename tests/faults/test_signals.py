@@ -25,6 +25,7 @@ from tests.faults.test_kill import plainly_finished
 from tests.faults.victim import Layout, Started, Victim
 from tests.integration import harness
 from tests.integration.sshd import SSHD
+from tests.rows import spread
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account
 
@@ -121,8 +122,7 @@ def hold_before_the_request(victim: Victim, run: Started) -> None:
     wait_for(lambda: len(run.ssh_clients) == SIZE, "not all are connected", run)
 
 
-@pytest.mark.parametrize("number", [KILL, INT, TERM], ids=["KILL", "INT", "TERM"])
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("number", "target"), spread([KILL, INT, TERM], TARGETS))
 def test_while_armed_and_before_the_request_nothing_is_changed(
     victim: Victim, target: str, number: signal.Signals
 ) -> None:

@@ -288,8 +288,7 @@ def test_x2_a_fact_that_shadows_what_the_url_refers_to_sends_no_credential_elsew
     assert fleet.rotations == asked <= (2 if way == "cache" else 1)
 
 
-@pytest.mark.parametrize("way", ["setup", "module", "cache"])
-@pytest.mark.parametrize("case", ["variable", "hostvars", "whole"])
+@pytest.mark.parametrize(("way", "case"), spread(["setup", "module", "cache"], ["variable", "hostvars", "whole"]))
 def test_x1_a_fact_that_shadows_what_a_template_refers_to_brings_no_file_to_its_host(
     fleet: Fleet, way: str, case: str
 ) -> None:

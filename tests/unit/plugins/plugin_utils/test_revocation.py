@@ -247,6 +247,9 @@ def test_whatever_fails_it_says_done_only_of_a_key_that_is_revoked(
         if result.error is None or result.verified or result.outcome is Outcome.ROTATED:
             assert model.live != key(0)
         if result.outcome is Outcome.ROTATED:
-            assert model.commits or model.outsiders
+            # A read that lags told a key that was revoked before, and the answer to its revocation was lost: nobody
+            # can tell that from a revocation by this run. The documentation of the outcome says so.
+            lagged = revoked_before and any(step.fault is Fault.STALE for each, *dummy in scripted for step in each)
+            assert model.commits or model.outsiders or lagged
         if result.outcome is Outcome.UNCHANGED and options["same_run"]:
             assert not model.commits or model.live != key(0)
