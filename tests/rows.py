@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -25,3 +25,9 @@ def spread(*values: Any) -> list[Any]:
     listed = [list(each) for each in values]
     fewest = min(map(len, listed))
     return mostly(*listed, but=lambda *row: sum(map(list.index, listed, row)) % fewest == 0)
+
+
+def every_other(values: Iterable[Any]) -> list[Any]:
+    """Return all values as rows, of which every run has every other one."""
+    marks = ([], [pytest.mark.full])
+    return [pytest.param(value, id=str(value), marks=marks[number % 2]) for number, value in enumerate(values)]

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.integration.harness import Fleet, Host, Run, fingerprint, note
-from tests.rows import spread
+from tests.rows import every_other, spread
 from tests.sandbox.shapes import Account
 
 CONFIRMED = ("-e", "multicart_rotate_confirm=true")
@@ -164,7 +164,7 @@ PATTERNS = {
 }
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("pattern", every_other(PATTERNS))
 def test_s2_whatever_the_pattern_of_a_play_its_hosts_are_the_consumers(fleet: Fleet, pattern: str) -> None:
     for name in ("web", "db", "cache"):
         fleet.add(f"{name}1")
