@@ -26,6 +26,7 @@ from tests.integration.test_awx_role import (
     PROJECT,
     REPOSITORY,
     ROLE,
+    WORKFLOW,
     awx,
     changed,
     keep,
@@ -38,14 +39,6 @@ __all__ = ["awx"]  # a fixture
 pytestmark = pytest.mark.skipif(
     not COLLECTIONS.exists(), reason="awx.awx is missing: python -m tests.awx.collection gets it from PyPI"
 )
-WORKFLOW = {
-    ("audit", "always_nodes", "approve"),
-    ("approve", "success_nodes", "rotate"),
-    ("rotate", "success_nodes", "final-audit"),
-    ("rotate", "failure_nodes", "deploy"),
-    ("deploy", "always_nodes", "rotate-again"),
-    ("rotate-again", "success_nodes", "final-audit"),
-}
 TYPE = yaml.safe_load((ROLE / "files" / "credential_type.yml").read_text(encoding="utf-8"))
 NO_CREDENTIAL = {"session_token": None, "email": None, "password": None}
 NAMES = ("audit", "doctor", "deploy", "rotate", "rotate when due")

@@ -35,7 +35,7 @@ def example(word: str) -> str:
     return textwrap.dedent(found)
 
 
-WANTED: dict[str, Any] = yaml.safe_load(example("# awx.yml"))
+WANTED: dict[str, Any] = yaml.safe_load(example("multicart_awx_organization:"))
 REPOSITORY = WANTED["multicart_awx_scm_url"]
 
 
@@ -108,6 +108,16 @@ def links(awx: Awx) -> set[tuple[str, str, str]]:
 # --- the whole ------------------------------------------------------------------------------------
 
 
+WORKFLOW = {
+    ("audit", "always_nodes", "approve"),
+    ("approve", "success_nodes", "rotate"),
+    ("rotate", "success_nodes", "final-audit"),
+    ("rotate", "failure_nodes", "deploy"),
+    ("deploy", "always_nodes", "rotate-again"),
+    ("rotate-again", "success_nodes", "final-audit"),
+}
+
+
 def test_everything_is_made_and_what_drifted_is_put_right(fleet: Fleet, awx: Awx) -> None:
     first = keep(fleet, awx, "-vvv")
     assert first.green, first
@@ -132,14 +142,7 @@ def test_everything_is_made_and_what_drifted_is_put_right(fleet: Fleet, awx: Awx
 
     workflow = awx.store.one("workflow_job_templates")
     assert questions(awx, workflow["id"]) == {"multicart_rotate_retire": True}
-    assert links(awx) == {
-        ("audit", "always_nodes", "approve"),
-        ("approve", "success_nodes", "rotate"),
-        ("rotate", "success_nodes", "final-audit"),
-        ("rotate", "failure_nodes", "deploy"),
-        ("deploy", "always_nodes", "rotate-again"),
-        ("rotate-again", "success_nodes", "final-audit"),
-    }
+    assert links(awx) == WORKFLOW
     assert {one["name"]: one["rrule"] for one in awx.store.select("schedules")} == {
         "MultiCartAPI rotate when due": WANTED["multicart_awx_rotate_rrule"],
         "MultiCartAPI audit": WANTED["multicart_awx_audit_rrule"],
