@@ -32,7 +32,8 @@ from ansible_collections.multicart.keys.plugins.module_utils._host_file import H
 from ansible_collections.multicart.keys.plugins.module_utils._key_file import KeyFile, Problem, ReadersAlone
 
 Request = Dict[str, Any]
-"""``phase``, ``tag``, ``wait`` (seconds in which the next request must be here), and the fields of `FIELDS`."""
+"""``phase``, ``tag``, ``wait`` (seconds in which the next request must be here), ``limit`` (seconds in which the answer
+must be), and the fields of `FIELDS`."""
 Answer = Dict[str, Any]
 Tell = Callable[[str], None]
 """Sends an event ahead of the answer."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.harness import Fleet
+from tests.integration.listener import Listener
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account
 
@@ -51,3 +52,10 @@ def open_fleet(sandbox: Sandbox, new_account: Callable[[], Account]) -> Iterator
     yield Fleet(sandbox, folder, new_account())
     sandbox.clear()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    listener = Listener()
+    yield listener
+    listener.close()

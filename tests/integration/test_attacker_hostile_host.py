@@ -18,9 +18,7 @@ tests/faults/test_hung_hosts.py and test_session.py.
 
 from __future__ import annotations
 
-import socket
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ import pytest
 
 from tests.integration.harness import Fleet, Host, Run
 from tests.integration.hostile import make_hostile, tell_facts
+from tests.integration.listener import Listener
 from tests.integration.test_seams import CONFIRMED, hold, refused
 from tests.rows import every_other, mostly, spread
 
@@ -111,40 +110,6 @@ def test_t18_in_a_deployment(fleet: Fleet, case: str) -> None:
 
 
 # --- X1, X2: what a host says ------------------------------------------------------------------------
-
-
-class Listener:
-    """Somebody else's machine, to which nothing may be sent."""
-
-    def __init__(self) -> None:
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.heard: list[bytes] = []
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.getsockname()[1]}/api/v1"
-
-    def _listen(self) -> None:
-        while True:
-            try:
-                connection, _peer = self._server.accept()
-            except OSError:
-                return
-            with connection:
-                connection.settimeout(2)
-                self.heard.append(connection.recv(65536))
-
-    def close(self) -> None:
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    listener = Listener()
-    yield listener
-    listener.close()
 
 
 def loot(host: Host) -> Path:

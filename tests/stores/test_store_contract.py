@@ -22,12 +22,12 @@ from ansible_collections.multicart.keys.plugins.module_utils import _record as r
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import InvalidEntry, open_store, resolve
 
+from tests.stores.aws_gitlab_and_sops import BACKENDS as AWS_GITLAB_AND_SOPS
 from tests.stores.backends import BACKENDS as OF_FILES_AND_PROGRAMS
 from tests.stores.backends import Backend
 from tests.stores.github_api import GitHubSecret
 from tests.stores.kubernetes_api import KubernetesSecret
-from tests.stores.more_backends_1 import BACKENDS as MORE
-from tests.stores.more_backends_2 import BACKENDS as BEHIND_OTHER_APIS
+from tests.stores.other_apis import BACKENDS as OTHER_APIS
 from tests.stores.talk import NEW, OLD, OTHER, SINCE, Talk, fingerprint
 
 ACCOUNT = "a" * 16
@@ -36,15 +36,15 @@ BACKENDS: dict[str, type[Any]] = {
     **OF_FILES_AND_PROGRAMS,
     "kubernetes_secret": KubernetesSecret,
     "github_secret": GitHubSecret,
-    **MORE,
-    **BEHIND_OTHER_APIS,
+    **AWS_GITLAB_AND_SOPS,
+    **OTHER_APIS,
 }
 
 
 EXAMPLES = ("command_share", "command_pass", "command_hook")
 """Of the type ``command``, which is held against all of it in every run."""
 
-FULL = (*EXAMPLES, *MORE, *BEHIND_OTHER_APIS)
+FULL = (*EXAMPLES, *AWS_GITLAB_AND_SOPS, *OTHER_APIS)
 """What is held against all of it in full runs only: of the later types each run sees a rotation, and what is broken."""
 
 

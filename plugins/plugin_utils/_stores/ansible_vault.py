@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.module_utils import _record as records
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores import files
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
@@ -54,18 +53,14 @@ def check(options: dict[str, Any]) -> None:
 
 def opened(options: Mapping[str, Any]) -> Store:
     """Return the store of an entry's options."""
-    return VaultedVariable(options, files.place_of(options, options["variable"]))
+    return VaultedVariable(options)
 
 
-class VaultedVariable(Store):
-    """One variable in an encrypted file.
+class VaultedVariable(files.ValueInFile):
+    """One variable in an encrypted file."""
 
-    :param place: where the file and its record are.
-    """
-
-    def __init__(self, options: Mapping[str, Any], place: files.Folder | files.Remote) -> None:
-        super().__init__(options)
-        self._place = place
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options, options["variable"])
         self._vault = library("ansible.parsing.vault", "ansible-core")
 
     def inspect(self) -> Found:
@@ -75,19 +70,8 @@ class VaultedVariable(Store):
             raise StoreError("store_refused", "there is no vault password: run Ansible with --vault-id or the like")
         value = self._variable(content).value
         # What cannot be put in its place is found now.
-        self._changed(content, ApiKey("a.b"))
+        self.changed(content, ApiKey("a.b"))
         return Found(fingerprint_of(value), parsed(kept), content)
-
-    def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol."""
-        content = self._changed(found.version, key)
-        self._place.write(content, f"Replace {self.options['variable']}")
-        return Found(key.fingerprint, found.record, content)
-
-    def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol."""
-        self._place.note(records.serialize(dict(record)), f"Note the state of {self.options['variable']}")
-        return Found(found.fingerprint, record, found.version)
 
     # --- the file's content -------------------------------------------------------------------------
 
@@ -102,7 +86,8 @@ class VaultedVariable(Store):
             raise StoreError("store_malformed", "the variable is there, but not encrypted: encrypt it, or the file")
         return found
 
-    def _changed(self, content: bytes, key: ApiKey) -> bytes:
+    def changed(self, content: bytes, key: ApiKey) -> bytes:
+        """Return what the file is with another key."""
         found = self._variable(content)
         if content.startswith(_HEADER):
             text, password = self._decrypted(content)

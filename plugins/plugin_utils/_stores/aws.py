@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
+    ANSWERING,
     Conflict,
     Field,
     InvalidEntry,
@@ -31,9 +32,6 @@ FIELDS = {
     "session_token": Field(secret=True),
     "endpoint_url": Field(place=True),
 }
-
-ANSWERING = 10
-"""Seconds in which each request must be answered."""
 
 LONGEST_TAG = 256
 """Characters that the value of a tag may have."""

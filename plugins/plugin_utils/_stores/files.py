@@ -20,10 +20,13 @@ from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
 from ansible_collections.multicart.keys.plugins.module_utils import _record as records
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
     Conflict,
     Field,
+    Found,
     InvalidEntry,
+    Store,
     StoreError,
     clean_environment,
 )
@@ -36,8 +39,8 @@ FIELDS = {
     "branch": Field(),
 }
 
-PUSHING = 20
-"""Seconds that a command of git may take."""
+WORKING = 20
+"""Seconds that a program such as git may take for one command."""
 
 _GIT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*\Z")
 
@@ -57,12 +60,32 @@ def check(options: Mapping[str, Any]) -> None:
             raise InvalidEntry(f"needs {name}: a name that git knows")
 
 
-def place_of(options: Mapping[str, Any], name: str) -> Folder | Remote:
-    """Return where the file is.
+class ValueInFile(Store):
+    """One value in an encrypted file.
 
-    :param name: of the value in it that the record is about.
+    :param name: of the value.
     """
-    return Remote(options, name) if options["remote"] else Folder(options, name)
+
+    def __init__(self, options: Mapping[str, Any], name: str) -> None:
+        super().__init__(options)
+        self._value_name = name
+        part = name.replace("/", "_")  # of the name of the record's file
+        self._place = Remote(options, part) if options["remote"] else Folder(options, part)
+
+    def changed(self, content: bytes, key: ApiKey) -> bytes:
+        """Return what the file is with another key."""
+        raise NotImplementedError
+
+    def write(self, key: ApiKey, found: Found) -> Found:
+        """See the protocol."""
+        content = self.changed(found.version, key)
+        self._place.write(content, f"Replace {self._value_name}")
+        return Found(key.fingerprint, found.record, content)
+
+    def note(self, record: Mapping[str, Any], found: Found) -> Found:
+        """See the protocol."""
+        self._place.note(records.serialize(dict(record)), f"Note the state of {self._value_name}")
+        return Found(found.fingerprint, record, found.version)
 
 
 class Folder:
@@ -219,20 +242,34 @@ class Remote:
 
         :param fails: it may.
         """
-        try:
-            done = subprocess.run(
-                ["git", "-C", self._folder, *words],
-                input=data,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**clean_environment(), "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(environment or {})},
-                timeout=PUSHING,
-                check=False,
-            )
-        except FileNotFoundError:
-            raise StoreError("store_library_missing", "git is missing: install it where Ansible runs") from None
-        except subprocess.TimeoutExpired:
-            raise StoreError("timed_out", f"git {words[0]} did not end within {PUSHING} s") from None
+        more = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(environment or {})}
+        done = ran(f"git {words[0]}", ["git", "-C", self._folder, *words], data, more)
         if done.returncode != 0 and not fails:
             raise StoreError("store_failed", f"git {words[0]} failed (exit status {done.returncode})")
         return done
+
+
+def ran(
+    called: str, words: Sequence[str], data: bytes, environment: Mapping[str, str], folder: str | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program of the control node; what it prints of errors is dropped.
+
+    :param called: the program and what it is to do.
+    :param environment: besides that of the control node.
+    :param folder: where it runs; None: where Ansible does.
+    """
+    try:
+        return subprocess.run(
+            words,
+            input=data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env={**clean_environment(), **environment},
+            timeout=WORKING,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise StoreError("store_library_missing", f"{words[0]} is missing: install it where Ansible runs") from None
+    except subprocess.TimeoutExpired:
+        raise StoreError("timed_out", f"{called} did not end within {WORKING} s") from None

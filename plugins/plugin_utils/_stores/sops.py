@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.module_utils import _record as records
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores import files
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
@@ -27,7 +25,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     InvalidEntry,
     Store,
     StoreError,
-    clean_environment,
     fingerprint_of,
     parsed,
 )
@@ -37,9 +34,6 @@ FIELDS = {
     "key": Field(list, default=("multicart_api_key",)),
     "age_key_file": Field(path=True),
 }
-
-WORKING = 20
-"""Seconds that the program may take."""
 
 PROBE = ApiKey("multicart-probe.is-this-encrypted")
 """Put into a copy, which is thrown away."""
@@ -67,18 +61,11 @@ def check(options: dict[str, Any]) -> None:
 
 def opened(options: Mapping[str, Any]) -> Store:
     """Return the store of an entry's options."""
-    return EncryptedValue(options, files.place_of(options, ".".join(options["key"]).replace("/", "_")))
+    return EncryptedValue(options, ".".join(options["key"]))
 
 
-class EncryptedValue(Store):
-    """One value in an encrypted file.
-
-    :param place: where the file and its record are.
-    """
-
-    def __init__(self, options: Mapping[str, Any], place: files.Folder | files.Remote) -> None:
-        super().__init__(options)
-        self._place = place
+class EncryptedValue(files.ValueInFile):
+    """One value in an encrypted file."""
 
     def inspect(self) -> Found:
         """See the protocol."""
@@ -91,52 +78,29 @@ class EncryptedValue(Store):
         if not isinstance(tree, (str, type(None))):
             raise StoreError("store_malformed", "the value is no text")
         # What cannot be put in its place, or would be readable there, is found now.
-        if PROBE.reveal().encode() in self._changed(content, PROBE):
+        if PROBE.reveal().encode() in self.changed(content, PROBE):
             raise StoreError(
                 "store_malformed", "sops leaves this value unencrypted: look at the rules that the file was made by"
             )
         return Found(fingerprint_of(tree), parsed(kept), content)
 
-    def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol."""
-        content = self._changed(found.version, key)
-        self._place.write(content, f"Replace {'.'.join(self.options['key'])}")
-        return Found(key.fingerprint, found.record, content)
-
-    def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol."""
-        self._place.note(records.serialize(dict(record)), f"Note the state of {'.'.join(self.options['key'])}")
-        return Found(found.fingerprint, record, found.version)
-
-    def _changed(self, content: bytes, key: ApiKey) -> bytes:
+    def changed(self, content: bytes, key: ApiKey) -> bytes:
+        """Return what the file is with another key."""
         index = "".join(f'["{each}"]' for each in self.options["key"])
         return self._sops(content, "set", "--value-stdin", index=index, data=json.dumps(key.reveal()))[1]
 
     def _sops(self, content: bytes, verb: str, *words: str, index: str = "", data: str = "") -> tuple[bytes, bytes]:
         """Run sops on a copy; return what it prints, and the copy. What it prints of errors is not repeated."""
         folder, name = os.path.split(self.options["path"])
-        environment = clean_environment()
-        if self.options["age_key_file"]:
-            environment["SOPS_AGE_KEY_FILE"] = self.options["age_key_file"]
+        own = self.options["age_key_file"]
+        environment = {"SOPS_AGE_KEY_FILE": own} if own else {}
         with tempfile.TemporaryDirectory() as scratch:
             copy = os.path.join(scratch, name)
             with open(copy, "wb") as file:
                 file.write(content)
-            try:
-                done = subprocess.run(
-                    ["sops", verb, *words, copy, *filter(None, [index])],
-                    input=data.encode(),
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    cwd=folder,  # where it looks for its own settings
-                    env=environment,
-                    timeout=WORKING,
-                    check=False,
-                )
-            except FileNotFoundError:
-                raise StoreError("store_library_missing", "sops is missing: install it where Ansible runs") from None
-            except subprocess.TimeoutExpired:
-                raise StoreError("timed_out", f"sops {verb} did not end within {WORKING} s") from None
+            # It looks for its own settings where the file is.
+            command = ["sops", verb, *words, copy, *filter(None, [index])]
+            done = files.ran(f"sops {verb}", command, data.encode(), environment, folder)
             if done.returncode != 0:
                 known = _FAILURES.get(done.returncode) if verb == "decrypt" else None
                 failed = f"sops {verb} failed (exit status {done.returncode}); it must be 3.11, or newer"

@@ -16,8 +16,6 @@ anything on the control node; all the same no message of this collection shows t
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,48 +25,8 @@ import pytest
 from tests.integration.awx.job import Awx, confirmed
 from tests.integration.conftest import new_login
 from tests.integration.harness import Fleet
+from tests.integration.listener import Listener
 from tests.sandbox.handle import Sandbox
-
-
-class Listener:
-    """Somebody else's machine: notes who connects and what it says, and answers nothing.
-
-    :ivar heard: what each connection has sent.
-    """
-
-    def __init__(self) -> None:
-        self.heard: list[bytes] = []
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
-        port: int = self._server.getsockname()[1]
-        return port
-
-    def _listen(self) -> None:
-        while True:
-            try:
-                connection, _peer = self._server.accept()
-            except OSError:
-                return
-            with connection:
-                connection.settimeout(2)
-                self.heard.append(connection.recv(65536))
-
-    def close(self) -> None:
-        # Closing alone does not wake the thread that waits.
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        self._thread.join()
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    listener = Listener()
-    yield listener
-    listener.close()
 
 
 @pytest.fixture

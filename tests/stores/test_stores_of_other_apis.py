@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.stores.http_api import Answer, Request
-from tests.stores.more_backends_2 import (
+from tests.stores.other_apis import (
     AwxApi,
     AwxCredential,
     AzureSecret,

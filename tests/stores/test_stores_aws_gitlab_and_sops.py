@@ -28,9 +28,9 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     resolve,
 )
 
+from tests.stores.aws_gitlab_and_sops import KEY, GitLabVariable, SecretsManager, SopsFile, SsmParameter
 from tests.stores.backends import Backend, git
 from tests.stores.gitlab_api import OWNERS, TOKEN
-from tests.stores.more_backends_1 import KEY, GitLabVariable, SecretsManager, SopsFile, SsmParameter
 from tests.stores.talk import NEW, OLD, OTHER, SINCE, Talk, fingerprint
 
 NOTED = f"MULTICART_RECORD_{KEY}"
