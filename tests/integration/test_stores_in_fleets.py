@@ -19,7 +19,7 @@ import pytest
 
 from tests.integration.harness import ANSIBLE_BIN, Fleet, fingerprint, note
 from tests.integration.hostile import tell_facts
-from tests.stores.backends import Backend, OpenBao, Programs
+from tests.stores.backends import Backend, OpenBao, Programs, VaultedFile
 
 CONFIRMED = ("-e", "multicart_rotate_confirm=true")
 
@@ -210,6 +210,23 @@ def test_the_doctor_names_stores(fleet: Fleet, add_store: Callable[..., Any]) ->
     store.break_by("down")
     run = fleet.run("multicart.keys.doctor")
     assert "command place: its inspect failed (exit status 1)" in run.output, run
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["with-its-password", "without"])
+def test_a_file_of_ansible_vault_is_opened_by_the_passwords_of_the_run(
+    fleet: Fleet, add_store: Callable[..., Any], given: bool
+) -> None:
+    fleet.add("web1")
+    store = add_store(VaultedFile)
+    password = fleet.folder / "password"
+    password.write_text(store.secrets[0])
+    run = fleet.rotate(*(["--vault-id", f"prod@{password}"] if given else []))
+    if given:
+        assert run.green and store.value() == fleet.live and fleet.rotations == 1, run
+    else:
+        assert run.reason == "not_ready" and "there is no vault password" in run.message, run
+        assert fleet.rotations == 0
+    assert store.secrets[0] not in run.output
 
 
 def test_several_stores_of_one_consumer_each_have_the_key(

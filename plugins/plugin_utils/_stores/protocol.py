@@ -148,9 +148,9 @@ class ControlNode:
     :ivar vault_passwords: those of this run of Ansible, each with its name.
     """
 
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     folders: Sequence[str] = ()
-    vault_passwords: Sequence[Sequence[str]] = ()
+    vault_passwords: Sequence[Sequence[str]] = field(default=(), repr=False)
 
 
 NO_CONTROL_NODE = ControlNode()

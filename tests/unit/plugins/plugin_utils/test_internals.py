@@ -23,6 +23,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.inventory.manager import InventoryManager
 from ansible.module_utils.common.collections import ImmutableDict
 from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import VaultSecret
 from ansible.playbook.play import Play
 from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
@@ -287,6 +288,13 @@ def test_the_command_line_tells_forks_and_step(world: World, monkeypatch: pytest
     assert (internals.forks(), internals.is_stepping()) == (7, False)
     monkeypatch.setattr(context, "CLIARGS", ImmutableDict(step=True))
     assert (internals.forks(), internals.is_stepping()) == (constants.DEFAULT_FORKS, True)
+
+
+def test_the_vault_passwords_of_the_run_are_known(world: World) -> None:
+    action = world.action("web1")
+    assert internals.vault_passwords(action) == []
+    world.loader.set_vault_secrets([("prod", VaultSecret(b"one-canary")), ("default", VaultSecret(b"\xfftwo"))])
+    assert internals.vault_passwords(action) == [["prod", "one-canary"], ["default", "\udcfftwo"]]
 
 
 def test_strategies_and_connections_of_mitogen_are_known(tmp_path: Path, world: World) -> None:
