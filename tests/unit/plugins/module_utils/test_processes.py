@@ -5,6 +5,7 @@
 """Processes that hold a key in their environment: what is found, what is left out, and where each belongs."""
 
 import os
+import secrets
 import signal
 import subprocess
 import time
@@ -15,7 +16,8 @@ import pytest
 from ansible_collections.multicart.keys.plugins.module_utils import _processes as processes
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 
-KEY, OTHER = ApiKey("173axcs.held-by-a-process"), ApiKey("173axcs.held-by-another")
+# Of this run alone: the scan sees the whole machine, and so what other workers' tests have started.
+KEY, OTHER = (ApiKey(f"173axcs.{secrets.token_hex(12)}") for _ in range(2))
 Start = Callable[..., int]
 
 
