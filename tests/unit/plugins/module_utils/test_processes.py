@@ -17,7 +17,7 @@ from ansible_collections.multicart.keys.plugins.module_utils import _processes a
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 
 # Of this run alone: the scan sees the whole machine, and so what other workers' tests have started.
-KEY, OTHER = (ApiKey(f"173axcs.{secrets.token_hex(12)}") for _ in range(2))
+KEY, OTHER = (ApiKey(f"173axcs.{secrets.token_hex(12)}") for _key in range(2))
 Start = Callable[..., int]
 
 
