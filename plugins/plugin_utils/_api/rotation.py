@@ -285,10 +285,12 @@ class _Rotation:
         error = answers[-1].error
         if never_left or (revoked is False and not ours):
             return self._remembered(intent, Result(Outcome.UNCHANGED, intent.retire, intent.retire, error=error))
-        if revoked is False and self._accepted:
-            what = "The API accepted the rotation, but the old key still works."
-            error = MulticartError(Reason.KEY_DID_NOT_CHANGE, what)
-        error = _unknown(intent, self._read_error or error)
+        cause = (
+            self._read_error
+            or error
+            or MulticartError(Reason.KEY_DID_NOT_CHANGE, "The API accepted the rotation, but the old key still works.")
+        )
+        error = _unknown(intent, cause)
         return self._remembered(intent, Result(Outcome.UNKNOWN, None, intent.retire, error=error))
 
     def _ask(self, intent: Intent) -> tuple[list[RotationAnswer], ApiKey | None]:
@@ -462,13 +464,11 @@ def another_was_replaced() -> MulticartError:
     )
 
 
-def _unknown(intent: Intent, cause: MulticartError | None) -> MulticartError:
+def _unknown(intent: Intent, cause: MulticartError) -> MulticartError:
     """Describe that nobody knows what became of the key."""
-    reason = cause.reason if cause else Reason.KEY_DID_NOT_CHANGE
-    what = f"{cause.what} " if cause else ""
     return MulticartError(
-        reason,
-        f"{what}Whether the key was replaced could not be learnt.",
+        cause.reason,
+        f"{cause.what} Whether the key was replaced could not be learnt.",
         f"Run again with retire={intent.retire.fingerprint}: that is the same intent and cannot rotate twice. "
         "multicart_key_info tells the live fingerprint.",
     )

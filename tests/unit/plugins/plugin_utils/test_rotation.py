@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -127,7 +130,8 @@ def test_two_accounts_behind_one_set_of_credentials_are_refused() -> None:
     )
     result = run(model)
     assert result.outcome is Outcome.UNKNOWN
-    assert reason(result) is Reason.ACCOUNT_MISMATCH
+    assert result.error and result.error.reason is Reason.ACCOUNT_MISMATCH
+    assert result.error.what == f"The credentials read two different accounts. {NOT_LEARNT}"
     assert result.live is None
 
 
@@ -163,6 +167,15 @@ def test_reads_that_are_stale_for_ever_are_given_up_before_anything_is_sent() ->
 
 
 REJECTED = "The API rejects the key that it has on record."
+NOT_LEARNT = "Whether the key was replaced could not be learnt."
+
+
+def test_an_intent_that_was_not_carried_out_and_another_key_to_retire_are_told_apart() -> None:
+    model, ledger = Model(), MemoryLedger(kept=Intent(key(0)))
+    model.rotate_behind()
+    result = run(model, ledger, retire=key(1).fingerprint)
+    assert (result.outcome, reason(result)) == (Outcome.UNCHANGED, Reason.INVALID_OPTION)
+    assert "rotate" not in model.calls
 
 
 # --- cut short ------------------------------------------------------------------------------------
@@ -251,7 +264,8 @@ def test_an_answer_lost_after_the_change_is_made_good_by_reading(fault: Fault) -
     model = Model().will(Fault.NONE, fault)
     result = run(model)
     assert (result.outcome, result.live, result.error) == (Outcome.ROTATED, key(1), None)
-    assert model.calls.count("rotate") == 1
+    # The new key is tried when it is read, as the API has not said that it accepts the rotation; and not once more.
+    assert model.calls == ["read", "rotate", "read", "accepts", "accepts"]
     assert result.verified
 
 
@@ -276,6 +290,7 @@ def test_requests_that_never_left_leave_the_key_unchanged() -> None:
     result = run(model)
     assert (result.outcome, reason(result)) == (Outcome.UNCHANGED, Reason.UNREACHABLE)
     assert (result.live, result.previous) == (key(0), key(0))
+    assert model.calls == ["read", "rotate", "read", "rotate"]
     assert not model.commits
 
 
@@ -284,6 +299,69 @@ def test_two_lost_answers_with_the_old_key_alive_end_unknown_and_name_the_intent
     result = run(model)
     assert (result.outcome, result.live, result.previous) == (Outcome.UNKNOWN, None, key(0))
     assert result.error and f"retire={key(0).fingerprint}" in str(result.error)
+    assert result.error.what == f"Rotating failed: {Fault.LOST_BEFORE.value}. {NOT_LEARNT}"
+
+
+def test_a_lost_answer_and_a_read_that_is_stale_for_ever_are_told_as_what_they_are() -> None:
+    """Somebody has replaced the old key, most likely this run: the API rejects it, and reads go on to show it."""
+    model = Model().will(Fault.NONE, Fault.LOST_AFTER, for_ever=Fault.STALE)
+    began = model.time.now
+    result = run(model)
+    assert (result.outcome, result.live, result.old_key_rejected) == (Outcome.ROTATED, None, True)
+    assert result.error and result.error.reason is Reason.NEW_KEY_UNREADABLE
+    assert result.error.what == "The key was replaced; the new one cannot be read."
+    assert model.time.now - began < SETTLE_TIMEOUT + 3
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST_AFTER, Step(outsider=True)])
+def test_an_old_key_that_the_api_rejects_once_and_accepts_again_is_never_the_new_one(fault: Fault | Step) -> None:
+    class Flapping(Model):
+        def accepts(self, key: Any) -> bool:
+            return super().accepts(key) or self.calls.count("accepts") > 1
+
+    model = Flapping().will(Fault.NONE, fault, for_ever=Fault.STALE)
+    assert run(model, verify=False).live is None
+
+
+def test_a_request_that_is_sent_twice_is_told_with_the_time_of_the_first() -> None:
+    times = iter("abcdefgh")
+    model = Model().will(Fault.NONE, Fault.LOST_BEFORE)
+    clock = replace(model.time.clock, utc=lambda: next(times))
+    result = rotate(model, MemoryLedger(), Request(), clock)
+    assert (result.rotated_at, model.calls.count("rotate")) == ("a", 2)
+
+
+def test_what_cannot_be_kept_after_an_accepted_rotation_is_told_and_the_rotation_all_the_same() -> None:
+    class Full(MemoryLedger):
+        def record(self, intent: Intent) -> None:
+            if intent.revoked:
+                raise MulticartError(Reason.RUN_CACHE_UNUSABLE, "The disk is full.")
+            super().record(intent)
+
+    result = run(Model(), Full())
+    assert (result.outcome, result.live, reason(result)) == (Outcome.ROTATED, key(1), Reason.RUN_CACHE_UNUSABLE)
+    # What is worse is told before that.
+    result = run(Model().will(Fault.NONE, Fault.NONE, for_ever=Fault.STALE), Full())
+    assert (result.outcome, result.live, reason(result)) == (Outcome.ROTATED, None, Reason.NEW_KEY_UNREADABLE)
+
+
+@pytest.mark.parametrize(("told", "kept"), [("2026-06-20T03:00:00Z", "2026-06-20T03:00:00Z"), (7, None), (None, None)])
+def test_the_result_tells_when_the_account_was_updated_if_the_api_does(told: Any, kept: str | None) -> None:
+    class Telling(Model):
+        def read(self) -> Account:
+            account = super().read()
+            return Account(account.id, account.key, {"updated_at": told if self.commits else "before"})
+
+    assert run(Telling()).updated_at == kept
+
+
+def test_after_a_rotation_the_run_knows_what_came_of_its_intent() -> None:
+    ledger = MemoryLedger()
+    result = run(Model(), ledger)
+    expected = Intent(
+        key(0), False, accepted=True, revoked=True, done=True, rotated_at=result.rotated_at, verified=True
+    )
+    assert ledger.kept == expected
 
 
 def test_a_lost_answer_and_stale_reads_are_settled_by_sending_once_more() -> None:
@@ -308,7 +386,19 @@ def test_a_definite_refusal_leaves_the_key_unchanged() -> None:
     result = run(model)
     assert (result.outcome, reason(result)) == (Outcome.UNCHANGED, Reason.REFUSED)
     assert (result.live, result.previous, result.changed) == (key(0), key(0), False)
-    assert model.calls.count("rotate") == 1
+    assert model.calls == ["read", "rotate", "read", "accepts"]
+
+
+def test_a_refusal_of_which_nobody_knows_whether_it_was_for_the_key_names_what_was_asked_last() -> None:
+    model = Model().will(Fault.NONE, Fault.REFUSED, Fault.NONE, for_ever=Fault.LOST_BEFORE)
+    result = run(model)
+    assert (result.outcome, reason(result)) == (Outcome.UNKNOWN, Reason.UNREACHABLE)
+    assert result.error and result.error.what == f"Asking failed: {Fault.LOST_BEFORE.value}. {NOT_LEARNT}"
+
+
+def test_a_read_that_fails_is_the_cause_also_if_the_key_cannot_be_tried_after_it() -> None:
+    model = Model().will(Fault.NONE, Fault.REFUSED, Fault.MALFORMED, for_ever=Fault.LOST_BEFORE)
+    assert reason(run(model)) is Reason.MALFORMED_KEY
 
 
 def test_stale_reads_for_a_while_are_waited_for() -> None:
@@ -347,7 +437,11 @@ def test_a_claimed_rotation_without_a_change_is_no_rotation() -> None:
     model = Model().will(Fault.NONE, Fault.CLAIMED)
     result = run(model)
     assert (result.outcome, reason(result), result.changed) == (Outcome.UNKNOWN, Reason.KEY_DID_NOT_CHANGE, False)
+    assert result.error and result.error.what == f"{STILL_WORKS} {NOT_LEARNT}"
     assert not model.commits
+
+
+STILL_WORKS = "The API accepted the rotation, but the old key still works."
 
 
 def test_a_claimed_rotation_with_unreadable_account_and_live_old_key_is_unknown() -> None:
@@ -750,6 +844,21 @@ def test_a_moment_is_shown_in_utc_to_the_millisecond() -> None:
     moment = datetime(2026, 6, 20, 5, 4, 3, 2999, timezone(timedelta(hours=2)))
     assert iso_time(moment) == "2026-06-20T03:04:03.002Z"
     assert iso_time(moment.replace(microsecond=0)) == "2026-06-20T03:04:03.000Z"
+
+
+@pytest.fixture
+def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "UTC-5:30")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_utc")
+def test_a_moment_is_shown_in_utc_wherever_the_control_node_is() -> None:
+    assert iso_time(datetime(2026, 6, 20, 5, 4, 3, 0, timezone.utc)) == "2026-06-20T05:04:03.000Z"
+    assert utc_now().endswith("Z")
 
 
 def test_the_time_is_now() -> None:
