@@ -47,6 +47,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import
     Consumer,
     File,
     Problem,
+    Process,
     Standing,
     State,
     parse_time,
@@ -111,8 +112,11 @@ class HostResult:
 
     :ivar reason: why it failed; None: it did not.
     :ivar message: the same, or how it stands, in a sentence.
-    :ivar checked: it has health checks, and passed them.
+    :ivar checked: it passed its health checks in this run; None: it has none.
     :ivar wave: in which wave it got the key.
+    :ivar has_stores: it is one or more stores, and no host.
+    :ivar processes: those found last that hold another key than the live one.
+    :ivar hidden: it has processes that could not be read.
     :ivar moments: when each event happened: ``armed``, ``released``, ``written``, ``restarted``, ``healthy``; UTC.
     """
 
@@ -121,8 +125,11 @@ class HostResult:
     changed: bool = False
     files: tuple[File, ...] = ()
     reason: str | None = None
-    checked: bool = False
+    checked: bool | None = None
     wave: int = 0
+    has_stores: bool = False
+    processes: tuple[Process, ...] = ()
+    hidden: bool = False
     moments: dict[str, datetime] = field(default_factory=dict)
 
     @property
@@ -521,8 +528,20 @@ class Act:
             changed = changed or rotates or differs or stands.state is not State.UP_TO_DATE
             stands = Standing(State.UP_TO_DATE)
         reason = problems[0].reason if problems else None
-        files, checked = host.consumer.files, host.is_checked
-        return HostResult(host.name, stands, changed, files, reason, checked, host.wave, host.moments)
+        inspection = host.inspection
+        return HostResult(
+            host.name,
+            stands,
+            changed,
+            host.consumer.files,
+            reason,
+            checked=host.is_checked,
+            wave=host.wave,
+            has_stores=host.has_stores,
+            processes=tuple(each for each in host.consumer.processes if live and each.key != live),
+            hidden=inspection is not None and inspection.hidden,
+            moments=host.moments,
+        )
 
     def _standings(self) -> dict[str, Standing]:
         return {host.name: host.standing for host in self._result.hosts}
@@ -555,8 +574,7 @@ class Act:
             result.lines.append(f"Not rotated: {plan.why}.")
         elif result.rotation is not None:
             result.lines.append(_rotated(result.rotation))
-        hidden = sum(host.inspection is not None and host.inspection.hidden for host in self._hosts)
-        result.lines.append(_checked(result.hosts, live.key, hidden))
+        result.lines.append(_checked(result.hosts, live.key))
 
     def _judge_retirement(self, key: str, assume_rejected: str | None) -> MulticartError | None:
         known = retirement(self._fleet(), key, assume_rejected)
@@ -616,12 +634,10 @@ def _rotated(rotation: Result) -> str:
     return f"Rotated at {rotation.rotated_at}: {_shown(rotation.previous)} was revoked{rejected}."
 
 
-def _checked(hosts: Sequence[HostResult], live: ApiKey, hidden: int) -> str:
-    """Say what was checked, and what was not.
-
-    :param hidden: how many hosts have processes that could not be read.
-    """
-    passed = sum(host.checked for host in hosts)
+def _checked(hosts: Sequence[HostResult], live: ApiKey) -> str:
+    """Say what was checked, and what was not."""
+    hidden = sum(host.hidden for host in hosts)
+    passed = sum(bool(host.checked) for host in hosts)
     none = len(hosts) - passed
     said = [f"{passed} passed {'its' if passed == 1 else 'their'} health checks"] if passed else []
     said += [f"{none} {'has' if none == 1 else 'have'} none"] if none else []

@@ -224,7 +224,7 @@ def test_a_rotation_brings_the_new_key_to_all_and_concludes(fleet: Fleet) -> Non
     assert result.rotation is not None and result.rotation.verified and result.rotation.old_key_rejected
     assert result.live is not None and result.live.key == NEW
     assert [host.changed for host in result.hosts] == [True] * 3
-    assert [host.checked for host in result.hosts] == [True, True, False]
+    assert [host.checked for host in result.hosts] == [True, True, None]
     rotated, checked = result.lines
     assert rotated.endswith(f"{OLD.masked} {OLD.fingerprint} was revoked; the API rejects it.")
     assert seen_by_this_machine(checked) == (
@@ -1033,6 +1033,10 @@ for request in requests():
     assert not [line for line in lines if "process 9" in line]
     assert "web2: stopped on purpose, and left alone: app.service, job." in lines
     assert re.search(rf"{SEEN} \([1-3] hosts? (?:has|have) others\)\.\Z", result.lines[-1])
+    assert [(process.pid, process.key) for process in result.hosts[1].processes] == [
+        (pid, OLD.fingerprint) for pid in (7, 8, 9)
+    ]
+    assert result.hosts[1].hidden and result.hosts[0].processes == ()
 
 
 def flipping(fleet: Fleet) -> Callable[[], None]:
