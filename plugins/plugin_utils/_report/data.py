@@ -78,6 +78,10 @@ class OldProcess:
     key: str
     tolerated: bool
 
+    @property
+    def words(self) -> str:
+        return f"{self.command} (process {self.pid}, {self.where}) holds {self.key}"
+
 
 @dataclass(frozen=True)
 class Line:
