@@ -589,10 +589,14 @@ class Act:
     def _say_outage(self, rotation: Result) -> None:
         written = [host.moments["written"] for host in self._hosts if "written" in host.moments]
         rotated_at = parse_time(rotation.rotated_at)
-        if written and rotated_at is not None:
-            seconds = (max(written) - rotated_at).total_seconds()
-            done = f"{len(written)} of {len(self._hosts)} have the new key, the last after {seconds:.2f} s"
-            self._say(f"Released: {done}.")
+        if not written or rotated_at is None:
+            return
+        restarted = [host.moments["restarted"] for host in self._hosts if "restarted" in host.moments]
+        last, end = ((max(moments) - rotated_at).total_seconds() for moments in (written, written + restarted))
+        out = sum(host.failure is not None or "written" not in host.moments for host in self._hosts)
+        over = f"the outage goes on for {out}" if out else f"outage of the fleet {end:.2f} s"
+        have = f"{len(written)} of {len(self._hosts)} have the new key, the last after {last:.2f} s"
+        self._say(f"Released: {have}; {over}.")
 
     def _fleet(self) -> list[Consumer]:
         return [host.consumer for host in self._hosts]
@@ -642,7 +646,7 @@ def _checked(hosts: Sequence[HostResult], live: ApiKey) -> str:
     said = [f"{passed} passed {'its' if passed == 1 else 'their'} health checks"] if passed else []
     said += [f"{none} {'has' if none == 1 else 'have'} none"] if none else []
     seen = "no process that could be read holds a retired key"
-    seen += f" ({hidden} {'host has' if hidden == 1 else 'hosts have'} others)" if hidden else ""
+    seen += f" (on {hidden} {'host' if hidden == 1 else 'hosts'}, some could not be read)" if hidden else ""
     return f"{len(hosts)} of {len(hosts)} consumers hold the live key {_shown(live)}; {', '.join(said)}; {seen}."
 
 
