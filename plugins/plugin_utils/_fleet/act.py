@@ -273,7 +273,10 @@ class Act:
         self._ask_all("inspect", asked, live, contents=contents)
         for host in asked:
             host.failure = host.failure or unrendered.get(host.name)
-        self._say(f"Inspected {self._count()} in {time.monotonic() - began:.1f} s.")
+        faulty = sum(bool(host.consumer.problems) for host in self._hosts)
+        unready = f"; {faulty} {'is' if faulty == 1 else 'are'} not ready" if faulty else ""
+        total = f"{len(self._hosts)} {'consumer' if len(self._hosts) == 1 else 'consumers'}"
+        self._say(f"Inspected {total} in {time.monotonic() - began:.1f} s{unready}.")
         for host in self._hosts:
             notes = [note for file in host.consumer.files for note in file.notes]
             for text in (*(problem.text for problem in host.consumer.problems), *dict.fromkeys(notes)):
@@ -299,7 +302,7 @@ class Act:
         armed = [host for host in self._hosts if host.is_armed]
         others = "" if len(armed) == len(self._hosts) else "; the others are served at the release"
         seconds = time.monotonic() - began
-        self._say(f"{len(armed)} of {len(self._hosts)} armed in {seconds:.1f} s{others}.")
+        self._say(f"{len(armed)} of {len(self._hosts)} armed in {seconds:.2f} s{others}.")
         for host in armed:
             host.moments["armed"] = _now()
         former = {entry.key for host in self._hosts for record in host.consumer.records for entry in record.retired}
@@ -600,10 +603,6 @@ class Act:
 
     def _fleet(self) -> list[Consumer]:
         return [host.consumer for host in self._hosts]
-
-    def _count(self) -> str:
-        ready = sum(not host.consumer.problems for host in self._hosts)
-        return f"{ready} of {len(self._hosts)} {'host' if len(self._hosts) == 1 else 'hosts'}"
 
     def _utc(self, moment: float) -> datetime:
         monotonic, utc = self._began

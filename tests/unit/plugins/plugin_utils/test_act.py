@@ -250,7 +250,7 @@ def test_before_the_key_is_replaced_every_host_is_armed_and_none_has_a_key(fleet
         assert moments == sorted(moments)
         assert host.moments["armed"] < host.moments["released"] < host.moments["armed"] + timedelta(seconds=30)
     said = "\n".join(fleet.lines)
-    assert "Inspected 3 of 3 hosts" in said and "3 of 3 armed" in said and "3 of 3 have the new key" in said
+    assert "Inspected 3 consumers" in said and "3 of 3 armed" in said and "3 of 3 have the new key" in said
 
 
 def test_hosts_that_cannot_be_armed_are_served_at_the_release(fleet: Fleet) -> None:
@@ -971,7 +971,7 @@ def test_a_rotation_is_told_as_it_goes_on(fleet: Fleet) -> None:
     result = fleet.rotate()
     shown = f"{OLD.masked} {OLD.fingerprint}"
     assert said(fleet) == [
-        "Inspected 3 of 3 hosts in N s.",
+        "Inspected 3 consumers in N s.",
         f"Rotating {shown}: every consumer that holds a key holds the live one.",
         "3 of 3 armed in N s.",
         "Released: 3 of 3 have the new key, the last after N s; outage of the fleet N s.",
@@ -997,7 +997,7 @@ def test_a_deployment_by_rotate_is_told_as_it_goes_on(fleet: Fleet) -> None:
     result = fleet.rotate()
     problem = f"path {fleet.hosts[2].env} is a directory; give the path of the file in it"
     assert said(fleet) == [
-        "Inspected 2 of 3 hosts in N s.",
+        "Inspected 3 consumers in N s; 1 is not ready.",
         f"web3: {problem}.",
         "Not rotating: out of date: web2.",
         f"web3: {problem}.",
