@@ -17,10 +17,11 @@ import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult, HostResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Plan, Step
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import File, Process, Standing, State
 from ansible_collections.multicart.keys.plugins.plugin_utils._report import page as report_page
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Decision
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.page import (
     FEW,
     NAMED,
@@ -96,10 +97,19 @@ def harmless(reader: Reader) -> bool:
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.sampled_from(HOSTILE) | st.text("<>&\"'/a{}%#\\", min_size=1), unique=True, min_size=1, max_size=6))
-def test_no_name_gets_out_of_its_place(names: list[str]) -> None:
-    hosts = {name: host(at) if at % 2 else unhealthy(at) for at, name in enumerate(names)}
-    text = page(told_of(hosts, finish=f"ansible-playbook {names[0]}", message=names[-1]))
-    reader = Reader(text)
+def test_no_text_gets_out_of_its_place(names: list[str]) -> None:
+    def everywhere(name: str, at: int) -> HostResult:
+        files = (File(name, name, recorded=bool(at % 3)),)
+        processes = (Process(OLD.fingerprint, 1, name, name, uncovered=False, blamed=bool(at % 2)),)
+        consumer = host(at) if at % 2 else host(at, Standing(State.RESTART_DUE, name))
+        return replace(consumer, files=files, processes=processes, wave=at % 2, has_stores=bool(at % 3))
+
+    hosts = {name: everywhere(name, at) for at, name in enumerate(names)}
+    decision = Decision("rotate", names[0])
+    report = told_of(hosts, finish=f"ansible-playbook {names[0]}", message=names[-1], account=names[0])
+    reader = Reader(page(report))
+    text = page(replace(report, rotated_at=None, message=None, decision=decision))  # which tells why
+    assert harmless(Reader(text))
     assert sorted(reader.names) == sorted(name.replace("\r", "\n") for name in names)
     assert harmless(reader)
     assert "default-src 'none'" in text
