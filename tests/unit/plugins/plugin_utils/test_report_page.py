@@ -20,15 +20,11 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Mult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult, HostResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Plan, Step
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import File, Process, Standing, State
-from ansible_collections.multicart.keys.plugins.plugin_utils._report import page as report_page
+from ansible_collections.multicart.keys.plugins.plugin_utils._report import words
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Decision
-from ansible_collections.multicart.keys.plugins.plugin_utils._report.page import (
-    FEW,
-    NAMED,
-    THICKNESS,
-    page,
-    picture_of,
-)
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.page import TEMPLATE, page
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.picture import THICKNESS, picture_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.words import FEW, NAMED, seconds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -139,7 +135,7 @@ def test_every_row_is_in_the_picture_once_within_it_and_in_order(writes: list[tu
     fates = {"well": host, "sick": unhealthy, "gone": lambda _at: unreachable()}
     report = told_of({f"web{number}": fates[how](at) for number, (at, how) in enumerate(writes)})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report_page, "NAMED", named)
+        patch.setattr(words, "NAMED", named)
         picture = picture_of(report)
     assert picture is not None
     drawn = [row.line for row in picture.rows]
@@ -180,7 +176,7 @@ def test_where_consumers_have_no_names_the_picture_shows_how_many_are_done_when(
     ("value", "shown"), [(None, "–"), (0.123, "0.12 s"), (9.99, "9.99 s"), (61.26, "61.3 s"), (150, "2 min 30 s")]
 )
 def test_durations_read_well(value: float | None, shown: str) -> None:
-    assert report_page.seconds(value) == shown
+    assert seconds(value) == shown
 
 
 def test_nothing_is_loaded() -> None:
@@ -205,7 +201,7 @@ def test_a_fleet_of_one_and_one_of_none_read_well() -> None:
 # --- what it tells --------------------------------------------------------------------------------
 
 
-def words(text: str) -> str:
+def read(text: str) -> str:
     """Return the text of a page as it is read."""
     body = re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
@@ -213,15 +209,15 @@ def words(text: str) -> str:
 
 def test_it_leads_with_the_outage_of_the_whole_fleet() -> None:
     slow = host(0.25, released=0.125, restarted=2.5, healthy=9)
-    told = words(page(told_of({"slow": slow, "web": host(0.5, released=0.25)})))
+    told = read(page(told_of({"slow": slow, "web": host(0.5, released=0.25)})))
     until = "from the request that revoked the old key until the last restart had ended"
     assert f"Outage of the fleet 2.50 s {until} Armed before the rotation 2 of 2 waited for the new key" in told
     assert "Last file written after 0.50 s released after 0.25 s Consumers up to date 2 of 2" in told
     assert "Old key revoked the API rejects it" in told
-    assert "until the last file was written" in words(page(told_of({"web": host(0.5)})))
-    assert "Outage of the fleet not over it goes on for 1 of 2" in words(page(told_of({"a": slow, "b": unreachable()})))
+    assert "until the last file was written" in read(page(told_of({"web": host(0.5)})))
+    assert "Outage of the fleet not over it goes on for 1 of 2" in read(page(told_of({"a": slow, "b": unreachable()})))
     unarmed = replace(slow, moments={name: at for name, at in slow.moments.items() if name != "armed"})
-    assert "0 of 1 any other is served at the release" in words(page(told_of({"a": unarmed})))
+    assert "0 of 1 any other is served at the release" in read(page(told_of({"a": unarmed})))
 
 
 def test_waves_stand_apart_each_with_its_numbers() -> None:
@@ -232,7 +228,7 @@ def test_waves_stand_apart_each_with_its_numbers() -> None:
     assert picture is not None
     titles = ["Not done", "Up to date, wave 0", "Up to date, wave 1, after the stores"]
     assert [band.title for band in picture.bands] == titles
-    told = words(page(report))
+    told = read(page(report))
     for shown in (
         "Not done 1 0 – – – – goes on",
         "Up to date, wave 0 1 1 0.12 s 0.50 s – – 0.50 s",
@@ -247,7 +243,7 @@ def test_waves_stand_apart_each_with_its_numbers() -> None:
 def test_consumers_with_the_same_to_tell_stand_together() -> None:
     hosts = {f"web{at:03}": unreachable() for at in range(FEW + 5)} | {"sick": unhealthy(1)}
     text = page(told_of(hosts))
-    told = words(text)
+    told = read(text)
     assert "sick restart due: the health check failed" in told
     assert f"{FEW + 5} consumers unreachable: it is unreachable (No route to host) web000 web001" in told
     assert f"web{FEW - 1:03} 5 more web{FEW:03}" in told
@@ -301,7 +297,7 @@ def process(pid: int, blamed: bool) -> Process:
 )
 def test_what_was_checked_and_what_not(consumer: dict[str, Any], run: ActResult, told: list[str]) -> None:
     web = replace(host(1), files=(File("/srv/.env"),), **consumer)
-    found = words(page(told_of({"web": web}, run)))
+    found = read(page(told_of({"web": web}, run)))
     for shown in told:
         assert shown in found, shown
     assert ("What was checked" in found) is (run is not LOST)
@@ -318,7 +314,7 @@ LINES = ("line", "grid")
 
 def palettes() -> dict[str, dict[str, str]]:
     """Return the colours of the page in each scheme."""
-    style = report_page.TEMPLATE.read_text(encoding="utf-8").split("<style>")[1].split("</style>")[0]
+    style = TEMPLATE.read_text(encoding="utf-8").split("<style>")[1].split("</style>")[0]
     blocks = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
     assert not re.search(r"#[0-9a-f]{3}|rgb|hsl|opacity", re.sub(r":root \{.*?\}", "", style, flags=re.DOTALL))
     return {
