@@ -124,7 +124,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Group:
-    """Consumers that are told together.
+    """Several consumers, and the numbers that they have in common.
 
     :ivar wave: the wave that all of them are of; None: several.
     """

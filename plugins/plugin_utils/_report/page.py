@@ -35,7 +35,7 @@ def page(report: Report) -> str:
         report=report,
         picture=picture_of(report),
         sections=words.sections(report),
-        ailments=words.ailments(report.unfinished),
+        faults=words.faults(report.unfinished),
         checks=list(words.checks(report)),
         headline=words.headline(report),
         old_key=words.old_key(report),

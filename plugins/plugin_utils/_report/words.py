@@ -4,7 +4,7 @@
 
 # Private to this collection: it may change without notice.
 
-"""The report in words: how the run ended, who is told together, what was checked. Pure."""
+"""The report in words: how the run ended, what is wrong where, what was checked. Pure."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def day(at: datetime) -> str:
     return f"{at.day} {at:%B %Y, %H:%M:%S} UTC"
 
 
-# --- who is told together ---------------------------------------------------------------------------
+# --- consumers that are shown together ------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def sections(report: Report) -> list[Section]:
 
 
 @dataclass(frozen=True)
-class Ailment:
+class Fault:
     """What is wrong with consumers that have the same to tell."""
 
     told: str
@@ -162,12 +162,12 @@ class Ailment:
         return self.names[FEW:]
 
 
-def ailments(lines: Iterable[Line]) -> list[Ailment]:
+def faults(lines: Iterable[Line]) -> list[Fault]:
     """Return what is wrong with these consumers."""
     found: dict[str, list[str]] = {}
     for line in lines:
         found.setdefault(told(line), []).append(line.name)
-    return [Ailment(what, names) for what, names in found.items()]
+    return [Fault(what, names) for what, names in found.items()]
 
 
 # --- what was checked -----------------------------------------------------------------------------
