@@ -595,7 +595,8 @@ class Act:
         if not written or rotated_at is None:
             return
         restarted = [host.moments["restarted"] for host in self._hosts if "restarted" in host.moments]
-        last, end = ((max(moments) - rotated_at).total_seconds() for moments in (written, written + restarted))
+        # In milliseconds, as in the report.
+        last, end = (round((max(at) - rotated_at).total_seconds(), 3) for at in (written, written + restarted))
         out = sum(host.failure is not None or "written" not in host.moments for host in self._hosts)
         over = f"the outage goes on for {out}" if out else f"outage of the fleet {end:.2f} s"
         have = f"{len(written)} of {len(self._hosts)} have the new key, the last after {last:.2f} s"
