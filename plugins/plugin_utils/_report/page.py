@@ -39,6 +39,7 @@ def page(report: Report) -> str:
         checks=list(words.checks(report)),
         headline=words.headline(report),
         old_key=words.old_key(report),
+        to_finish=words.to_finish(report),
         moment=words.moment,
         events=EVENTS,
         known=words.is_known(report),

@@ -115,6 +115,16 @@ def old_key(report: Report) -> tuple[str, str] | None:
     return ("not known", "not verified by this run") if report.old_key else None
 
 
+def to_finish(report: Report) -> tuple[str, str | None]:
+    """Return how to finish what is not done: a sentence, and what of it can be copied into a terminal."""
+    run = "Run" if report.reason == Reason.CAUGHT_UP.value else "Fix what is named, then run"
+    command, _space, remark = (report.finish or "").partition(" (")
+    if remark:
+        return f"{run}, {remark.removesuffix(')')}:", command
+    again, _comma, more = command.partition(", and ")
+    return (f"{run} {again}, with:", more) if more else (f"{run} {again}.", None)
+
+
 def day(at: datetime) -> str:
     return f"{at.day} {at:%B %Y, %H:%M:%S} UTC"
 

@@ -52,6 +52,7 @@ LOST = ActResult(ROTATE, Live(OLD), Result(Outcome.UNKNOWN, None, OLD), FAILED)
 REFUSED = ActResult(ROTATE, Live(OLD), Result(Outcome.UNCHANGED, OLD, OLD), FAILED)
 NOT_READY = ActResult(ROTATE, Live(OLD), None, FAILED)
 FINISHED = ActResult(Plan(Step.FINISH, "because", OLD.fingerprint), Live(NEW))
+AGAIN = f"Fix what is named, then run the same command again, with: -e multicart_rotate_retire={OLD.fingerprint}"
 CAUGHT_UP = ActResult(Plan(Step.CATCH_UP, "because"), Live(NEW), None, MulticartError(Reason.CAUGHT_UP, "Red."))
 
 
@@ -121,7 +122,8 @@ def test_without_a_rotation_there_is_no_picture(step: Step) -> None:
 
 def test_what_is_left_to_do_is_on_the_page() -> None:
     text = page(told_of({"web": host(1), "gone": unreachable()}))
-    assert "ansible-playbook multicart.keys.deploy --limit gone" in text
+    assert "<p>Fix what is named, then run, with the same -i and -e options:</p>" in text
+    assert "<pre>ansible-playbook multicart.keys.deploy --limit gone</pre>" in text
     assert "Key rotated. 1 of 2 consumers is not done." in text
     assert 'class="open' in text
 
@@ -289,10 +291,14 @@ def process(pid: int, blamed: bool) -> Process:
             LOST,
             ["Consumers up to date not known nor which key is live", "Old key not known not verified by this run"],
         ),
-        ({}, REFUSED, ["Not rotated: the old key is still live.", "Old key live nothing was rotated", "Live key"]),
+        (
+            {},
+            REFUSED,
+            ["Not rotated: the old key is still live.", "Old key live nothing was rotated", "Live key", AGAIN],
+        ),
         ({}, NOT_READY, ["Not rotated: the old key is still live.", "It failed."]),
         ({}, FINISHED, ["The rotation of an earlier run was finished. The consumer is up to date.", "Why: because."]),
-        ({}, CAUGHT_UP, ["Not rotated. The consumer is up to date.", "What to do Run: the same command again"]),
+        ({}, CAUGHT_UP, ["Not rotated. The consumer is up to date.", "What to do Run the same command again."]),
     ],
 )
 def test_what_was_checked_and_what_not(consumer: dict[str, Any], run: ActResult, told: list[str]) -> None:
