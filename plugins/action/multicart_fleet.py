@@ -12,7 +12,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.release import __version__ as core_version
-from ansible.utils.display import Display
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import VERSION
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import AccountOfRun, Live, try_credentials
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
@@ -35,8 +34,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, Options
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Versions, report_of
 
-_display = Display()
-
 
 class ActionModule(FleetAction):
     """The action of M(multicart.keys.multicart_fleet)."""
@@ -54,8 +51,10 @@ class ActionModule(FleetAction):
             "audit": self._audit,
             "diagnose": self._diagnose,
         }
-        # Shown at any verbosity, as a debug task is.
-        return {"_ansible_verbose_always": True, **phases[options.given["phase"]]()}
+        result = phases[options.given["phase"]]()
+        for line in result["msg"]:
+            self.say(line)
+        return result
 
     # --- phases -----------------------------------------------------------------------------------
 
@@ -125,7 +124,7 @@ class ActionModule(FleetAction):
     def _act(self, hosts: list[Host], guard: Worker | None = None) -> Iterator[Act]:
         api = AccountOfRun(self._options.connection, this_run())
         try:
-            yield Act(hosts, api, lambda line: _display.display(f"  {line}"), guard, bool(self._task.check_mode))
+            yield Act(hosts, api, self.say, guard, bool(self._task.check_mode))
         finally:
             end_rest(host.session for host in hosts if host.session is not None)
 

@@ -52,21 +52,17 @@ class ActionModule(FleetAction):
             _write_all(paths)
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or type(error).__name__
-            return self._without(f"The report could not be written into {folder}: {why}.")
+            return self._told(f"The report could not be written into {folder}: {why}.")
         json_path, html_path = map(str, paths)
-        return {
-            "_ansible_verbose_always": True,
-            "msg": [f"Report: {html_path}"],
-            "json_path": json_path,
-            "html_path": html_path,
-        }
+        return {**self._told(f"Report: {html_path}"), "json_path": json_path, "html_path": html_path}
 
     def failed(self, error: MulticartError) -> dict[str, Any]:
         # A report failure must not fail the run.
-        return self._without(f"There is no report: {error}")
+        return self._told(f"There is no report: {error}")
 
-    def _without(self, why: str) -> dict[str, Any]:
-        return {"_ansible_verbose_always": True, "msg": [why]}
+    def _told(self, line: str) -> dict[str, Any]:
+        self.say(line)
+        return {"msg": [line]}
 
 
 def _write_all(texts: Mapping[Path, str]) -> None:

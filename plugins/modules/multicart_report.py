@@ -45,7 +45,7 @@ msg:
   type: list
   elements: str
 json_path:
-  description: The report for programs.
+  description: The report for programs. The README of the role describes each of its fields.
   returned: when it was written
   type: str
   sample: /home/ops/multicart-reports/rotation-20260620T030001.482Z.json

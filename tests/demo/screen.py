@@ -45,10 +45,6 @@ class Screen:
         for line in lines:
             self.say("  " + "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
-    def shows(self, text: str) -> bool:
-        """Tell whether a text was printed."""
-        return any(text in line for line in self._printed)
-
     def shows_any_of(self, secrets: Iterable[str]) -> bool:
         """Tell whether one of them was printed."""
         everything = "\n".join(self._printed)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shlex
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.sandbox.handle import Sandbox
 
@@ -88,15 +90,23 @@ class Stage:
             screen.output(line.rstrip("\n"))
         return self._playbook.wait()
 
+    def report(self) -> dict[str, Any]:
+        """Return the newest report that a run has written; empty: there is none."""
+        found = self._reports()
+        return json.loads(found[-1].read_text()) if found else {}
+
     def keep_report(self) -> Path | None:
         """Put the newest report, if there is one, where it stays; return its page."""
-        pages = sorted((self.folder / "multicart-reports").glob("*.html"))
-        if not pages:
+        found = self._reports()
+        if not found:
             return None
         KEPT.mkdir(parents=True, exist_ok=True)
-        for path in (pages[-1], pages[-1].with_suffix(".json")):
+        for path in (found[-1], found[-1].with_suffix(".html")):
             shutil.copy(path, KEPT / f"report{path.suffix}")
         return KEPT / "report.html"
+
+    def _reports(self) -> list[Path]:
+        return sorted((self.folder / "multicart-reports").glob("*.json"))
 
     def files_with(self, key: str) -> list[Path]:
         """Return the files below the directory that hold a key, the API's own state left out."""

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 
@@ -79,7 +78,7 @@ class Story:
         self._screen.heading("3. What would a rotation do? Check mode tells, and changes nothing")
         green = self._stage.play(PREDICT, self._screen) == 0
         untouched = all(one.differs_only_in(self._old) for one in self._consumers)
-        self._claim("the prediction is green", green)
+        self._claim("check mode is green", green)
         self._claim("it changed nothing, neither at the API nor in a file", untouched and self._rotations() == 0)
 
     def _rotate(self) -> None:
@@ -95,10 +94,38 @@ class Story:
         calls = [call for call in self._sandbox.journal(seen) if str(call["user_agent"]).startswith("multicart.keys/")]
         told = [f"{call['endpoint']} ({'accepted' if call['accepted'] else 'refused'})" for call in calls]
         self._screen.say("", f"Its calls of the API: {', '.join(told) or 'none'}.")
+        self._show_how_it_went()
         self._claim("the rotation is green", green)
-        armed = f"{len(self._consumers)} of {len(self._consumers)} armed"
-        self._claim("every host was armed before the old key was revoked", self._screen.shows(armed))
+        self._claim("every host was armed, and got the key once the old one was revoked", self._waited())
         self._claim("the API rotated exactly once", self._rotations() == 1)
+
+    def _show_how_it_went(self) -> None:
+        """Show what the run itself has measured, by its report."""
+        self._screen.say("", "Its report says when each step happened, from the request that revoked the old key:", "")
+        events = ("armed", "released", "written", "restarted", "healthy")
+        hosts = self._stage.report().get("hosts", [])
+        self._screen.table(
+            ("consumer", *events),
+            [(host["name"], *(_seconds(host["seconds"].get(event), sign="+") for event in events)) for host in hosts],
+        )
+        self._screen.say("", self._in_short())
+
+    def _in_short(self) -> str:
+        report = self._stage.report()
+        if not report:
+            return "There is no report."
+        counts = report["consumers"]
+        released, written, restarted = (
+            _seconds(report[f"{name}_seconds"]) for name in ("last_release", "last_write", "outage")
+        )
+        armed = f"{counts['armed']} of {counts['total']} armed"
+        return f"{armed}; released after {released}; last file after {written}; outage of the fleet {restarted}."
+
+    def _waited(self) -> bool:
+        """Tell whether every program on a host waited for the key, and had it only after the request to rotate."""
+        hosts = [host["seconds"] for host in self._stage.report().get("hosts", [])]
+        waited = [at.get("armed", 0) < 0 < at.get("released", 0) for at in hosts]
+        return len(waited) == len(self._consumers) and all(waited)
 
     def _show_after(self) -> None:
         new = self._live()
@@ -106,23 +133,23 @@ class Story:
         self._show_files(new)
         self._screen.say()
         healthy = {one.name: one.do("health") for one in self._consumers}
-        report = self._report()
+        hosts = {host["name"]: host["outage_seconds"] for host in self._stage.report().get("hosts", [])}
         self._screen.table(
-            ("consumer", "key before", "key now", "was refused for", "calls refused", "report", "works"),
-            [self._measured(one, report.get(one.name), healthy[one.name]) for one in self._consumers],
+            ("consumer", "key before", "key now", "calls refused", "outage", "by the report", "healthy"),
+            [self._measured(one, hosts.get(one.name), healthy[one.name]) for one in self._consumers],
         )
         self._screen.say(
             "",
-            "Measured by the programs: from the first refused call to the next accepted one, restart included.",
-            "The report is the run's own, in multicart-reports/: from the request to the end of the restart.",
+            "The outage is what the programs noticed: from the first refused call to the next accepted one.",
+            "By the report, it is from the request to rotate until the restart had ended.",
         )
         belongs = sorted(one.file for one in self._consumers)
         for claim, holds in (
             ("the key is another", new != self._old),
             ("every consumer holds the live key", all(one.holds(new) for one in self._consumers)),
             ("no other byte of their files has changed", all(one.differs_only_in(new) for one in self._consumers)),
-            ("every consumer works again", all(healthy.values())),
-            ("the report and the programs agree", all(_agree(one, report.get(one.name)) for one in self._consumers)),
+            ("every consumer is healthy again", all(healthy.values())),
+            ("the report and the programs agree", all(_agree(one, hosts.get(one.name)) for one in self._consumers)),
             ("the old key is in no file any more", not self._stage.files_with(self._old)),
             ("the new key is in no other file", sorted(self._stage.files_with(new)) == belongs),
         ):
@@ -140,7 +167,9 @@ class Story:
         self._claim("the API rejects the old key and accepts the new", settled)
 
     def _audit(self) -> None:
-        self._screen.heading("7. The audit, as monitoring would run it: read-only, and red if any consumer is behind")
+        self._screen.heading(
+            "7. The audit, as monitoring would run it: it changes nothing, and fails if any is out of date"
+        )
         self._claim("the audit is green", self._stage.play(AUDIT, self._screen) == 0)
 
     def _conclude(self) -> bool:
@@ -148,6 +177,7 @@ class Story:
         self._screen.heading("8. In short: what was checked")
         for claim, holds in self._claims:
             self._screen.say(f"  {'ok   ' if holds else 'FALSE'}  {claim}")
+        self._screen.say("", self._in_short())
         return all(holds for dummy, holds in self._claims)
 
     def _show_files(self, key: str) -> None:
@@ -156,21 +186,15 @@ class Story:
             [(one.name, one.shape.file, one.shape.remark, one.masked_line(key)) for one in self._consumers],
         )
 
-    def _report(self) -> dict[str, float]:
-        """Return what the newest report says: how long each host was out, in seconds."""
-        paths = sorted((self._stage.folder / "multicart-reports").glob("*.json"))
-        hosts = json.loads(paths[-1].read_text())["hosts"] if paths else []
-        return {host["name"]: host["seconds"]["restarted"] for host in hosts if "restarted" in host["seconds"]}
-
     def _measured(self, consumer: Consumer, reported: float | None, healthy: bool) -> tuple[str, ...]:
         outage = consumer.outage()
         return (
             consumer.name,
             fingerprint_of(self._old),
             fingerprint_of(consumer.key()),
-            f"{outage.seconds:.1f} s",
             str(outage.refused),
-            "nothing" if reported is None else f"{reported:.1f} s",
+            _seconds(outage.seconds),
+            _seconds(reported),
             "yes" if healthy else "NO",
         )
 
@@ -182,6 +206,10 @@ class Story:
 
     def _rotations(self) -> int:
         return self._sandbox.rotations()
+
+
+def _seconds(value: float | None, sign: str = "") -> str:
+    return "–" if value is None else f"{value:{sign}.2f} s"
 
 
 def _agree(consumer: Consumer, reported: float | None) -> bool:

@@ -320,7 +320,7 @@ def test_what_an_unprivileged_user_may_not_see_is_said(real: RealFleet) -> None:
     ).run(f"chown ops:ops {path}")
     run = real.rotate()
     assert run.green, run
-    assert "no process that could be read holds a retired key (1 host has others)" in run.output
+    assert "no process that could be read holds a retired key (on 1 host, some could not be read)" in run.output
 
 
 @pytest.mark.full

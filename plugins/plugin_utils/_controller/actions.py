@@ -15,9 +15,12 @@ from typing import Any, ClassVar
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, unexpected
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Option, Options, resolve
+
+_display = Display()
 
 OUR_VARIABLES = "multicart_"
 """How the names of all variables of this collection begin."""
@@ -131,6 +134,10 @@ class FleetAction(ControllerAction):
             self.variables = found
             return
         refuse_facts(self.variables)
+
+    def say(self, line: str) -> None:
+        """Show a line, at any verbosity and as it is: a result would be shown as data."""
+        _display.display(f"  {line}")
 
     @property
     def play_hosts(self) -> list[str]:

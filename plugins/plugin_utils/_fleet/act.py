@@ -47,6 +47,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import
     Consumer,
     File,
     Problem,
+    Process,
     Standing,
     State,
     parse_time,
@@ -111,8 +112,11 @@ class HostResult:
 
     :ivar reason: why it failed; None: it did not.
     :ivar message: the same, or how it stands, in a sentence.
-    :ivar checked: it has health checks, and passed them.
+    :ivar checked: it passed its health checks in this run; None: it has none.
     :ivar wave: in which wave it got the key.
+    :ivar has_stores: it is one or more stores, and no host.
+    :ivar processes: those found last that hold another key than the live one.
+    :ivar hidden: it has processes that could not be read.
     :ivar moments: when each event happened: ``armed``, ``released``, ``written``, ``restarted``, ``healthy``; UTC.
     """
 
@@ -121,8 +125,11 @@ class HostResult:
     changed: bool = False
     files: tuple[File, ...] = ()
     reason: str | None = None
-    checked: bool = False
+    checked: bool | None = None
     wave: int = 0
+    has_stores: bool = False
+    processes: tuple[Process, ...] = ()
+    hidden: bool = False
     moments: dict[str, datetime] = field(default_factory=dict)
 
     @property
@@ -266,7 +273,10 @@ class Act:
         self._ask_all("inspect", asked, live, contents=contents)
         for host in asked:
             host.failure = host.failure or unrendered.get(host.name)
-        self._say(f"Inspected {self._count()} in {time.monotonic() - began:.1f} s.")
+        faulty = sum(bool(host.consumer.problems) for host in self._hosts)
+        unready = f"; {faulty} {'is' if faulty == 1 else 'are'} not ready" if faulty else ""
+        total = f"{len(self._hosts)} {'consumer' if len(self._hosts) == 1 else 'consumers'}"
+        self._say(f"Inspected {total} in {time.monotonic() - began:.1f} s{unready}.")
         for host in self._hosts:
             notes = [note for file in host.consumer.files for note in file.notes]
             for text in (*(problem.text for problem in host.consumer.problems), *dict.fromkeys(notes)):
@@ -292,7 +302,7 @@ class Act:
         armed = [host for host in self._hosts if host.is_armed]
         others = "" if len(armed) == len(self._hosts) else "; the others are served at the release"
         seconds = time.monotonic() - began
-        self._say(f"{len(armed)} of {len(self._hosts)} armed in {seconds:.1f} s{others}.")
+        self._say(f"{len(armed)} of {len(self._hosts)} armed in {seconds:.2f} s{others}.")
         for host in armed:
             host.moments["armed"] = _now()
         former = {entry.key for host in self._hosts for record in host.consumer.records for entry in record.retired}
@@ -521,8 +531,20 @@ class Act:
             changed = changed or rotates or differs or stands.state is not State.UP_TO_DATE
             stands = Standing(State.UP_TO_DATE)
         reason = problems[0].reason if problems else None
-        files, checked = host.consumer.files, host.is_checked
-        return HostResult(host.name, stands, changed, files, reason, checked, host.wave, host.moments)
+        inspection = host.inspection
+        return HostResult(
+            host.name,
+            stands,
+            changed,
+            host.consumer.files,
+            reason,
+            checked=host.is_checked,
+            wave=host.wave,
+            has_stores=host.has_stores,
+            processes=tuple(each for each in host.consumer.processes if live and each.key != live),
+            hidden=inspection is not None and inspection.hidden,
+            moments=host.moments,
+        )
 
     def _standings(self) -> dict[str, Standing]:
         return {host.name: host.standing for host in self._result.hosts}
@@ -555,8 +577,7 @@ class Act:
             result.lines.append(f"Not rotated: {plan.why}.")
         elif result.rotation is not None:
             result.lines.append(_rotated(result.rotation))
-        hidden = sum(host.inspection is not None and host.inspection.hidden for host in self._hosts)
-        result.lines.append(_checked(result.hosts, live.key, hidden))
+        result.lines.append(_checked(result.hosts, live.key))
 
     def _judge_retirement(self, key: str, assume_rejected: str | None) -> MulticartError | None:
         known = retirement(self._fleet(), key, assume_rejected)
@@ -571,17 +592,18 @@ class Act:
     def _say_outage(self, rotation: Result) -> None:
         written = [host.moments["written"] for host in self._hosts if "written" in host.moments]
         rotated_at = parse_time(rotation.rotated_at)
-        if written and rotated_at is not None:
-            seconds = (max(written) - rotated_at).total_seconds()
-            done = f"{len(written)} of {len(self._hosts)} have the new key, the last after {seconds:.2f} s"
-            self._say(f"Released: {done}.")
+        if not written or rotated_at is None:
+            return
+        restarted = [host.moments["restarted"] for host in self._hosts if "restarted" in host.moments]
+        # In milliseconds, as in the report.
+        last, end = (round((max(at) - rotated_at).total_seconds(), 3) for at in (written, written + restarted))
+        out = sum(host.failure is not None or "written" not in host.moments for host in self._hosts)
+        over = f"the outage goes on for {out}" if out else f"outage of the fleet {end:.2f} s"
+        have = f"{len(written)} of {len(self._hosts)} have the new key, the last after {last:.2f} s"
+        self._say(f"Released: {have}; {over}.")
 
     def _fleet(self) -> list[Consumer]:
         return [host.consumer for host in self._hosts]
-
-    def _count(self) -> str:
-        ready = sum(not host.consumer.problems for host in self._hosts)
-        return f"{ready} of {len(self._hosts)} {'host' if len(self._hosts) == 1 else 'hosts'}"
 
     def _utc(self, moment: float) -> datetime:
         monotonic, utc = self._began
@@ -616,17 +638,15 @@ def _rotated(rotation: Result) -> str:
     return f"Rotated at {rotation.rotated_at}: {_shown(rotation.previous)} was revoked{rejected}."
 
 
-def _checked(hosts: Sequence[HostResult], live: ApiKey, hidden: int) -> str:
-    """Say what was checked, and what was not.
-
-    :param hidden: how many hosts have processes that could not be read.
-    """
-    passed = sum(host.checked for host in hosts)
+def _checked(hosts: Sequence[HostResult], live: ApiKey) -> str:
+    """Say what was checked, and what was not."""
+    hidden = sum(host.hidden for host in hosts)
+    passed = sum(bool(host.checked) for host in hosts)
     none = len(hosts) - passed
     said = [f"{passed} passed {'its' if passed == 1 else 'their'} health checks"] if passed else []
     said += [f"{none} {'has' if none == 1 else 'have'} none"] if none else []
     seen = "no process that could be read holds a retired key"
-    seen += f" ({hidden} {'host has' if hidden == 1 else 'hosts have'} others)" if hidden else ""
+    seen += f" (on {hidden} {'host' if hidden == 1 else 'hosts'}, some could not be read)" if hidden else ""
     return f"{len(hosts)} of {len(hosts)} consumers hold the live key {_shown(live)}; {', '.join(said)}; {seen}."
 
 

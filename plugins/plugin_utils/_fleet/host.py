@@ -102,9 +102,10 @@ class Host:
         return WRITING + (self.spec.longest_deploy if self.spec is not None else 0.0)
 
     @property
-    def is_checked(self) -> bool:
-        """Whether it has health checks, and passed them in this run."""
-        return self.spec is not None and bool(self.spec.steps.health) and "healthy" in self.moments
+    def is_checked(self) -> bool | None:
+        """Whether it passed its health checks in this run; None: it has none."""
+        has_checks = self.spec is not None and bool(self.spec.steps.health)
+        return "healthy" in self.moments if has_checks else None
 
     def is_settled(self, live: str) -> bool:
         """Whether there is nothing to do there, not even to check."""

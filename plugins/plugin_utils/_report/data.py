@@ -32,6 +32,9 @@ NOT_NEEDED = "not_needed"
 UNKNOWN = "unknown"
 """The state of a consumer while it is not known which key is live."""
 
+HOST, STORE = "host", "store"
+"""The kinds of consumers."""
+
 
 @dataclass(frozen=True)
 class Key:
@@ -39,6 +42,45 @@ class Key:
 
     masked: str | None
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the run decided to do, one of :class:`plan.Step`, and why."""
+
+    step: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file, or a store under its label.
+
+    :ivar recorded: nobody can read it; what it holds is known by its record alone.
+    """
+
+    path: str
+    variable: str | None
+    recorded: bool
+
+
+@dataclass(frozen=True)
+class OldProcess:
+    """A process that holds another key than the live one.
+
+    :ivar key: that key, by fingerprint.
+    :ivar tolerated: it is a login or a passing job, which may keep the key until it ends.
+    """
+
+    command: str
+    pid: int
+    where: str
+    key: str
+    tolerated: bool
+
+    @property
+    def words(self) -> str:
+        return f"{self.command} (process {self.pid}, {self.where}) holds {self.key}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +92,10 @@ class Line:
     :ivar times: when each event happened.
     :ivar seconds: the same, relative to the rotation; empty without one.
     :ivar changed: whether this run wrote or restarted anything there.
+    :ivar kind: ``host`` or ``store``.
     :ivar wave: in which wave it got the key.
+    :ivar checked: it passed its health checks in this run; None: it has none.
+    :ivar hidden: it has processes that could not be read.
     """
 
     name: str
@@ -59,7 +104,12 @@ class Line:
     times: Mapping[str, datetime]
     seconds: Mapping[str, float]
     changed: bool
+    kind: str = HOST
     wave: int = 0
+    files: Sequence[Place] = ()
+    checked: bool | None = None
+    processes: Sequence[OldProcess] = ()
+    hidden: bool = False
 
     @property
     def done(self) -> bool:
@@ -70,6 +120,36 @@ class Line:
         """Seconds from the rotation until its last restart has ended; None: it was not written, or is not done."""
         steps = [self.seconds[event] for event in ("written", "restarted") if event in self.seconds]
         return max(steps) if steps and self.done else None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Several consumers, and the numbers that they have in common.
+
+    :ivar wave: the wave that all of them are of; None: several.
+    """
+
+    lines: Sequence[Line]
+    wave: int | None = None
+
+    @property
+    def unfinished(self) -> list[Line]:
+        return [line for line in self.lines if not line.done]
+
+    @property
+    def armed(self) -> int:
+        """How many of them waited for the key before the rotation."""
+        return sum("armed" in line.times for line in self.lines)
+
+    def last(self, event: str) -> float | None:
+        """Seconds from the rotation until an event has happened at the last of those where it did."""
+        return max((line.seconds[event] for line in self.lines if event in line.seconds), default=None)
+
+    @property
+    def outage(self) -> float | None:
+        """Seconds from the rotation until the last restart of all has ended; None: there was none, or it goes on."""
+        outages = [line.outage for line in self.lines if line.outage is not None]
+        return max(outages) if outages and not self.unfinished else None
 
 
 @dataclass(frozen=True)
@@ -88,15 +168,16 @@ class Report:
     :ivar reason: why the run failed; None: it did not.
     :ivar message: the same in words.
     :ivar account: the name of the account in the inventory.
-    :ivar lines: the consumers: those that are not done first, then in the order in which they were written.
+    :ivar decision: None: the run failed before it.
+    :ivar lines: the consumers: those that are not done first, then by wave, in the order in which they were written.
     :ivar finish: how to finish what is not done.
-    :ivar begun: it was decided what to do, and that was begun.
     """
 
     outcome: str
     reason: str | None
     message: str | None
     account: str
+    decision: Decision | None
     old_key: Key | None
     new_key: Key | None
     new_key_works: bool | None
@@ -106,55 +187,69 @@ class Report:
     versions: Versions
     made_at: datetime
     finish: str | None = None
-    begun: bool = True
+
+    @property
+    def fleet(self) -> Group:
+        """All consumers."""
+        return Group(self.lines)
+
+    @property
+    def waves(self) -> list[Group]:
+        """The consumers by wave."""
+        waves = sorted({line.wave for line in self.lines})
+        return [Group([line for line in self.lines if line.wave == wave], wave) for wave in waves]
 
     @property
     def unfinished(self) -> list[Line]:
-        return [line for line in self.lines if not line.done]
+        return self.fleet.unfinished
 
     @property
     def last_write(self) -> float | None:
-        """Seconds from the rotation to the last write; None: no rotation in this run, or nothing was written."""
-        return max((line.seconds["written"] for line in self.lines if "written" in line.seconds), default=None)
+        """Seconds from the rotation until the last file was written; None: none was by this run."""
+        return self.fleet.last("written")
 
     @property
     def outage(self) -> float | None:
-        """Seconds from the rotation until the last restart of all has ended; None: there was none, or it goes on."""
-        outages = [line.outage for line in self.lines if line.outage is not None]
-        return max(outages) if outages and not self.unfinished else None
+        """The outage of the fleet, see :attr:`Group.outage`."""
+        return self.fleet.outage
 
     @property
     def worth_keeping(self) -> bool:
         """Whether there is anything to tell: a run that was refused, or found all in order, has changed nothing."""
         changed = any(line.changed for line in self.lines)
-        return self.begun and (self.outcome != NOT_NEEDED or self.reason is not None or changed)
+        return self.decision is not None and (self.outcome != NOT_NEEDED or self.reason is not None or changed)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the role's README describes it: moments in UTC, durations in seconds."""
         return {
             "format": FORMAT,
             "made_at": iso_time(self.made_at),
-            "versions": {"multicart.keys": self.versions.collection, "ansible-core": self.versions.core},
+            "versions": vars(self.versions),
             "outcome": self.outcome,
             "reason": self.reason,
             "message": self.message,
             "account": self.account,
+            "decision": self.decision and vars(self.decision),
             "old_key": self.old_key and vars(self.old_key),
             "new_key": self.new_key and vars(self.new_key),
             "new_key_works": self.new_key_works,
             "old_key_rejected": self.old_key_rejected,
             "rotated_at": self.rotated_at and iso_time(self.rotated_at),
-            "last_write_seconds": self.last_write,
-            "outage_seconds": self.outage,
-            "consumers": {"total": len(self.lines), "unfinished": len(self.unfinished)},
             "finish": self.finish,
+            **_group_to_json(self.fleet),
+            "waves": [{"wave": group.wave, **_group_to_json(group)} for group in self.waves],
             "hosts": [
                 {
                     "name": line.name,
                     "state": line.state,
                     "why": line.why,
+                    "kind": line.kind,
                     "wave": line.wave,
                     "changed": line.changed,
+                    "files": [vars(file) for file in line.files],
+                    "health_checks_passed": line.checked,
+                    "processes": [vars(process) for process in line.processes],
+                    "processes_hidden": line.hidden,
                     "times": {event: iso_time(line.times[event]) for event in EVENTS if event in line.times},
                     "seconds": dict(line.seconds),
                     "outage_seconds": line.outage,
@@ -164,30 +259,55 @@ class Report:
         }
 
 
+def _group_to_json(group: Group) -> dict[str, Any]:
+    return {
+        "consumers": {
+            "total": len(group.lines),
+            "unfinished": len(group.unfinished),
+            "armed": group.armed,
+            "stores": sum(line.kind == STORE for line in group.lines),
+        },
+        "last_release_seconds": group.last("released"),
+        "last_write_seconds": group.last("written"),
+        "outage_seconds": group.outage,
+    }
+
+
 def report_from(kept: Mapping[str, Any]) -> Report:
     """Read what :meth:`Report.to_json` returned."""
-
-    def times(host: Mapping[str, Any]) -> dict[str, datetime]:
-        found = {event: parse_time(text) for event, text in host["times"].items()}
-        return {event: moment for event, moment in found.items() if moment is not None}
-
     return Report(
         outcome=kept["outcome"],
         reason=kept["reason"],
         message=kept["message"],
         account=kept["account"],
+        decision=Decision(**kept["decision"]) if kept["decision"] else None,
         old_key=Key(**kept["old_key"]) if kept["old_key"] else None,
         new_key=Key(**kept["new_key"]) if kept["new_key"] else None,
         new_key_works=kept["new_key_works"],
         old_key_rejected=kept["old_key_rejected"],
         rotated_at=parse_time(kept["rotated_at"]),
-        lines=[
-            Line(host["name"], host["state"], host["why"], times(host), host["seconds"], host["changed"], host["wave"])
-            for host in kept["hosts"]
-        ],
-        versions=Versions(kept["versions"]["multicart.keys"], kept["versions"]["ansible-core"]),
+        lines=list(map(_line_from, kept["hosts"])),
+        versions=Versions(**kept["versions"]),
         made_at=parse_time(kept["made_at"]) or datetime.now(timezone.utc),
         finish=kept["finish"],
+    )
+
+
+def _line_from(host: Mapping[str, Any]) -> Line:
+    times = {event: parse_time(text) for event, text in host["times"].items()}
+    return Line(
+        name=host["name"],
+        state=host["state"],
+        why=host["why"],
+        times={event: moment for event, moment in times.items() if moment is not None},
+        seconds=host["seconds"],
+        changed=host["changed"],
+        kind=host["kind"],
+        wave=host["wave"],
+        files=[Place(**file) for file in host["files"]],
+        checked=host["health_checks_passed"],
+        processes=[OldProcess(**process) for process in host["processes"]],
+        hidden=host["processes_hidden"],
     )
 
 
@@ -200,7 +320,8 @@ def report_of(result: ActResult, account: str, versions: Versions, made_at: date
     known = new is not None or outcome != Outcome.UNKNOWN.value
     lines = in_order([line_of(host, rotated_at, known) for host in result.hosts])
     unfinished = [line.name for line in lines if not line.done]
-    retired = result.plan.retire if result.plan is not None else None
+    plan = result.plan
+    retired = plan.retire if plan is not None else None
     finish = None
     if result.error is not None:
         finish = deploy(unfinished) if result.error.reason is Reason.NOT_UP_TO_DATE else again(retired)
@@ -209,6 +330,7 @@ def report_of(result: ActResult, account: str, versions: Versions, made_at: date
         reason=result.error.reason.value if result.error else None,
         message=_message(result, lines),
         account=account,
+        decision=Decision(plan.step.value, plan.why) if plan is not None else None,
         old_key=_shown(rotation.previous) if rotation is not None else Key(None, retired) if retired else None,
         new_key=new,
         new_key_works=rotation.verified if rotation is not None and rotation.error is None else None,
@@ -218,7 +340,6 @@ def report_of(result: ActResult, account: str, versions: Versions, made_at: date
         versions=versions,
         made_at=made_at,
         finish=finish,
-        begun=result.plan is not None,
     )
 
 
@@ -249,12 +370,26 @@ def line_of(host: HostResult, rotated_at: datetime | None, known: bool) -> Line:
     """
     times = {event: host.moments[event] for event in EVENTS if event in host.moments}
     seconds = {event: round((at - rotated_at).total_seconds(), 3) for event, at in times.items()} if rotated_at else {}
-    state = host.standing.state.value if known else UNKNOWN
-    why = host.standing.why if known else None
-    return Line(host.name, state, why, times, seconds, host.changed, host.wave)
+    return Line(
+        name=host.name,
+        state=host.standing.state.value if known else UNKNOWN,
+        why=host.standing.why if known else None,
+        times=times,
+        seconds=seconds,
+        changed=host.changed,
+        kind=STORE if host.has_stores else HOST,
+        wave=host.wave,
+        files=[Place(file.path, file.variable, file.recorded) for file in host.files],
+        checked=host.checked,
+        processes=[
+            OldProcess(each.command, each.pid, each.where, each.key, tolerated=not each.blamed)
+            for each in host.processes
+        ],
+        hidden=host.hidden,
+    )
 
 
 def in_order(lines: Sequence[Line]) -> list[Line]:
-    """Sort the consumers: those that are not done first, then in the order in which they were written."""
+    """Sort the consumers: those that are not done first, then by wave, in the order in which they were written."""
     never = datetime.max.replace(tzinfo=timezone.utc)
-    return sorted(lines, key=lambda line: (line.done, line.times.get("written", never), line.name))
+    return sorted(lines, key=lambda line: (line.done, line.wave, line.times.get("written", never), line.name))

@@ -56,7 +56,7 @@ SEEN = "no process that could be read holds a retired key"
 
 def seen_by_this_machine(line: str) -> str:
     """Return the line without what it says of processes that cannot be read: whether there are some, depends."""
-    return re.sub(r" \(\d+ hosts? (?:has|have) others\)", "", line)
+    return re.sub(r" \(on \d+ hosts?, some could not be read\)", "", line)
 
 
 class Api:
@@ -224,7 +224,7 @@ def test_a_rotation_brings_the_new_key_to_all_and_concludes(fleet: Fleet) -> Non
     assert result.rotation is not None and result.rotation.verified and result.rotation.old_key_rejected
     assert result.live is not None and result.live.key == NEW
     assert [host.changed for host in result.hosts] == [True] * 3
-    assert [host.checked for host in result.hosts] == [True, True, False]
+    assert [host.checked for host in result.hosts] == [True, True, None]
     rotated, checked = result.lines
     assert rotated.endswith(f"{OLD.masked} {OLD.fingerprint} was revoked; the API rejects it.")
     assert seen_by_this_machine(checked) == (
@@ -250,7 +250,7 @@ def test_before_the_key_is_replaced_every_host_is_armed_and_none_has_a_key(fleet
         assert moments == sorted(moments)
         assert host.moments["armed"] < host.moments["released"] < host.moments["armed"] + timedelta(seconds=30)
     said = "\n".join(fleet.lines)
-    assert "Inspected 3 of 3 hosts" in said and "3 of 3 armed" in said and "3 of 3 have the new key" in said
+    assert "Inspected 3 consumers" in said and "3 of 3 armed" in said and "3 of 3 have the new key" in said
 
 
 def test_hosts_that_cannot_be_armed_are_served_at_the_release(fleet: Fleet) -> None:
@@ -971,16 +971,22 @@ def test_a_rotation_is_told_as_it_goes_on(fleet: Fleet) -> None:
     result = fleet.rotate()
     shown = f"{OLD.masked} {OLD.fingerprint}"
     assert said(fleet) == [
-        "Inspected 3 of 3 hosts in N s.",
+        "Inspected 3 consumers in N s.",
         f"Rotating {shown}: every consumer that holds a key holds the live one.",
         "3 of 3 armed in N s.",
-        "Released: 3 of 3 have the new key, the last after N s.",
+        "Released: 3 of 3 have the new key, the last after N s; outage of the fleet N s.",
     ]
     assert result.rotation is not None
     assert result.lines[0] == f"Rotated at {result.rotation.rotated_at}: {shown} was revoked; the API rejects it."
     fleet.hosts[1].link.holds = False
     fleet.rotate()
     assert "2 of 3 armed in N s; the others are served at the release." in said(fleet)
+
+
+def test_an_outage_that_goes_on_is_told(fleet: Fleet) -> None:
+    fleet.hosts[1].variables = {"commands": ["false"]}
+    fleet.rotate()
+    assert "Released: 3 of 3 have the new key, the last after N s; the outage goes on for 1." in said(fleet)
 
 
 def test_a_deployment_by_rotate_is_told_as_it_goes_on(fleet: Fleet) -> None:
@@ -991,7 +997,7 @@ def test_a_deployment_by_rotate_is_told_as_it_goes_on(fleet: Fleet) -> None:
     result = fleet.rotate()
     problem = f"path {fleet.hosts[2].env} is a directory; give the path of the file in it"
     assert said(fleet) == [
-        "Inspected 2 of 3 hosts in N s.",
+        "Inspected 3 consumers in N s; 1 is not ready.",
         f"web3: {problem}.",
         "Not rotating: out of date: web2.",
         f"web3: {problem}.",
@@ -1032,7 +1038,11 @@ for request in requests():
     assert f"web2: sh (process 8, a login) holds the key {OLD.fingerprint}." in lines
     assert not [line for line in lines if "process 9" in line]
     assert "web2: stopped on purpose, and left alone: app.service, job." in lines
-    assert re.search(rf"{SEEN} \([1-3] hosts? (?:has|have) others\)\.\Z", result.lines[-1])
+    assert re.search(rf"{SEEN} \(on [1-3] hosts?, some could not be read\)\.\Z", result.lines[-1])
+    assert [(process.pid, process.key) for process in result.hosts[1].processes] == [
+        (pid, OLD.fingerprint) for pid in (7, 8, 9)
+    ]
+    assert result.hosts[1].hidden and result.hosts[0].processes == ()
 
 
 def flipping(fleet: Fleet) -> Callable[[], None]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
@@ -17,7 +19,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation impor
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult, HostResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Plan, Step
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Standing, State
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import File, Process, Standing, State
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import report_from
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -197,55 +199,162 @@ STANDINGS = st.builds(Standing, st.sampled_from(State), st.none() | st.text(min_
 EVENTS = st.dictionaries(
     st.sampled_from(["inspected", "armed", "released", "restarted", "healthy"]), st.integers(-100, 100)
 )
+FILES = st.builds(File, st.text(max_size=8), st.none() | st.text(max_size=8), recorded=st.booleans())
+PROCESSES = st.builds(
+    Process, st.just(OLD.fingerprint), st.integers(1, 99), st.text(), st.text(), st.booleans(), st.booleans()
+)
+MORE = st.fixed_dictionaries(
+    {
+        "files": st.lists(FILES, max_size=2).map(tuple),
+        "checked": st.none() | st.booleans(),
+        "wave": st.integers(0, 1),
+        "has_stores": st.booleans(),
+        "processes": st.lists(PROCESSES, max_size=2).map(tuple),
+        "hidden": st.booleans(),
+    }
+)
 HOSTS = st.builds(
-    lambda written, standing, events: host(written, standing, **events),
+    lambda written, standing, events, more: replace(host(written, standing, **events), **more),
     st.none() | st.integers(0, 9),
     STANDINGS,
     EVENTS,
+    MORE,
 )
+
+
+IS: dict[str, Callable[[Any], bool]] = {
+    "null": lambda value: value is None,
+    "boolean": lambda value: isinstance(value, bool),
+    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
+    "string": lambda value: isinstance(value, str),
+    "timestamp": lambda value: re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(value)) is not None,
+    "object": lambda value: isinstance(value, dict),
+    "list": lambda value: isinstance(value, list),
+}
+"""The types in the role's README."""
+
+
+def documented() -> dict[str, str]:
+    """Return the type of each field of the file, by its path, as the role's README describes them."""
+    readme = (ROOT / "roles/multicart_report/README.md").read_text(encoding="utf-8").split("## The JSON file")[1]
+    rows = re.findall(r"^\| (`.*?`) \| (.*?) \|", readme, re.MULTILINE)
+    return {path: kind for paths, kind in rows for path in re.findall(r"`(.+?)`", paths)}
+
+
+DOCUMENTED = documented()
+
+
+def mistakes(value: Any, path: str = "") -> Iterator[str]:
+    """Return where a report differs from its documentation."""
+    if path and not path.endswith("[]"):
+        kinds = DOCUMENTED.get(path, "not documented").removesuffix(", optional").split(" or ")
+        if not any(kind in IS and IS[kind](value) for kind in kinds):
+            yield f"{path}: {value!r}"
+    if isinstance(value, list):
+        for entry in value:
+            yield from mistakes(entry, f"{path}[]")
+    if isinstance(value, dict):
+        inside = f"{path}." if path else ""
+        names = {name for name in DOCUMENTED if name.startswith(inside) and not set(".[") & set(name[len(inside) :])}
+        optional = {name for name in names if DOCUMENTED[name].endswith(", optional")}
+        yield from (f"{name} is missing" for name in names - optional - {inside + name for name in value})
+        for name, entry in value.items():
+            yield from mistakes(entry, inside + name)
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.dictionaries(st.text(min_size=1, max_size=6), HOSTS, max_size=4), RUNS)
-def test_it_goes_through_the_store_of_the_run_unchanged_and_holds_no_key(
+def test_it_goes_through_the_store_of_the_run_unchanged_is_as_documented_and_holds_no_key(
     hosts: dict[str, HostResult], run: ActResult
 ) -> None:
     report = told_of(hosts, run)
     text = json.dumps(report.to_json())
-    assert report_from(json.loads(text)) == replace(report, begun=True)  # one of a run that was refused is not kept
+    assert report_from(json.loads(text)) == report
+    assert list(mistakes(json.loads(text))) == []
     for key in (OLD, NEW):
         assert key.reveal() not in text and key.reveal().partition(".")[2] not in text
 
 
+EVERYTHING = replace(
+    host(0.5, released=0.25, restarted=2.0, healthy=3.0),
+    files=(File("/srv/.env", "MULTICART_API_KEY"),),
+    checked=True,
+    processes=(Process(OLD.fingerprint, 4711, "bash", "a login", uncovered=False, blamed=False),),
+    hidden=True,
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda told: told.pop("reason"),
+        lambda told: told.update(more=1),
+        lambda told: told.update(format="1"),
+        lambda told: told.update(made_at="today"),
+        lambda told: told["old_key"].pop("masked"),
+        lambda told: told["hosts"][0]["files"][0].update(recorded=None),
+        lambda told: told["hosts"][0]["times"].update(restarted=1.5),
+        lambda told: told["waves"][0]["consumers"].update(armed=True),
+    ],
+)
+def test_a_difference_from_its_documentation_would_be_found(change: Callable[[dict[str, Any]], object]) -> None:
+    told = told_of({"web": EVERYTHING}).to_json()
+    assert list(mistakes(told)) == []
+    change(told)
+    assert len(list(mistakes(told))) == 1
+
+
 def test_the_file_is_as_it_is_documented() -> None:
-    told = told_of({"web": host(0.5), "gone": unreachable()}).to_json()
+    told = told_of({"web": EVERYTHING, "vault": replace(unreachable(), has_stores=True)}).to_json()
     assert told["format"] == 1
     assert told["made_at"] == "2026-06-20T03:01:00.000Z"
-    assert told["versions"] == {"multicart.keys": "1.0.0", "ansible-core": "2.21.5"}
+    assert told["versions"] == {"collection": "1.0.0", "core": "2.21.5"}
+    assert told["decision"] == {"step": "rotate", "why": "every consumer holds the live key"}
     assert told["rotated_at"] == "2026-06-20T03:00:00.000Z"
     assert told["old_key"] == {"masked": OLD.masked, "fingerprint": OLD.fingerprint}
     assert told["new_key"] == {"masked": NEW.masked, "fingerprint": NEW.fingerprint}
-    assert (told["last_write_seconds"], told["outage_seconds"]) == (0.5, None)
-    assert told["consumers"] == {"total": 2, "unfinished": 1}
+    assert (told["last_release_seconds"], told["last_write_seconds"], told["outage_seconds"]) == (0.25, 0.5, None)
+    assert told["consumers"] == {"total": 2, "unfinished": 1, "armed": 1, "stores": 1}
+    assert told["hosts"][0]["kind"] == "store"
     assert told["hosts"][1] == {
         "name": "web",
         "state": "up_to_date",
         "why": None,
+        "kind": "host",
         "wave": 0,
         "changed": True,
-        "times": {"armed": "2026-06-20T02:59:55.000Z", "written": "2026-06-20T03:00:00.500Z"},
-        "seconds": {"armed": -5.0, "written": 0.5},
-        "outage_seconds": 0.5,
+        "files": [{"path": "/srv/.env", "variable": "MULTICART_API_KEY", "recorded": False}],
+        "health_checks_passed": True,
+        "processes": [
+            {"command": "bash", "pid": 4711, "where": "a login", "key": OLD.fingerprint, "tolerated": True},
+        ],
+        "processes_hidden": True,
+        "times": {
+            "armed": "2026-06-20T02:59:55.000Z",
+            "released": "2026-06-20T03:00:00.250Z",
+            "written": "2026-06-20T03:00:00.500Z",
+            "restarted": "2026-06-20T03:00:02.000Z",
+            "healthy": "2026-06-20T03:00:03.000Z",
+        },
+        "seconds": {"armed": -5.0, "released": 0.25, "written": 0.5, "restarted": 2.0, "healthy": 3.0},
+        "outage_seconds": 2.0,
     }
+
+
+def test_each_wave_has_its_own_numbers() -> None:
+    app = replace(unhealthy(1.5), wave=1)
+    vault = replace(host(0.5, released=0.1), has_stores=True)
+    told = told_of({"app": app, "vault": vault, "web": host(0.25, released=0.125, restarted=1.0)}).to_json()
+    assert [(wave["wave"], wave["consumers"]["total"], wave["consumers"]["unfinished"]) for wave in told["waves"]] == [
+        (0, 2, 0),
+        (1, 1, 1),
+    ]
+    assert [wave["last_release_seconds"] for wave in told["waves"]] == [0.125, None]
+    assert [wave["last_write_seconds"] for wave in told["waves"]] == [0.5, 1.5]
+    assert [wave["outage_seconds"] for wave in told["waves"]] == [1.0, None]
+    assert told["outage_seconds"] is None
 
 
 def test_a_key_that_was_retired_by_another_run_has_no_mask() -> None:
     assert told_of({}, FINISHED).to_json()["old_key"] == {"masked": None, "fingerprint": OLD.fingerprint}
-
-
-def test_the_readme_describes_exactly_the_fields_of_the_file() -> None:
-    found = told_of({"web": host(1)}).to_json()
-    readme = (ROOT / "roles/multicart_report/README.md").read_text(encoding="utf-8").split("## The JSON file")[1]
-    cells = re.findall(r"^\| (`.*?`) \|", readme, re.MULTILINE)
-    described = {name for cell in cells for name in re.findall(r"`([a-z_\[\].]+)`", cell)} - {"field"}
-    assert described == {*found, *(f"hosts[].{name}" for name in found["hosts"][0])}
