@@ -11,6 +11,9 @@ SMOKE := tests/integration/test_env_file_tasks.py tests/integration/test_roles.p
 # Handed to pytest, or to the demo: make unit ARGS='-k rotation', make demo ARGS=--stay
 ARGS ?=
 
+# The only ansible-core of make matrix; unset, all.
+CORE ?=
+
 # Set by make newest, which takes the newest releases in place of the locked ones, in environments of its own.
 MULTICART_NEWEST ?=
 
@@ -133,8 +136,8 @@ ansible-test: $(VENV)/.tools ## ansible-test units and integration, likewise
 smoke: $(VENV)/.tools | $(LINK) ## a few integration tests on the oldest and the newest ansible-core
 	$(NOX) "matrix(python='3.12', core='2.16')" "matrix(python='3.12', core='2.21')" $(MAY_LACK) -- $(SMOKE)
 
-matrix: $(VENV)/.tools | $(LINK) ## tests on every ansible-core, and modules on every Python of managed nodes
-	$(NOX) matrix targets
+matrix: $(VENV)/.tools | $(LINK) ## tests on every ansible-core, and modules on every Python of managed nodes: make matrix CORE=2.17
+	$(NOX) matrix targets $(if $(CORE),--tags $(CORE))
 
 molecule: $(VENV)/.tools | $(LINK) ## the molecule scenario, against the stand-in
 	$(NOX) molecule

@@ -3,6 +3,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """Change one variable of an environment file and nothing else: bytes in, bytes out, no I/O.
 
 There is no such thing as *the* format of an environment file. Shells, systemd, Docker, python-dotenv and Node.js

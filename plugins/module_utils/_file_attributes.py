@@ -3,6 +3,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """Owner, group, mode and the like of a file, as the user wants them.
 
 A module gives them through Ansible's own helpers (`Attributes`); a host session, where there are none, by itself

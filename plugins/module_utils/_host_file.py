@@ -3,6 +3,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """The one place where files on the managed host are read, inspected and replaced. It is about bytes only.
 
 `read` a file, `check` whether it could be replaced, `replace` it. `check` goes as far as `replace` does, short of the
