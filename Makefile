@@ -55,10 +55,10 @@ endif
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against a stand-in of the service
+demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against a stand-in for the API
 	@$(BIN)/python -m tests.demo --collection $(TARBALL) $(ARGS)
 
-sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotation on test hosts of your own
+sandbox: $(VENV)/.demo ## run the stand-in for the API, to rehearse a rotation on test hosts of your own
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
 test: lint sanity-newest docs $(VENV)/.test $(READERS) ## linters, sanity, the documentation and all tests but the slow ones
@@ -149,7 +149,7 @@ build: $(VENV)/.demo ## build the collection's tarball into .cache/dist
 	@$(BIN)/python -m tests.tools.tarball . .cache/dist
 
 # The uv that writes the locks is in none: what cannot be installed from a lock must not keep it from being replaced.
-lock: $(VENV)/.made ## write anew which versions everything is installed in, the newest that get along
+lock: $(VENV)/.made ## lock the newest versions of everything that work together
 	@$(PIP) --upgrade uv
 	@$(BIN)/python -m tests.tools.lock
 

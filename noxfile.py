@@ -5,8 +5,8 @@
 """What needs an environment of its own: other ansible-cores, other Pythons, and tools with conflicting requirements.
 
 The targets of the Makefile call these sessions. A session whose Python is missing is named as skipped at the end, and
-fails where ``CI`` is set, but for what is a part of ``make test``. Python 3.12 is the one that every supported
-ansible-core runs on. Everything is installed in the versions of tests/requirements/locked, but for ``make newest``.
+fails where ``CI`` is set, unless it is a part of ``make test``. Python 3.12 is the one that every supported
+ansible-core runs on. Everything is installed in the versions of tests/requirements/locked, except by ``make newest``.
 """
 
 from __future__ import annotations

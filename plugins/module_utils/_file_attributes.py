@@ -128,7 +128,7 @@ class Ownership:
         return ids, None if mode in (None, stat.S_IMODE(status.st_mode)) else mode
 
     def _apply(self, path: str) -> bool:
-        # Whoever owns the directory can put a link to somebody else's file in its place.
+        # The owner of the directory can put a link to somebody else's file in its place.
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:

@@ -68,7 +68,7 @@ class Secret(Store):
         value: Any = self._parts(text).get(self.options["field"]) if self.options["field"] else text
         return Found(fingerprint_of(value), self._tags.read(described.get("Tags") or ()), (text, version))
 
-    def prove(self) -> None:
+    def verify_right(self) -> None:
         """Put what is there, as the same version, which changes nothing; and give a version, or take from it, a stage
         that is nobody else's.
         """

@@ -105,7 +105,7 @@ class Secret(Store):
         record = from_pieces(NAME, secret.properties.tags or {})
         return Found(fingerprint_of(secret.value), record, secret.properties.version)
 
-    def prove(self) -> None:
+    def verify_right(self) -> None:
         """See the protocol: its tags are set to what they are, for which the same right is needed as for a write."""
         known = self._answer(lambda: self._client.get_secret(self._name).properties)
         self._set_tags(known, known.tags or {})

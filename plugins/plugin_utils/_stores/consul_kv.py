@@ -92,7 +92,7 @@ class Value(Store):
             raise StoreError("store_missing", "there is no such key: create it, or set create: true in the entry")
         return Found(fingerprint_of(_text(value)), parsed(_text(record)), (value, record))
 
-    def prove(self) -> None:
+    def verify_right(self) -> None:
         """See the protocol: what it holds is put there again, which Consul counts as no change."""
         value = self._read(self._key)
         if value["ModifyIndex"]:

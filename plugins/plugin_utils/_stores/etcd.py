@@ -48,9 +48,9 @@ FIELDS = {
 }
 
 _CODES: dict[Any, tuple[str, str]] = {
-    3: ("store_refused", "it does not accept the credentials: look at username and password"),
+    3: ("store_refused", "it does not accept the credentials: check username and password"),
     7: ("store_refused", "its user may not do this: it needs to read and write {key} and {record}"),
-    8: ("store_not_writable", "it has no space left: look at its alarms"),
+    8: ("store_not_writable", "it has no space left: check its alarms"),
     9: ("store_refused", "it knows no users: leave out username and password"),
     16: ("store_refused", "it does not accept the credentials any more: run again"),
 }

@@ -94,7 +94,7 @@ class CiVariable(Store):
         noted = self._api.ask("GET", self._path(self._record_name), absent=True) or {}
         return Found(fingerprint_of(variable["value"]), parsed(noted.get("value")), variable["value"])
 
-    def prove(self) -> None:
+    def verify_right(self) -> None:
         """Change its type to what it is, which asks for the right to change it."""
         self._api.ask("PUT", self._path(self._name), {"variable_type": self._read()["variable_type"]})
 

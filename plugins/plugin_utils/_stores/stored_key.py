@@ -64,9 +64,9 @@ class StoredKey:
         self._refuse_other_account()
 
     def prepare(self) -> None:
-        """Open the record for a rotation; that it can be written is proven now at the latest."""
+        """Open the record for a rotation; that it can be written is verified now at the latest."""
         self._refuse_other_account()
-        self.store.prove()
+        self.store.verify_right()
         known = self.record
         if known is None and self.holds:
             known = records.adopted(records.NONE, self.holds[0])
@@ -115,7 +115,7 @@ class StoredKey:
         if wrote and not self.store.write_only:
             self._take(self.store.inspect())
             if self.holds != [key.fingerprint]:
-                raise StoreError("store_not_kept", "it does not hold the key that was written: look who else writes it")
+                raise StoreError("store_not_kept", "it does not hold the key that was written: find who else writes it")
         known = self.record
         if known is None and not wrote:
             known = records.adopted(records.NONE, key.fingerprint)

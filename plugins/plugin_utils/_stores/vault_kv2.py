@@ -202,13 +202,13 @@ class Secret(Store):
                 "store_unreachable", "it is sealed, or on standby: unseal it, or name the active one"
             ) from None
         except errors.InvalidPath:
-            raise StoreError("store_missing", "there is no such path: look at mount, path and auth_mount") from None
+            raise StoreError("store_missing", "there is no such path: check mount, path and auth_mount") from None
         except errors.VaultError as error:
             raise StoreError("store_failed", f"it failed ({type(error).__name__})") from None
         except self._requests.exceptions.SSLError:
             raise StoreError("store_unreachable", "its certificate is not valid for it: set ca_path") from None
         except self._requests.exceptions.JSONDecodeError:
-            raise StoreError("store_malformed", "what it answered is no JSON: look at url") from None
+            raise StoreError("store_malformed", "what it answered is no JSON: check url") from None
         except self._requests.exceptions.RequestException as error:
             raise StoreError("store_unreachable", f"it cannot be reached ({type(error).__name__})") from None
         except (KeyError, TypeError, ValueError, AttributeError):
