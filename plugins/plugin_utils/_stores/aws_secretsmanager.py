@@ -45,11 +45,6 @@ def label(options: Mapping[str, Any]) -> str:
     return aws.label(options, f"{options['secret_id']}{field}")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Secret(options)
-
-
 class Secret(Store):
     """One secret."""
 
@@ -138,3 +133,6 @@ class Secret(Store):
         if not isinstance(parts, dict):
             raise StoreError("store_malformed", "it is no JSON object: leave out field, or give it one")
         return parts
+
+
+opened = Secret

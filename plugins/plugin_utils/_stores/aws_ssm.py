@@ -43,11 +43,6 @@ def check(options: dict[str, Any]) -> None:
         raise InvalidEntry("needs name: that of a parameter, no ARN and no version")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Parameter(options)
-
-
 class Parameter(Store):
     """One parameter."""
 
@@ -120,3 +115,6 @@ class Parameter(Store):
         if newest.get("Version") != version:
             raise Conflict
         return {name: newest[name] for name in KEPT if newest.get(name)}
+
+
+opened = Parameter

@@ -72,11 +72,6 @@ def check(options: dict[str, Any]) -> None:
             raise InvalidEntry(f"needs {name} with auth: client_secret")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Secret(options)
-
-
 class Secret(Store):
     """One secret."""
 
@@ -172,3 +167,6 @@ class Secret(Store):
             raise StoreError("store_failed", f"it failed ({type(error).__name__})") from None
         except (KeyError, TypeError, ValueError, AttributeError):
             raise malformed() from None
+
+
+opened = Secret

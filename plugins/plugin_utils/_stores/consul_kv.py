@@ -57,11 +57,6 @@ def check(options: dict[str, Any]) -> None:
     options["key"] = options["key"].lstrip("/")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Value(options)
-
-
 class Value(Store):
     """The value of one key."""
 
@@ -160,3 +155,6 @@ def _text(found: Mapping[str, Any]) -> str | None:
         return str(found["Value"].decode()) if found["Value"] else None
     except UnicodeDecodeError:
         return None
+
+
+opened = Value

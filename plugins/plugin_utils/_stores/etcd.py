@@ -70,11 +70,6 @@ def check(options: dict[str, Any]) -> None:
             raise InvalidEntry(f"needs {one} and {other}, or neither")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Value(options)
-
-
 class Value(Store):
     """The value of one key."""
 
@@ -191,3 +186,6 @@ def _decoded(found: Any) -> str | None:
         return None if found is None else base64.b64decode(found.get("value", "")).decode()
     except UnicodeDecodeError:
         return None
+
+
+opened = Value

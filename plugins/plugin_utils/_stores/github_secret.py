@@ -79,11 +79,6 @@ def check(options: dict[str, Any]) -> None:
         raise InvalidEntry("needs name: letters, digits and underscores, no digit first, and not GITHUB_ first")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return ActionsSecret(options)
-
-
 class ActionsSecret(Store):
     """One secret of GitHub Actions."""
 
@@ -227,3 +222,6 @@ def _found(secret: Any, noted: Any) -> Found:
         return Found(held, {**record, "held": held}, changed)
     except (KeyError, TypeError, ValueError, RecursionError):
         return Found(None, None, changed)
+
+
+opened = ActionsSecret

@@ -62,11 +62,6 @@ def check(options: dict[str, Any]) -> None:
         raise InvalidEntry("needs no environment_scope with instance: true")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return CiVariable(options)
-
-
 class CiVariable(Store):
     """One CI/CD variable."""
 
@@ -127,3 +122,6 @@ class CiVariable(Store):
         if not (isinstance(value, str) or (hidden and value is None)) or not isinstance(hidden, bool):
             raise self._api.malformed()
         return {"value": value, "hidden": hidden, "variable_type": variable.get("variable_type", "env_var")}
+
+
+opened = CiVariable

@@ -84,11 +84,6 @@ def check(options: dict[str, Any]) -> None:
             raise InvalidEntry(f"needs restart: a list of {', '.join(f'{kind}/NAME' for kind in KINDS)}")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Secret(options)
-
-
 class Secret(Store):
     """One key of a Secret's data."""
 
@@ -353,3 +348,6 @@ def _is_rolled_out(kind: str, name: str, workload: Any) -> bool:
         return bool(updated >= wanted and status.get("replicas", 0) <= updated <= status.get("availableReplicas", 0))
     except (KeyError, TypeError, AttributeError):
         raise _malformed() from None
+
+
+opened = Secret

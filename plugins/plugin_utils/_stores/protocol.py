@@ -7,8 +7,8 @@
 """What a store can do: a place that holds the key and is no file. Three verbs: inspect, write, note. No Ansible.
 
 Each type is a small file: ``FIELDS``, what an entry of it says; ``label``, which returns what it is called, from those;
-``check``, where fields depend on each other; and ``opened``, which returns its `Store`. The library that a type needs
-is imported when its store is opened, in the store's own process, and not before.
+``check``, where fields depend on each other; and ``opened``, its `Store`. The library that a type needs is imported
+when its store is opened, in the store's own process, and not before.
 """
 
 from __future__ import annotations

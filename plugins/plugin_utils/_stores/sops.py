@@ -23,7 +23,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     Field,
     Found,
     InvalidEntry,
-    Store,
     StoreError,
     fingerprint_of,
     parsed,
@@ -59,13 +58,11 @@ def check(options: dict[str, Any]) -> None:
     files.check(options)
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return EncryptedValue(options, ".".join(options["key"]))
-
-
 class EncryptedValue(files.ValueInFile):
     """One value in an encrypted file."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options, ".".join(options["key"]))
 
     def inspect(self) -> Found:
         """See the protocol."""
@@ -107,3 +104,6 @@ class EncryptedValue(files.ValueInFile):
                 raise StoreError(*(known or ("store_failed", failed)))
             with open(copy, "rb") as file:
                 return done.stdout, file.read()
+
+
+opened = EncryptedValue
