@@ -188,10 +188,17 @@ def retired(record: Record, key: str, seen: str, at: Optional[str], accepted: bo
     return dict(record, retired=(others + [entry])[-RETIRED_KEPT:])
 
 
-def concluded(record: Record) -> Record:
-    """Return the record with the verdict of its rotation given."""
+def concluded(record: Record, seen: Optional[Dict[str, Any]] = None) -> Record:
+    """Return the record with the verdict of its rotation given.
+
+    :param seen: of the key that it retired: ``key``, ``seen``, ``at``, ``accepted`` and ``updated_at``, as in a record.
+    """
     rotation = record["rotation"]
-    return dict(record, rotation=rotation and dict(rotation, concluded=True))
+    kept = dict(record, rotation=rotation and dict(rotation, concluded=True))
+    if not seen:
+        return kept
+    kept = retired(kept, seen["key"], seen["seen"], seen["at"], seen["accepted"])
+    return dict(kept, updated_at=seen["updated_at"] or kept["updated_at"])
 
 
 def restart_due(record: Optional[Record], held: str, readers: str) -> bool:

@@ -139,11 +139,7 @@ class StoredKey:
         if self.record is None:
             return
         self._refuse_other_account()
-        kept, seen = records.concluded(self.record), self._request["seen"]
-        if seen:
-            kept = records.retired(kept, seen["key"], seen["seen"], seen["at"], seen["accepted"])
-            kept = dict(kept, updated_at=seen["updated_at"] or kept["updated_at"])
-        self._keep(kept)
+        self._keep(records.concluded(self.record, self._request["seen"]))
 
     @property
     def restart_due(self) -> bool:
