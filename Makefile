@@ -11,6 +11,9 @@ SMOKE := tests/integration/test_env_file_tasks.py tests/integration/test_roles.p
 # Handed to pytest, or to the demo: make unit ARGS='-k rotation', make demo ARGS=--stay
 ARGS ?=
 
+# The only ansible-core of make matrix; unset, all.
+CORE ?=
+
 # Set by make newest, which takes the newest releases in place of the locked ones, in environments of its own.
 MULTICART_NEWEST ?=
 
@@ -52,10 +55,10 @@ endif
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against a stand-in of the service
+demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against a stand-in for the API
 	@$(BIN)/python -m tests.demo --collection $(TARBALL) $(ARGS)
 
-sandbox: $(VENV)/.demo ## run the stand-in of the service, to rehearse a rotation on test hosts of your own
+sandbox: $(VENV)/.demo ## run the stand-in for the API, to rehearse a rotation on test hosts of your own
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
 test: lint sanity-newest docs $(VENV)/.test $(READERS) ## linters, sanity, the documentation and all tests but the slow ones
@@ -133,8 +136,8 @@ ansible-test: $(VENV)/.tools ## ansible-test units and integration, likewise
 smoke: $(VENV)/.tools | $(LINK) ## a few integration tests on the oldest and the newest ansible-core
 	$(NOX) "matrix(python='3.12', core='2.16')" "matrix(python='3.12', core='2.21')" $(MAY_LACK) -- $(SMOKE)
 
-matrix: $(VENV)/.tools | $(LINK) ## tests on every ansible-core, and modules on every Python of managed nodes
-	$(NOX) matrix targets
+matrix: $(VENV)/.tools | $(LINK) ## tests on every ansible-core, and modules on every Python of managed nodes: make matrix CORE=2.17
+	$(NOX) matrix targets $(if $(CORE),--tags $(CORE))
 
 molecule: $(VENV)/.tools | $(LINK) ## the molecule scenario, against the stand-in
 	$(NOX) molecule
@@ -146,7 +149,7 @@ build: $(VENV)/.demo ## build the collection's tarball into .cache/dist
 	@$(BIN)/python -m tests.tools.tarball . .cache/dist
 
 # The uv that writes the locks is in none: what cannot be installed from a lock must not keep it from being replaced.
-lock: $(VENV)/.made ## write anew which versions everything is installed in, the newest that get along
+lock: $(VENV)/.made ## lock the newest versions of everything that work together
 	@$(PIP) --upgrade uv
 	@$(BIN)/python -m tests.tools.lock
 

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What needs an environment of its own: other ansible-cores, other Pythons, and tools that get along with no other.
+"""What needs an environment of its own: other ansible-cores, other Pythons, and tools with conflicting requirements.
 
 The targets of the Makefile call these sessions. A session whose Python is missing is named as skipped at the end, and
-fails where ``CI`` is set, but for what is a part of ``make test``. Python 3.12 is the one that every supported
-ansible-core runs on. Everything is installed in the versions of tests/requirements/locked, but for ``make newest``.
+fails where ``CI`` is set, unless it is a part of ``make test``. Python 3.12 is the one that every supported
+ansible-core runs on. Everything is installed in the versions of tests/requirements/locked, except by ``make newest``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ TARBALL = CACHE / "dist" / f"multicart-keys-{VERSION}.tar.gz"
 # ansible-core, and the oldest and newest Python that it runs on; `make lock` reads this.
 CORES = {
     "2.16": ("3.10", "3.12"),
+    "2.17": ("3.10", "3.12"),
     "2.18": ("3.11", "3.13"),
     "2.19": ("3.11", "3.13"),
     "2.20": ("3.12", "3.14"),
@@ -71,7 +72,9 @@ def pytest(session: nox.Session, *arguments: str, **env: str) -> None:
 
 
 @nox.session
-@nox.parametrize("python,core", [(python, core) for core, pythons in CORES.items() for python in pythons])
+@nox.parametrize(
+    "python,core", [nox.param(python, core, tags=[core]) for core, pythons in CORES.items() for python in pythons]
+)
 def matrix(session: nox.Session, core: str) -> None:
     """Unit and integration tests on every supported ansible-core; arguments replace the folders."""
     prepare(session, core)
@@ -79,7 +82,7 @@ def matrix(session: nox.Session, core: str) -> None:
 
 
 @nox.session(python="3.12")
-@nox.parametrize("core", list(TARGETS))
+@nox.parametrize("core", [nox.param(core, tags=[core]) for core in TARGETS])
 def targets(session: nox.Session, core: str) -> None:
     """The modules that run on managed hosts, run by every Python that these may have."""
     prepare(session, core)
@@ -102,7 +105,7 @@ def ansible_test(session: nox.Session, core: str) -> None:
     session.chdir(checkout(session))
     home = ansible_test_home()
     for command in session.posargs or ("sanity", "units", "integration"):
-        # Sanity looks with the eyes of every Python; the tests themselves need one of the controller.
+        # Sanity runs its checks for every supported Python; the tests themselves need one of the controller.
         python = () if command == "sanity" else ("--python", str(session.python))
         session.run("ansible-test", command, *python, "--local", "--requirements", env={"HOME": str(home)})
 
@@ -128,7 +131,7 @@ def ansible_test_home() -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     for version in ("20.3.4", "21.3.1", "23.1.2", "24.2", "25.2"):  # of any Python, of any core
         shutil.copy(ROOT / "tests" / "tools" / "get_pip.py", cache / f"get_pip_{version.replace('.', '_')}.py")
-    # Whoever reaches packages in a way of their own does so there too.
+    # A pip that is configured to reach packages in another way does so there, too.
     own, there = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "pip", home / ".config" / "pip"
     if own.is_dir() and not there.exists():
         there.parent.mkdir(parents=True, exist_ok=True)

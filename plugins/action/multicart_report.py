@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Write down what the run did; the documentation is with the module of the same name."""
+"""Write the report of the run; the documentation is with the module of the same name."""
 
 from __future__ import annotations
 

@@ -3,13 +3,15 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """Change one variable of an environment file and nothing else: bytes in, bytes out, no I/O.
 
 There is no such thing as *the* format of an environment file. Shells, systemd, Docker, python-dotenv and Node.js
 each read the same bytes by rules of their own, and nobody tells us which of them will. So this module does not
-guess a dialect. It looks at the file through the eyes of every reader (the ``_read_as_*`` functions, each a small
+guess a dialect. It reads the file as every reader does (by the ``_read_as_*`` functions, each a small
 model of one real parser, held against the real ones by ``test_readers.py``), changes the value where they agree
-that there is one, looks again, and gives the result out only if every reader that could read the variable now
+that there is one, reads it again, and gives the result out only if every reader that could read the variable now
 reads the new value and every other variable reads as before. Otherwise it raises `Ambiguous` and changes nothing.
 
 Imported by modules that run on managed hosts: Python 3.6 syntax, standard library only.
@@ -220,7 +222,7 @@ _EXPORTING = r"(?:export|(?:declare|typeset)[ \t]+-x)"
 def _own_form(name):
     """Return the pattern of a line whose value can be replaced without touching anything else.
 
-    Nothing that a reader composes a value from (``$``, a backslash) is replaced: whoever wrote it keeps the value
+    Nothing that a reader composes a value from (``$``, a backslash) is replaced: who wrote it keeps the value
     somewhere else. Between backticks, which Node.js takes for quotes, a shell would run a command.
     """
     return re.compile(
@@ -239,7 +241,7 @@ def _own_form(name):
 
 
 def _lines_seen(views, name):
-    """Return the lines on which the variable is assigned, as far as the readers mean the same ones."""
+    """Return the lines on which the variable is assigned, where the readers mean the same ones."""
     inside = {}  # the line that each line is a part of, for some reader
     for reader, view in views.items():
         for item in view.readings:
@@ -261,7 +263,7 @@ def _lines_seen(views, name):
 
 
 def _verify(before, after, name, value, moved):
-    """Raise `Ambiguous` unless changing, adding or removing the lines did what was meant, whoever reads the file.
+    """Raise `Ambiguous` unless changing, adding or removing the lines did what was meant for every reader of the file.
 
     :param moved: the new number of each line that was changed; of one that was added, under 0.
     """
@@ -272,7 +274,7 @@ def _verify(before, after, name, value, moved):
     if value is None and seen:
         raise Ambiguous(min(seen), "the variable would still be assigned here after its lines were removed")
     if added and suspect not in seen:
-        raise Ambiguous(suspect, "no reader gets as far as a line that is added here; repair what is before it")
+        raise Ambiguous(suspect, "no reader reads a line that is added here; repair what is before it")
     for reader in before:
         old, new = before[reader], after[reader]
         freed = _freed(old, name, moved) if value is not None else ()
@@ -328,7 +330,7 @@ def _others(view, name, lines, without=()):
 # What each reader sees
 
 
-@lru_cache(maxsize=8)  # a file is looked at several times, and once more while the key is revoked already
+@lru_cache(maxsize=8)  # a file is read several times, and once more while the key is revoked already
 def _views(data):
     """Return what every reader sees in the content."""
     if b"\0" in data or data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -519,7 +521,7 @@ _SHELL_DECLARING = ("export", "declare", "typeset", "readonly", "local")
 def _read_as_shell(text):
     """bash and dash: words, quotes, comments and command separators; commands are kept apart, not understood."""
     readings = _Readings(text)
-    words = []  # offsets of the words of the command at hand
+    words = []  # offsets of the words of this command
     previous = "\n"  # what begins what was read last
     at = 0
     try:
@@ -559,7 +561,7 @@ def _read_as_shell(text):
 
 
 def _refuse_here_document(readings, text, words, at):
-    """Raise `Ambiguous`, but for a value with ``<<`` in it, where a shell takes all that follows for a document."""
+    """Raise `Ambiguous`, except for a value with ``<<`` in it, where a shell takes all that follows for a document."""
     delimiter = text[at + 2 : _end_of_line(text, at)].strip(" \t")
     in_value = words and words[-1][1] == at and _SHELL_ASSIGNMENT.match(text, words[-1][0])
     if not in_value or not re.match(r"[A-Za-z0-9._~+/=-]+\Z", delimiter):

@@ -3,6 +3,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """Owner, group, mode and the like of a file, as the user wants them.
 
 A module gives them through Ansible's own helpers (`Attributes`); a host session, where there are none, by itself
@@ -126,7 +128,7 @@ class Ownership:
         return ids, None if mode in (None, stat.S_IMODE(status.st_mode)) else mode
 
     def _apply(self, path: str) -> bool:
-        # Whoever owns the directory can put a link to somebody else's file in its place.
+        # The owner of the directory can put a link to somebody else's file in its place.
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:

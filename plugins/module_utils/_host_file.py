@@ -3,9 +3,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# Private to this collection: it may change without notice.
+
 """The one place where files on the managed host are read, inspected and replaced. It is about bytes only.
 
-`read` a file, `check` whether it could be replaced, `replace` it. `check` goes as far as `replace` does, short of the
+`read` a file, `check` whether it could be replaced, `replace` it. `check` does what `replace` does, short of the
 last step: it writes the new bytes into a file without a name (it vanishes with its descriptor) in the same directory
 and gives it the owner and mode it would need. What `check` accepts, `replace` can do, unless the host changes in
 between: that is how check mode and readiness tell the truth.
@@ -156,7 +158,7 @@ def replace(content, data, unsafe_writes=False, prepare=None, ids=KEPT):
     A new file gets mode 0600, a public one is opened to all as soon as it is in its place. `prepare` is called with the
     path of the new file before anybody can see it there.
 
-    :raises HostFileError: and the file is as it was, but for ``changed_meanwhile`` if its directory was moved away.
+    :raises HostFileError: and the file is as it was, except with ``changed_meanwhile`` if its directory was moved away.
     """
     with _translated(content.path), _pinned(content) as pinned, _locked(pinned) as directory:
         _remove_leftover(pinned)
@@ -363,8 +365,8 @@ def _write_in_place(content, data):
 def _pinned(content):
     """Yield the content with a ``target`` that leads into the directory that it was in, wherever that is moved.
 
-    Whoever may rename that directory could otherwise put another one in its place between two steps. Only this process
-    can use that path, and not a program that it starts. Where ``/proc`` is missing the target stays as it is.
+    A user who may rename that directory could otherwise put another one in its place between two steps. Only this
+    process can use that path, and not a program that it starts. Where ``/proc`` is missing the target stays as it is.
     """
     descriptor = None
     try:
@@ -380,7 +382,7 @@ def _pinned(content):
 
 
 def _refuse_another_directory(content):
-    """Raise if the directory is no longer the one that was looked at: nobody chose that other place."""
+    """Raise if the directory is no longer the one that was inspected: nobody chose that other place."""
     if _directory(os.path.dirname(content.target)) != content.around:
         raise HostFileError("changed_meanwhile", content.path)
 

@@ -193,19 +193,12 @@ class KeyFile:
             self._keep(record.closed(kept))
 
     def conclude(self, seen: Optional[Dict[str, Any]]) -> None:
-        """Note that the verdict of the rotation was given, and what was seen of the key that it retired.
-
-        :param seen: ``key``, ``seen``, ``at``, ``accepted`` as of a record's ``retired``, and ``updated_at``.
-        """
+        """Note that the verdict of the rotation was given, and what was seen of the key that it retired."""
         if self.record is None or isinstance(self.problem, record.OtherAccount):
             self._raise_problem()
             return
         # Also beside a file that cannot be written itself.
-        kept = record.concluded(self.record)
-        if seen:
-            kept = record.retired(kept, seen["key"], seen["seen"], seen["at"], seen["accepted"])
-            kept = dict(kept, updated_at=seen["updated_at"] or kept["updated_at"])
-        self._keep(kept)
+        self._keep(record.concluded(self.record, seen))
 
     @property
     def restart_due(self) -> bool:

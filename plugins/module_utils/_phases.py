@@ -8,7 +8,7 @@
 """The host's side of a host session: requests come in as lines of JSON, answers go out likewise, until the input ends.
 
 The control node starts this program, without a key, and speaks to it over its standard input: `inspect`, `prepare`,
-`ping`, `deploy` (which alone brings the key), `close`, `conclude`. Each request holds all that it needs, so a program
+`ping`, `deploy` (which alone contains the key), `close`, `conclude`. Each request holds all that it needs, so a program
 that was started for one of them does the same as one that has served the others before.
 
 The program leaves the host unchanged when its input ends, or when a request does not come in time or was meant for an
@@ -95,7 +95,7 @@ def serve(source: Any, sink: Any, answer: Optional[Callable[[Request, Tell], Ans
         wait = request["wait"]
 
         def send(said: Answer, tag: str = request["tag"]) -> None:
-            # Whoever listened may be gone; what was begun is finished all the same.
+            # The listener may be gone; what was begun is finished all the same.
             with suppress(OSError, ValueError):
                 sink.write("{0} {1}\n".format(tag, json.dumps(dict(said, at=_now()))).encode("ascii"))
                 sink.flush()
@@ -160,7 +160,7 @@ def _scanned(request: Request, keys: Set[Any], run: services.Run) -> Dict[str, A
 
 
 def _told(request: Request, hit: processes.Hit, run: services.Run) -> Dict[str, Any]:
-    """Return what is told of a process: whether anything restarts it, and whether it is to blame for what it holds."""
+    """Return what is reported of a process: whether it gets restarted, and whether it is to blame for what it holds."""
     unit, place = hit["unit"], hit["place"]
     configured = unit in _units(request)
     passing = place in (processes.SESSION, processes.SCHEDULED) or (
@@ -208,7 +208,7 @@ def _deploy(request: Request, tell: Tell) -> Answer:
             _restart(request, answer, run, tell)
         # What was stopped on purpose cannot show its health.
         if request["health"] and (len(answer["left"]) < len(request["services"]) or not request["services"]):
-            services.prove_health(request["health"], request["retries"], request["delay"], run)
+            services.check_health(request["health"], request["retries"], request["delay"], run)
             tell("healthy")
         _look_at_processes(request, answer, run)
         if request["stores_behind"]:
@@ -300,7 +300,7 @@ def _one_file(
         return file, [{"reason": "malformed_key", "text": file.explain(error)}]
     except Problem as error:
         reason = error.reason
-        # One that was inspected stays as it is then: the control node decides anew.
+        # One that was inspected stays as it is then: the control node decides again.
         again = reason == "changed_meanwhile" and file.inspected is None and attempts > 1
         if isinstance(error, HostFileError) and again:
             return _one_file(request, act, entry, attempts - 1)

@@ -7,7 +7,7 @@
 
 """Which processes of a host hold a key in their environment, and what would restart them.
 
-What counts is what a process holds, not what a file holds. The scan finds faults and never proves health: a program
+What counts is what a process holds, not what a file holds. The scan finds faults and never shows health: a program
 that loads a file by itself, or overwrites its environment, is not seen. Only fingerprints leave the host.
 
 Imported by what runs on managed hosts: Python 3.6 syntax, standard library only.
@@ -126,7 +126,7 @@ def _is_program(path: str) -> bool:
 
 
 class _Processes:
-    """The processes of a host, by number; each is looked at once it is asked for."""
+    """The processes of a host, by number; each is inspected once it is asked for."""
 
     def __init__(self, root: str) -> None:
         self.root = root

@@ -7,7 +7,7 @@
 
 """The record beside a file that holds a key: which rotation is pending, what is held and since when. Never a secret.
 
-A record is believed of its own host alone: whoever owns the directory may write one. Both sides use this module: a host
+A record is believed of its own host alone: the owner of the directory may write one. Both sides use this module: a host
 reads and writes its records by it, and the control node checks by it what a host says of them.
 
 Imported by what runs on managed hosts: Python 3.6 syntax, standard library only.
@@ -32,7 +32,7 @@ SERVICES_KEPT = 100
 """How many services that ran a record lists."""
 
 ANY = "any"
-"""In ``readers``: whoever reads the file. It held the key already when it was first inspected."""
+"""In ``readers``: all that read the file. It held the key already when it was first inspected."""
 
 REJECTED, STILL_VALID, UNSEEN = "rejected", "still_valid", "unseen"
 """What was seen of a retired key: the API rejected it, or accepted it all the same, or nobody could try it."""
@@ -188,10 +188,17 @@ def retired(record: Record, key: str, seen: str, at: Optional[str], accepted: bo
     return dict(record, retired=(others + [entry])[-RETIRED_KEPT:])
 
 
-def concluded(record: Record) -> Record:
-    """Return the record with the verdict of its rotation given."""
+def concluded(record: Record, seen: Optional[Dict[str, Any]] = None) -> Record:
+    """Return the record with the verdict of its rotation given.
+
+    :param seen: of the key that it retired: ``key``, ``seen``, ``at``, ``accepted`` and ``updated_at``, as in a record.
+    """
     rotation = record["rotation"]
-    return dict(record, rotation=rotation and dict(rotation, concluded=True))
+    kept = dict(record, rotation=rotation and dict(rotation, concluded=True))
+    if not seen:
+        return kept
+    kept = retired(kept, seen["key"], seen["seen"], seen["at"], seen["accepted"])
+    return dict(kept, updated_at=seen["updated_at"] or kept["updated_at"])
 
 
 def restart_due(record: Optional[Record], held: str, readers: str) -> bool:
@@ -204,7 +211,7 @@ def restart_due(record: Optional[Record], held: str, readers: str) -> bool:
 
 
 def readers_of(services: Any, commands: Any) -> str:
-    """Return a name for a set of services and commands; whoever has the same ones has the same name."""
+    """Return a name for a set of services and commands; those that are the same have the same name."""
     return digest_of(json.dumps([services, commands], sort_keys=True).encode("utf-8"))
 
 

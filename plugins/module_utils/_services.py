@@ -321,7 +321,7 @@ def _prepare_unit(name: str, run: Run) -> None:
         run(["systemctl", "reset-failed", "--", name])
 
 
-def prove_health(commands: List[Command], retries: int, delay: float, run: Run) -> None:
+def check_health(commands: List[Command], retries: int, delay: float, run: Run) -> None:
     """Run every command until it succeeds; one that hangs is not tried again.
 
     :param retries: how often one that failed is tried again.
@@ -340,7 +340,7 @@ def prove_health(commands: List[Command], retries: int, delay: float, run: Run) 
 
 
 def _run(reason: str, failure: str, command: Command, run: Run) -> None:
-    # What a command prints may hold a key, in a form that nobody can foresee: only its exit code is told.
+    # What a command prints may hold a key, in a form that nobody can predict: only its exit code is reported.
     why, hung = None, False
     try:
         code = run(command)[0]

@@ -12,7 +12,7 @@ description:
   - Sets one variable of an environment file to a MultiCartAPI key. Nothing else in the file changes.
   - Order, comments, C(export), quotes, comments after the value, line endings, a byte order mark, undecodable bytes,
     owner, mode, ACL, SELinux label and symbolic links stay as they are.
-  - Every active assignment of the variable is changed, so no stale one is left.
+  - Every active assignment of the variable is changed, so none is out of date.
   - The file is read as bash, dash, systemd (C(EnvironmentFile=)), C(docker --env-file), python-dotenv and
     C(node --env-file) read it. The change is made only if each of them that could read the variable
     reads the new key afterwards, and every other variable as before. Otherwise the module fails with the reason

@@ -46,7 +46,7 @@ EXAMPLES = r"""
 RETURN = r"""
 msg:
   description: The state of the host, in a sentence.
-  returned: always, but for O(phase=join)
+  returned: always, except with O(phase=join)
   type: str
   sample: It is up to date; its health checks passed.
 state:

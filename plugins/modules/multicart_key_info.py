@@ -36,7 +36,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the account with the credentials from the environment
+- name: Read the account with the credentials from the environment
   multicart.keys.multicart_key_info:
   register: account
 

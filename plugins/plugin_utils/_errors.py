@@ -88,7 +88,7 @@ ADVICE: dict[Reason, str] = {
     ),
     Reason.REFUSED: "Read the API's message, if there is one, and the account's state in the dashboard.",
     Reason.RATE_LIMITED: "There were too many requests, perhaps by others. Wait some minutes, then run again.",
-    Reason.MALFORMED_KEY: "Nothing was written. Look at the key in the dashboard.",
+    Reason.MALFORMED_KEY: "Nothing was written. Check the key in the dashboard.",
     Reason.ACCOUNT_MISMATCH: "Make sure that session_token, email and api_key belong to the same account.",
     Reason.NEW_KEY_UNREADABLE: (
         "The old key is revoked. Run again with working credentials: the live key is read back and rolled out without "

@@ -5,6 +5,7 @@
 """A small fleet on this machine, and real runs of ``ansible-playbook`` on it against the sandbox.
 
 Every run is searched for secrets: in what it printed and in what it left behind, the consumers' own files excepted.
+What the modules of the collection return is held against their documentation.
 ``MULTICART_TEST_ANSIBLE=/path/to/bin`` runs another ansible-core than the one that belongs to this interpreter.
 ``MULTICART_TEST_TARGET_PYTHON=/path/to/python`` runs the modules of the hosts on another Python.
 """
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.integration.returned import COLLECTION, undocumented
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account, JournalEntry
 
@@ -413,6 +415,10 @@ class Fleet:
         )
         tasks = [Task(**json.loads(line)) for line in recorded.read_text().splitlines()]
         run = Run(shlex.join(command), process.returncode, process.stdout, tasks)
+        for task in tasks:
+            if task.action.startswith(COLLECTION):
+                wrong = undocumented(task.action.removeprefix(COLLECTION), task.result, task.status)
+                assert not wrong, f"{task.action} returned {task.result}: {', '.join(wrong)}"
         if not revealed:
             self.search_output(run)
             self._search_files(run)

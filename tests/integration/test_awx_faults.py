@@ -363,8 +363,8 @@ def test_what_the_role_does_not_set_stays_and_only_what_differs_changes(awx: Awx
     assert (audit["timeout"], audit["verbosity"]) == (600, 2)
     assert len(awx.store.associations[(audit["id"], "labels")]) == 1
     assert [name.split(" : ")[1] for name in second.changed] == [
-        "Keep the project",
-        "Keep the credential",
+        "Create or update the project",
+        "Create or update the credential",
         "Clear what is no longer wanted",
     ]
 

@@ -155,7 +155,7 @@ def test_everything_is_made_and_what_drifted_is_put_right(fleet: Fleet, awx: Awx
     awx.requests.clear()
     again = keep(fleet, awx)
     assert again.green, again
-    assert changed(again) == ["multicart.keys.multicart_awx : Keep the job templates"], again
+    assert changed(again) == ["multicart.keys.multicart_awx : Create or update the job templates"], again
     assert template(awx, "rotate") == {**rotate, "extra_vars": "{}"}
     assert sorted(credentials(awx, "rotate")) == ["MultiCartAPI", "ssh"]
     assert len(questions(awx, rotate["id"])) == 2
@@ -201,7 +201,7 @@ def test_secrets_are_sent_to_an_existing_credential_when_asked_for(fleet: Fleet,
     (made,) = (one for one in awx.store.select("credentials", name="MultiCartAPI") if one["inputs"])
     made["inputs"]["password"] = "the-former-one"
     sent = keep(fleet, awx, update_secrets=True, session_token=None)
-    assert sent.green and "multicart.keys.multicart_awx : Keep the credential" in changed(sent), sent
+    assert sent.green and "multicart.keys.multicart_awx : Create or update the credential" in changed(sent), sent
     (made,) = (one for one in awx.store.select("credentials", name="MultiCartAPI") if one["inputs"])
     assert made["inputs"] == {"email": fleet.email, "password": fleet.account["password"]}
 
@@ -211,8 +211,11 @@ def test_the_secrets_are_in_no_file_on_the_way(fleet: Fleet, awx: Awx) -> None:
     done = keep(fleet, awx, "-vvv", env={"ANSIBLE_PIPELINING": "0"})
     assert not done.green and "You don't have permission to POST to /api/v2/job_templates/" in done.output, done
     by_task = dict(re.findall(r"^TASK \[.*? : (.*?)\](.*?)(?=^TASK|^PLAY RECAP)", done.output, re.M | re.S))
-    assert "PUT /" in by_task["Keep the project"], done
-    assert "EXEC" in by_task["Keep the credential"] and "PUT /" not in by_task["Keep the credential"], done
+    assert "PUT /" in by_task["Create or update the project"], done
+    assert (
+        "EXEC" in by_task["Create or update the credential"]
+        and "PUT /" not in by_task["Create or update the credential"]
+    ), done
 
 
 HOLDER = {

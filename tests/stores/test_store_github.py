@@ -135,7 +135,7 @@ def test_every_error_has_its_reason_and_repeats_nothing(api: GitHubApi, fault: s
     api.break_by(fault)
     for act in (
         store.inspect,
-        store.prove,
+        store.verify_right,
         lambda: store.write(ApiKey(NEW), found),
         lambda: store.note(record(NEW), found),
     ):
@@ -217,7 +217,7 @@ def test_a_netrc_does_not_replace_the_token(api: GitHubApi, tmp_path: Path, monk
 @pytest.mark.parametrize("place", FIELDS)
 def test_each_place_gets_the_key_and_its_record(api: GitHubApi, place: str) -> None:
     store = opened(api, place)
-    store.prove()
+    store.verify_right()
     written(store)
     assert api.secrets[place, KEY]["value"] == NEW
     assert {name for where, name in api.secrets if where == place} == {KEY}, "the probe was left"
@@ -250,7 +250,7 @@ def test_a_full_last_page_of_repositories(api: GitHubApi) -> None:
 
 def test_what_is_only_ours_is_for_no_repository(api: GitHubApi) -> None:
     store = opened(api, ORG)
-    store.prove()
+    store.verify_right()
     written(store)
     bodies = [request.body for request in api.changes if request.body and "visibility" in request.body]
     others = [body for body in bodies if body["visibility"] != "private"]
@@ -278,7 +278,7 @@ def test_the_right_to_write_is_proven_by_a_probe(api: GitHubApi) -> None:
     store = opened(api)
     found = store.inspect()  # nothing tells yet
     with pytest.raises(StoreError) as caught:
-        store.prove()
+        store.verify_right()
     assert caught.value.reason == "store_refused"
     assert store.inspect() == found
 

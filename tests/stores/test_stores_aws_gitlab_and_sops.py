@@ -152,7 +152,7 @@ def test_variables_of_groups_and_of_the_instance(backend: GitLabVariable, owner:
     ours = backend.api.create(owner.replace("%2F", "/"), KEY, OLD, masked=True)
     entry = {"api_url": backend.api.url, "token": TOKEN, **fields}
     store = open_store("gitlab_variable", resolve("gitlab_variable", entry, NO_CONTROL_NODE))
-    store.prove()
+    store.verify_right()
     store.note(record(NEW), store.write(ApiKey(NEW), store.inspect()))
     assert ours == {**ours, "value": NEW, "masked": True}
     assert store.inspect().record == record(NEW)
@@ -197,7 +197,7 @@ def test_the_right_to_change_the_variable_is_proven_apart_from_its_record(backen
     backend.api.refused = lambda request: request.is_change and request.path.endswith(f"/{KEY}")
     store.note(record(OLD), store.inspect())
     with pytest.raises(StoreError) as caught:
-        store.prove()
+        store.verify_right()
     assert caught.value.reason == "store_refused"
 
 
@@ -224,7 +224,7 @@ def test_a_secret_that_is_the_key_as_a_whole(backend: SecretsManager) -> None:
     backend.put_text(OLD)
     store = opened(backend, field=None)
     assert store.inspect().fingerprint == fingerprint(OLD)
-    store.prove()
+    store.verify_right()
     store.write(ApiKey(NEW), store.inspect())
     current = backend.client.get_secret_value(SecretId=backend.name, VersionStage="AWSCURRENT")
     former = backend.client.get_secret_value(SecretId=backend.name, VersionStage="AWSPREVIOUS")
@@ -247,7 +247,7 @@ def test_each_right_that_a_write_needs_is_proven_apart_from_the_record(backend: 
     backend.deny(right)
     store.note(record(OLD), store.inspect())
     with pytest.raises(StoreError) as caught:
-        store.prove()
+        store.verify_right()
     assert caught.value.reason == "store_refused"
 
 
@@ -258,7 +258,7 @@ def test_a_proof_changes_no_version(backend: SecretsManager) -> None:
 
     before, store = stages(), opened(backend)
     for _time in range(2):  # the stage of this collection comes, and goes
-        store.prove()
+        store.verify_right()
         now = {each: [name for name in names if name != "MULTICART_KEYS"] for each, names in stages().items()}
         assert now == before
 

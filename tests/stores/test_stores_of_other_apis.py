@@ -145,11 +145,11 @@ def test_the_right_to_write_is_proven_also_where_the_record_stays_as_it_is(made:
     store = opened(backend)
     store.inspect()
     before = repr(backend.api.kept)
-    store.prove()
+    store.verify_right()
     assert repr(backend.api.kept) == before
     backend.break_by("read_only")
     with pytest.raises(StoreError) as caught:
-        store.prove()
+        store.verify_right()
     assert caught.value.reason == "store_refused"
 
 
@@ -245,7 +245,7 @@ def test_a_missing_key_of_consul_is_created_on_request_only(made: Made) -> None:
     assert refused(backend)[0] == "store_missing"
     store = opened(backend, create=True)
     found = store.inspect()
-    store.prove()
+    store.verify_right()
     assert backend.name not in backend.api.kept
     store.write(ApiKey(NEW), found)
     assert backend.value() == NEW
@@ -254,7 +254,7 @@ def test_a_missing_key_of_consul_is_created_on_request_only(made: Made) -> None:
 def test_proving_a_right_in_consul_changes_nothing(made: Made) -> None:
     backend = made(ConsulKey)
     before = dict(backend.api.kept[backend.name])
-    opened(backend).prove()
+    opened(backend).verify_right()
     assert backend.api.kept[backend.name] == before
     assert [request.method for request in backend.api.changes] == ["PUT"]
     assert {request.headers["X-Consul-Token"] for request in backend.api.requests} == {ConsulApi.token}

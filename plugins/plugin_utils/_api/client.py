@@ -39,7 +39,7 @@ try:
     import requests.auth
     import requests.utils
 except ImportError:  # not a dependency of ansible-core
-    requests = None  # type: ignore[assignment]  # looked at before every use
+    requests = None  # type: ignore[assignment]  # checked before every use
 
 VERSION = "1.0.0"
 """Of the collection; a test holds it against galaxy.yml."""
@@ -94,7 +94,7 @@ class _Refused(MulticartError):
 
 
 class _RateLimited(MulticartError):
-    """The API did not look at the request, as there were too many; ``seconds`` is what it asks to wait, if it does."""
+    """The API did not process the request, as there were too many; ``seconds`` is what it asks to wait, if it does."""
 
     def __init__(self, endpoint: str, seconds: float | None) -> None:
         super().__init__(Reason.RATE_LIMITED, f"{endpoint}: the API limits the rate of requests.")
@@ -173,7 +173,7 @@ class Client:
         return account
 
     def rotate(self, key: ApiKey) -> RotationAnswer:
-        """Ask once, authenticated by the key that is to be replaced; again only if the API did not look at the request.
+        """Ask once, authenticated by the key that is to be replaced; again only if the API did not process the request.
 
         The API accepts it only while that key is live, so that a repeat of the same request is harmless.
         """
@@ -236,7 +236,7 @@ class Client:
     def _patiently(self, ask: Callable[[], Answer], tries_again: bool = True) -> Answer:
         """Ask again with growing pauses until a usable answer comes or the timeout has passed.
 
-        :param tries_again: also where the API may have looked at the request: only for reads.
+        :param tries_again: also where the API may have processed the request: only for reads.
         """
         pause, began = 0.2, self._clock()
         while True:
@@ -455,7 +455,7 @@ def _trust(connection: Connection) -> str | bool:
 
 
 def system_trust() -> str | bool:
-    """Return the system's store of certificates; True: certifi's, for want of one."""
+    """Return the system's store of certificates; True: certifi's, if there is none."""
     store = ssl.get_default_verify_paths()
     return store.cafile or store.capath or True
 
@@ -521,5 +521,5 @@ if requests is not None:
 
     class _Session(requests.Session):
         def get_redirect_target(self, resp: requests.Response) -> str | None:
-            """Look at no redirect: even when told not to follow, requests parses the target and swallows the body."""
+            """Read no redirect: even when told not to follow, requests parses the target and swallows the body."""
             return None

@@ -67,7 +67,7 @@ def live_key(connection: Connection, cache: RunCache, newer_than: float = 0.0) -
 def live(connection: Connection, cache: RunCache, newer_than: float = 0.0) -> Live:
     """Return the account's live key, which the API accepts, read at most once in a run; and what is known of it.
 
-    :param newer_than: what was asked for before this moment of ``time.monotonic()`` does not count.
+    :param newer_than: a read that was sent before this moment of ``time.monotonic()`` does not count.
     :raises MulticartError: why it could not be read.
     """
     _need_credential(connection)
@@ -175,7 +175,7 @@ class AccountOfRun:
         return rotate_key(self._connection, self._cache, request)
 
     def verify(self, retired: str) -> Result:
-        """Prove that the live key is accepted and the retired one rejected."""
+        """Verify that the live key is accepted and the retired one rejected."""
         return rotate_key(self._connection, self._cache, Request(retire=retired))
 
 

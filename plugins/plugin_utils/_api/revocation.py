@@ -6,7 +6,7 @@
 
 """Revoking a key without reading the one that replaces it, for an emergency. No HTTP, no Ansible, no I/O.
 
-An API key alone can ask nothing else of the API, so that a rejection of it proves nothing: whoever is blocked is
+An API key alone can ask nothing else of the API, so that a rejection of it says nothing: a client that is blocked is
 rejected with a live key, too. Only an accepted request does, or that the API accepts another key of the account.
 """
 
@@ -72,7 +72,7 @@ class _Revocation:
     def _revoke(self) -> Result:
         self._intent = self._intent_of_run()
         if self._intent is not None and self._intent.revoked:
-            return self._proven(self._intent, Outcome.ALREADY_ROTATED)
+            return self._verified(self._intent, Outcome.ALREADY_ROTATED)
         key = self._request.api_key or self._read()
         if self._request.api_key is not None and key.fingerprint != self._request.retire:
             raise MulticartError(Reason.INVALID_OPTION, "The option api_key is not the key that retire names.")
@@ -109,7 +109,7 @@ class _Revocation:
         """Another key is live."""
         if intent is None:
             return Result(Outcome.ALREADY_ROTATED, live)
-        return self._proven(intent, Outcome.ROTATED if intent.sent else Outcome.ALREADY_ROTATED, live)
+        return self._verified(intent, Outcome.ROTATED if intent.sent else Outcome.ALREADY_ROTATED, live)
 
     def _carry_out(self, intent: Intent) -> Result:
         sent_before = intent.sent
@@ -119,7 +119,7 @@ class _Revocation:
         verdicts = {answer.verdict for answer in answers}
         error = answers[-1].error
         if intent.accepted:
-            return self._proven(intent, Outcome.ROTATED)
+            return self._verified(intent, Outcome.ROTATED)
         ours = sent_before or Verdict.UNCLEAR in verdicts
         unchanged = not ours and (verdicts == {Verdict.NOT_SENT} or self._service.accepts(intent.retire))
         intent.sent = ours
@@ -137,8 +137,8 @@ class _Revocation:
             intent.rotated_at = intent.rotated_at or sent_at
         return answer
 
-    def _proven(self, intent: Intent, outcome: Outcome, live: ApiKey | None = None) -> Result:
-        """The key was replaced; prove that the API rejects it."""
+    def _verified(self, intent: Intent, outcome: Outcome, live: ApiKey | None = None) -> Result:
+        """The key was replaced; verify that the API rejects it."""
         pauses = self._clock.pauses(self._request.settle_timeout)
         while self._service.accepts(intent.retire):
             if next(pauses, None):

@@ -49,10 +49,10 @@ class Request:
     """What the caller wants.
 
     :ivar retire: the key to retire, by fingerprint; None: whichever is live.
-    :ivar live: the live key, as the caller has just read and proven it; None: it has to be read.
+    :ivar live: the live key, as the caller has just read and verified it; None: it has to be read.
     :ivar former: fingerprints of keys that were retired before: a read that returns one of them lags behind.
     :ivar settle_timeout: seconds in which a new key must become readable, and the old one be rejected.
-    :ivar verify: prove that the new key works and the old one does not.
+    :ivar verify: verify that the new key works and the old one does not.
     :ivar check_mode: read and decide, but do not rotate.
     """
 
@@ -70,7 +70,7 @@ class Result:
 
     :ivar live: the live key, where it is known.
     :ivar previous: the key that was to be retired, where it is known.
-    :ivar verified: the live key was proven to be accepted, and the previous one, if known, to be rejected.
+    :ivar verified: the live key was seen to be accepted, and the previous one, if known, to be rejected.
     :ivar old_key_rejected: the API rejected the previous key; None where that was not tried.
     :ivar rotated_at: when this run sent the request that replaced the key, UTC, ISO 8601: the old key died right after.
     :ivar updated_at: of the account, as it was read last.
@@ -102,7 +102,7 @@ class Intent:
     :ivar revoked: the API rejects the key.
     :ivar done: the key that replaced it is known.
     :ivar rotated_at: when this run sent the request that replaced it, UTC, ISO 8601.
-    :ivar verified: the proofs succeeded.
+    :ivar verified: the verification succeeded.
     """
 
     retire: ApiKey
@@ -203,7 +203,7 @@ class _Rotation:
                 result = self._carry_out(result)
         except MulticartError as error:
             return self._cut_short(error)
-        return self._proven(result) if self._request.verify and result.error is None else result
+        return self._verified(result) if self._request.verify and result.error is None else result
 
     def _cut_short(self, error: MulticartError) -> Result:
         """Nothing more can be learnt now; say what this or an earlier call has left of the intent."""
@@ -406,8 +406,8 @@ class _Rotation:
             self._read_error = self._read_error or error
             return None
 
-    def _proven(self, result: Result) -> Result:
-        """Prove that the live key is accepted and the previous one rejected."""
+    def _verified(self, result: Result) -> Result:
+        """Verify that the live key is accepted and the previous one rejected."""
         if result.outcome is Outcome.WOULD_ROTATE:
             return result
         intent = self._ledger.intent()
@@ -415,8 +415,8 @@ class _Rotation:
             result.verified = result.old_key_rejected = True
             return result
         try:
-            self._prove_live(result)
-            self._prove_rejected(result)
+            self._verify_live(result)
+            self._verify_rejected(result)
         except MulticartError as error:
             result.error = error
             return result
@@ -425,7 +425,7 @@ class _Rotation:
             return self._remembered(replace(intent, verified=True), result)
         return result
 
-    def _prove_live(self, result: Result) -> None:
+    def _verify_live(self, result: Result) -> None:
         if result.live is None or result.live == self._accepted_key:
             return
         pauses = self._pauses()
@@ -436,7 +436,7 @@ class _Rotation:
             result.live = self._read()
         self._keep_live(result.live)
 
-    def _prove_rejected(self, result: Result) -> None:
+    def _verify_rejected(self, result: Result) -> None:
         if result.previous is None or result.old_key_rejected:
             return
         pauses = self._pauses()

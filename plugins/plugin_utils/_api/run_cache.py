@@ -34,7 +34,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._options import Con
 try:
     from cryptography import fernet
 except ImportError:
-    fernet = None  # type: ignore[assignment]  # looked at before every use
+    fernet = None  # type: ignore[assignment]  # checked before every use
 
 
 MOST_FORMER = 1000
@@ -111,7 +111,7 @@ class AccountLedger:
         return (known["created_at"], known["updated_at"]) if known and "updated_at" in known else (None, None)
 
     def learn(self, account: Account) -> None:
-        """Keep which account was just read; a key that was kept and is not the one read has to be proven again."""
+        """Keep which account was just read; a key that was kept and is not the one read has to be verified again."""
         known = self._know(f"{self._url} {account.id}")
         known["mark"] = _mark(account, self._url)
         for name in ("created_at", "updated_at"):

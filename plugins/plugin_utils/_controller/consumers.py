@@ -63,7 +63,7 @@ def read_spec(action: ActionBase, variables: Mapping[str, Any]) -> HostSpec:
 
 
 def _of_control_node(spec: HostSpec) -> list[str]:
-    """Return what of it names files, programs and URLs of the control node."""
+    """Return which of its fields name files, programs and URLs of the control node."""
     return sorted(str(each.template or getattr(each, "options", "")) for each in spec.files)
 
 

@@ -326,7 +326,7 @@ def hold(connection: Any, talk: Callable[[Any, Any], None]) -> None:
         talk(fh, ssh_process)
 
     connection._send_initial_data = lead
-    connection.set_option("reconnection_retries", 0)  # a conversation cannot be begun anew
+    connection.set_option("reconnection_retries", 0)  # a conversation cannot be begun again
 
 
 def execute(action: ActionBase, command: str, in_data: bytes | None) -> tuple[int, bytes, bytes]:

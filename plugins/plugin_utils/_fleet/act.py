@@ -54,7 +54,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import
 )
 
 ATTEMPTS = 5
-"""How often a deployment begins anew, because the account's key or a file was changed meanwhile."""
+"""How often a deployment begins again, because the account's key or a file was changed meanwhile."""
 
 
 class AccountApi(Protocol):
@@ -70,7 +70,7 @@ class AccountApi(Protocol):
         """Retire the live key and return the one that replaced it; a key out of ``former`` is never that one."""
 
     def verify(self, retired: str) -> Result:
-        """Prove that the new key is accepted and the retired one rejected."""
+        """Verify that the new key is accepted and the retired one rejected."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Act:
         return result
 
     def deploy(self, stores_served: bool | None = None) -> ActResult:
-        """Bring the live key to the hosts, without a rotation.
+        """Deploy the live key to the hosts, without a rotation.
 
         :param stores_served: whether the stores have it, where they are not among these hosts; None: they are.
         """
@@ -353,7 +353,7 @@ class Act:
         return asked
 
     def _stores_have(self, live: Live, asked: Sequence[tuple[Host, Reply]]) -> bool:
-        """Tell whether every store has the key by now, as far as this act, or the run before it, knows."""
+        """Tell whether every store has the key by now, if this act, or the run before it, knows it."""
         if self._stores_served is not None:
             return self._stores_served
         replies = {host.name: reply for host, reply in asked}
@@ -419,7 +419,7 @@ class Act:
         raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again and again while it was deployed.")
 
     def _bring(self, live: Live, plan: Plan | None, last: bool) -> bool:
-        """Bring the live key to every host that can be served; False: it, or a file, was changed meanwhile.
+        """Deploy the live key to every host that can be served; False: it, or a file, was changed meanwhile.
 
         :param last: a file that is changed again and again is its host's failure.
         """

@@ -42,7 +42,7 @@ def diagnose(trials: Sequence[Trial], fleet: Sequence[Consumer]) -> Diagnosis:
     """Say what is the case and what to do next.
 
     :param trials: every credential that was given, tried.
-    :param fleet: the consumers, inspected as far as they could be.
+    :param fleet: the consumers, inspected where that was possible.
     """
     live = next((trial.key for trial in trials if trial.key), None)
     consumers = {consumer.name: _stands(consumer, live) for consumer in fleet}

@@ -120,7 +120,7 @@ class Steps:
     :ivar timeout: seconds that each of these may take.
     :ivar retries: how often a health command is tried again.
     :ivar delay: seconds between two tries.
-    :ivar ignore_processes: patterns of units or commands whose processes are not looked at.
+    :ivar ignore_processes: patterns of units or commands whose processes are not inspected.
     """
 
     services: list[dict[str, str]]

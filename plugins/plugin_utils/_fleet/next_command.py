@@ -19,7 +19,7 @@ _AGAIN = "with the same -i and -e options"
 
 
 def deploy(hosts: Sequence[str] = ()) -> str:
-    """Return the command that brings the live key to these hosts, or to all, without a rotation."""
+    """Return the command that deploys the live key to these hosts, or to all, without a rotation."""
     named = 0 < len(hosts) < MANY and all(_PLAIN_HOST.match(host) for host in hosts)
     limit = f" --limit {','.join(hosts)}" if named else ""
     return f"ansible-playbook multicart.keys.deploy{limit} ({_AGAIN})"

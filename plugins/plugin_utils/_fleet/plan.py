@@ -6,7 +6,7 @@
 
 """What a run of the rotation has to do, decided from what the consumers hold and record. No HTTP, no Ansible, no I/O.
 
-A record is written by whoever may write beside the file, so that no single consumer's record decides anything for the
+Anyone who may write beside the file can write a record, so that no single consumer's record decides anything for the
 others: what counts is what two consumers say independently of each other.
 """
 
@@ -104,7 +104,7 @@ def make_plan(
 ) -> Plan:
     """Decide what to do; the first that applies decides.
 
-    :param fleet: the consumers, inspected as far as they could be.
+    :param fleet: the consumers, inspected where that was possible.
     :raises MulticartError: ``no_consumers``, ``retire_unknown``, ``other_account``; or why a new rotation is refused.
     """
     if not fleet:
@@ -214,7 +214,7 @@ def _unconfirmed_rotation(fleet: Sequence[Consumer], live: str) -> str | None:
 
 
 def age_of_key(fleet: Sequence[Consumer], account: AccountState, now: datetime) -> timedelta | None:
-    """Return how old the live key is, as far as it is known; None: it is not.
+    """Return how old the live key is; None: it is not known.
 
     It is the greatest age that two consumers confirm. The account's ``updated_at`` counts too, once two consumers have
     recorded that a rotation moves it: the key cannot be younger than the account's last change.

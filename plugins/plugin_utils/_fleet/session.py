@@ -8,7 +8,7 @@
 
 A session has a thread of its own, which talks to the host over a *link*. Over one that holds a conversation the program
 is started once and serves all requests, so that it waits for the key before there is one: it is *armed*. Over any other
-link each request starts the program anew. No Ansible, no HTTP.
+link each request starts the program again. No Ansible, no HTTP.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ class Session:
         while (reply := self._inbox.get()) is not None:
             self._take_turn(reply)
             try:
-                if self._over is not None:  # what was told as failed must not be done later
+                if self._over is not None:  # what was reported as failed must not be done later
                     return
                 reader = self._reader(reply)
                 ended = link.run(_line(reader.request))

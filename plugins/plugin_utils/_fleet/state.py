@@ -75,7 +75,7 @@ class File:
 
     :ivar holds: fingerprints of the keys in it; empty: none.
     :ivar held: those that it had before this run wrote it.
-    :ivar unknown: it may hold a key, but which cannot be told (a template's file that was changed by hand).
+    :ivar unknown: it may hold a key that cannot be identified (a template's file that was changed by hand).
     :ivar recorded: it is a store that nobody can read: what it holds is known by its record alone.
     :ivar restart_due: its readers may still run with another key than the one in it.
     :ivar problem: why it cannot be written; None: it can.
@@ -248,7 +248,7 @@ class Consumer:
 class Answer:
     """What a host answered to one request.
 
-    :ivar processes: those that hold a key; None: they were not looked at.
+    :ivar processes: those that hold a key; None: they were not inspected.
     :ivar left: services that were stopped on purpose, and left alone.
     :ivar moments: when each event happened, by this machine's ``time.monotonic()``.
     """

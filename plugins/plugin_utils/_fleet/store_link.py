@@ -41,7 +41,7 @@ _FOLDER = Path(__file__).parents[6]
 
 
 class StoreLink:
-    """The stores of one consumer; the process is started anew for each session."""
+    """The stores of one consumer; the process is another one for each session."""
 
     holds = True
     with_terminal: Link | None = None

@@ -22,7 +22,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     Field,
     Found,
     InvalidEntry,
-    Store,
     StoreError,
     fingerprint_of,
     library,
@@ -49,11 +48,6 @@ def check(options: dict[str, Any]) -> None:
     if not _NAME.match(options["variable"]):
         raise InvalidEntry("needs variable: letters, digits and underscores, and no digit first")
     files.check(options)
-
-
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return VaultedVariable(options)
 
 
 class VaultedVariable(files.ValueInFile):
@@ -188,3 +182,6 @@ def _id_of(vaulted: bytes) -> str | None:
     """Return the vault id in the header of what is encrypted; None: it has none."""
     parts = vaulted.split(b"\n", 1)[0].strip().split(b";")
     return parts[3].decode("utf-8", "replace") if len(parts) > 3 else None
+
+
+opened = VaultedVariable

@@ -118,7 +118,7 @@ class Aws:
         except (self._errors.BotoCoreError, ValueError) as error:
             raise StoreError(
                 "store_failed",
-                f"boto3 cannot be set up ({type(error).__name__}): look at region and profile, or AWS_REGION, "
+                f"boto3 cannot be set up ({type(error).__name__}): check region and profile, or AWS_REGION, "
                 f"AWS_PROFILE and ~/.aws/config",
             ) from None
 
@@ -151,7 +151,7 @@ class Aws:
             return Refusal("store_missing", self._missing, code)
         if code in _REFUSED or status in (401, 403):
             return Refusal(
-                "store_refused", "its credentials are not accepted, or may not do this: look at their policy", code
+                "store_refused", "its credentials are not accepted, or may not do this: check their policy", code
             )
         if code in _LIMITED:
             return Refusal("store_failed", "AWS limits the rate of requests: run again later", code)
@@ -162,7 +162,7 @@ class Aws:
 
 def malformed() -> StoreError:
     """Return what is wrong with an answer of another form."""
-    return StoreError("store_malformed", "what it answers has another form than that of AWS: look at endpoint_url")
+    return StoreError("store_malformed", "what it answers has another form than that of AWS: check endpoint_url")
 
 
 class RecordTags:

@@ -45,11 +45,6 @@ def label(options: Mapping[str, Any]) -> str:
     return aws.label(options, f"{options['secret_id']}{field}")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Secret(options)
-
-
 class Secret(Store):
     """One secret."""
 
@@ -68,7 +63,7 @@ class Secret(Store):
         value: Any = self._parts(text).get(self.options["field"]) if self.options["field"] else text
         return Found(fingerprint_of(value), self._tags.read(described.get("Tags") or ()), (text, version))
 
-    def prove(self) -> None:
+    def verify_right(self) -> None:
         """Put what is there, as the same version, which changes nothing; and give a version, or take from it, a stage
         that is nobody else's.
         """
@@ -138,3 +133,6 @@ class Secret(Store):
         if not isinstance(parts, dict):
             raise StoreError("store_malformed", "it is no JSON object: leave out field, or give it one")
         return parts
+
+
+opened = Secret

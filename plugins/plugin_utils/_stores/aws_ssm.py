@@ -43,11 +43,6 @@ def check(options: dict[str, Any]) -> None:
         raise InvalidEntry("needs name: that of a parameter, no ARN and no version")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Parameter(options)
-
-
 class Parameter(Store):
     """One parameter."""
 
@@ -62,11 +57,11 @@ class Parameter(Store):
         """See the protocol."""
         parameter = self._parameter()
         if parameter["Type"] == "StringList":
-            raise StoreError("store_malformed", "it is a list: create it anew, as a SecureString")
+            raise StoreError("store_malformed", "it is a list: create it again, as a SecureString")
         tags = self._aws.ask("list_tags_for_resource", **self._resource).get("TagList") or ()
         return Found(fingerprint_of(parameter["Value"]), self._tags.read(tags), parameter["Version"])
 
-    def prove(self) -> None:
+    def verify_right(self) -> None:
         """Ask for it to be created: that is refused for another reason where it may not be written at all."""
         parameter = self._parameter()
         try:
@@ -87,7 +82,7 @@ class Parameter(Store):
         kept = self._details(found.version)
         said = self._aws.ask("put_parameter", Name=self._name, Value=key.reveal(), Overwrite=True, **kept)
         if said.get("Version") != found.version + 1:
-            raise Conflict  # what came between is overwritten: look again
+            raise Conflict  # what came between is overwritten: read it again
         return Found(key.fingerprint, found.record, said["Version"])
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
@@ -120,3 +115,6 @@ class Parameter(Store):
         if newest.get("Version") != version:
             raise Conflict
         return {name: newest[name] for name in KEPT if newest.get(name)}
+
+
+opened = Parameter

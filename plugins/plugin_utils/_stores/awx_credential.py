@@ -65,11 +65,6 @@ def check(options: dict[str, Any]) -> None:
         raise InvalidEntry("needs api_path: a path like /api/v2")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Credential(options)
-
-
 class Credential(Store):
     """One input field of a credential."""
 
@@ -191,3 +186,6 @@ def _found(credential: Mapping[str, Any]) -> Found:
         return Found(held, {**record, "held": held}, modified)
     except (KeyError, TypeError, ValueError):
         return Found(None, None, modified)
+
+
+opened = Credential

@@ -72,11 +72,6 @@ def check(options: dict[str, Any]) -> None:
             raise InvalidEntry(f"needs {name} with auth: client_secret")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Secret(options)
-
-
 class Secret(Store):
     """One secret."""
 
@@ -105,7 +100,7 @@ class Secret(Store):
         record = from_pieces(NAME, secret.properties.tags or {})
         return Found(fingerprint_of(secret.value), record, secret.properties.version)
 
-    def prove(self) -> None:
+    def verify_right(self) -> None:
         """See the protocol: its tags are set to what they are, for which the same right is needed as for a write."""
         known = self._answer(lambda: self._client.get_secret(self._name).properties)
         self._set_tags(known, known.tags or {})
@@ -172,3 +167,6 @@ class Secret(Store):
             raise StoreError("store_failed", f"it failed ({type(error).__name__})") from None
         except (KeyError, TypeError, ValueError, AttributeError):
             raise malformed() from None
+
+
+opened = Secret

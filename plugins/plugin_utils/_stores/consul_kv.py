@@ -57,11 +57,6 @@ def check(options: dict[str, Any]) -> None:
     options["key"] = options["key"].lstrip("/")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Value(options)
-
-
 class Value(Store):
     """The value of one key."""
 
@@ -92,7 +87,7 @@ class Value(Store):
             raise StoreError("store_missing", "there is no such key: create it, or set create: true in the entry")
         return Found(fingerprint_of(_text(value)), parsed(_text(record)), (value, record))
 
-    def prove(self) -> None:
+    def verify_right(self) -> None:
         """See the protocol: what it holds is put there again, which Consul counts as no change."""
         value = self._read(self._key)
         if value["ModifyIndex"]:
@@ -160,3 +155,6 @@ def _text(found: Mapping[str, Any]) -> str | None:
         return str(found["Value"].decode()) if found["Value"] else None
     except UnicodeDecodeError:
         return None
+
+
+opened = Value

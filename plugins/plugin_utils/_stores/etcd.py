@@ -48,9 +48,9 @@ FIELDS = {
 }
 
 _CODES: dict[Any, tuple[str, str]] = {
-    3: ("store_refused", "it does not accept the credentials: look at username and password"),
+    3: ("store_refused", "it does not accept the credentials: check username and password"),
     7: ("store_refused", "its user may not do this: it needs to read and write {key} and {record}"),
-    8: ("store_not_writable", "it has no space left: look at its alarms"),
+    8: ("store_not_writable", "it has no space left: check its alarms"),
     9: ("store_refused", "it knows no users: leave out username and password"),
     16: ("store_refused", "it does not accept the credentials any more: run again"),
 }
@@ -68,11 +68,6 @@ def check(options: dict[str, Any]) -> None:
     for one, other in (("username", "password"), ("client_cert", "client_key")):
         if bool(options[one]) != bool(options[other]):
             raise InvalidEntry(f"needs {one} and {other}, or neither")
-
-
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Value(options)
 
 
 class Value(Store):
@@ -191,3 +186,6 @@ def _decoded(found: Any) -> str | None:
         return None if found is None else base64.b64decode(found.get("value", "")).decode()
     except UnicodeDecodeError:
         return None
+
+
+opened = Value

@@ -205,7 +205,7 @@ class Remote:
             return
         if self._tip != before:
             raise Conflict
-        raise StoreError("store_refused", f"{self._remote} refuses the push to {self._branch}: look at its hooks")
+        raise StoreError("store_refused", f"{self._remote} refuses the push to {self._branch}: check its hooks")
 
     def _follow(self, commit: str) -> None:
         """Let the work tree have what was pushed, if it is on that branch and nothing is in the way."""

@@ -71,11 +71,6 @@ def check(options: dict[str, Any]) -> None:
     )
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Secret(options)
-
-
 class Secret(Store):
     """One secret."""
 
@@ -188,3 +183,6 @@ def _harden(authorized: Any, session: Any, http: Any) -> None:
 class _Absent(StoreError):
     def __init__(self) -> None:
         super().__init__("store_missing", "there is no such secret: create it")
+
+
+opened = Secret

@@ -44,7 +44,7 @@ FIELDS = {
 }
 
 SETTLING = (0.0, 0.5, 1.0)
-"""Seconds to wait before each look at a secret that was just written, whose new time may come late."""
+"""Seconds to wait before each read of a secret that was just written, whose new time may come late."""
 
 PAGE = 100
 """Repositories that are listed at a time."""
@@ -77,11 +77,6 @@ def check(options: dict[str, Any]) -> None:
         raise InvalidEntry("needs environment: the name of one of repository's")
     if not _NAME.match(options["name"]):
         raise InvalidEntry("needs name: letters, digits and underscores, no digit first, and not GITHUB_ first")
-
-
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return ActionsSecret(options)
 
 
 class ActionsSecret(Store):
@@ -120,7 +115,7 @@ class ActionsSecret(Store):
         noted = self._api.ask("GET", self._variable_path, absent=True)
         return _found(secret, noted)
 
-    def prove(self) -> None:
+    def verify_right(self) -> None:
         """Create another secret, and delete it: nothing less tells whether secrets may be written."""
         probe = f"MULTICART_PROBE_{self._name}"
         self._put(probe, "probe", _NOBODY if self.options["organization"] else {})
@@ -227,3 +222,6 @@ def _found(secret: Any, noted: Any) -> Found:
         return Found(held, {**record, "held": held}, changed)
     except (KeyError, TypeError, ValueError, RecursionError):
         return Found(None, None, changed)
+
+
+opened = ActionsSecret

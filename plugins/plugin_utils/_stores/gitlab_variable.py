@@ -62,11 +62,6 @@ def check(options: dict[str, Any]) -> None:
         raise InvalidEntry("needs no environment_scope with instance: true")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return CiVariable(options)
-
-
 class CiVariable(Store):
     """One CI/CD variable."""
 
@@ -94,7 +89,7 @@ class CiVariable(Store):
         noted = self._api.ask("GET", self._path(self._record_name), absent=True) or {}
         return Found(fingerprint_of(variable["value"]), parsed(noted.get("value")), variable["value"])
 
-    def prove(self) -> None:
+    def verify_right(self) -> None:
         """Change its type to what it is, which asks for the right to change it."""
         self._api.ask("PUT", self._path(self._name), {"variable_type": self._read()["variable_type"]})
 
@@ -127,3 +122,6 @@ class CiVariable(Store):
         if not (isinstance(value, str) or (hidden and value is None)) or not isinstance(hidden, bool):
             raise self._api.malformed()
         return {"value": value, "hidden": hidden, "variable_type": variable.get("variable_type", "env_var")}
+
+
+opened = CiVariable

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: it may change without notice.
-"""A Secret of Kubernetes: one key of its data; the record is an annotation. What reads it may be rolled out anew."""
+"""A Secret of Kubernetes: one key of its data; the record is an annotation. A rollout restarts what reads it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ KINDS = {"deployment": "deployment", "statefulset": "stateful_set", "daemonset":
 """What can be restarted, and how the library spells it."""
 
 POLLING = 1.0
-"""Seconds between two looks at a rollout."""
+"""Seconds between two reads of a rollout."""
 
 LONGEST = 4 * 1024 * 1024
 """Bytes of an answer; a Secret has at most one MiB."""
@@ -82,11 +82,6 @@ def check(options: dict[str, Any]) -> None:
         kind, _separator, name = each.partition("/")
         if kind not in KINDS or not _NAME.match(name):
             raise InvalidEntry(f"needs restart: a list of {', '.join(f'{kind}/NAME' for kind in KINDS)}")
-
-
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Secret(options)
 
 
 class Secret(Store):
@@ -141,7 +136,7 @@ class Secret(Store):
         return Found(found.fingerprint, noted.record, found.version)
 
     def restart(self) -> bool:
-        """Roll out anew what reads it, and wait until all of that is done."""
+        """Restart what reads it by a rollout, and wait until all of that is done."""
         now = datetime.now(timezone.utc).isoformat()
         for kind, name in self._workloads:
             self._workload(
@@ -168,7 +163,7 @@ class Secret(Store):
             plain = host.scheme != "https" and not is_loopback(host.hostname or "")
         except Exception:  # pylint: disable=broad-except  # whatever the programs do that a kubeconfig names
             what = "there is no service account of a pod" if options["in_cluster"] else "its kubeconfig cannot be used"
-            raise StoreError("store_failed", f"{what}: look at kubeconfig, context and in_cluster") from None
+            raise StoreError("store_failed", f"{what}: check kubeconfig, context and in_cluster") from None
         if plain:
             raise StoreError("store_failed", "its kubeconfig names a server without https://: nothing is sent there")
         # The library would follow a redirect, and send the key along; and it would send again what was perhaps done.
@@ -219,7 +214,7 @@ class Secret(Store):
         except (KeyError, TypeError, AttributeError):
             raise _malformed() from None
         if secret.get("immutable"):
-            raise StoreError("store_not_writable", "it is immutable: create it anew, without immutable: true")
+            raise StoreError("store_not_writable", "it is immutable: create it again, without immutable: true")
         if others:
             raise StoreError(
                 "store_not_writable",
@@ -228,7 +223,7 @@ class Secret(Store):
         return Found(fingerprint_of(_decoded(value)), parsed(noted), version)
 
     def _owners(self, metadata: Mapping[str, Any]) -> str | None:
-        """Return what would undo a change; None: nothing that could be told."""
+        """Return what would undo a change; None: nothing that is known."""
         if any(owner.get("controller") for owner in metadata.get("ownerReferences") or ()):
             return "the controller that owns it (see its ownerReferences)"
         for entry in metadata.get("managedFields") or ():
@@ -281,11 +276,11 @@ def _keep_in_memory(kube_config: Any) -> None:
 
 def _failure(status: Any, what: str) -> StoreError | Conflict:
     if status == 0:
-        return StoreError("store_unreachable", "the certificate of its cluster is not valid for it: look at kubeconfig")
+        return StoreError("store_unreachable", "the certificate of its cluster is not valid for it: check kubeconfig")
     if status in (401, 403):
         return StoreError("store_refused", f"its credentials are not accepted, or may not read or change {what}")
     if status == 404:
-        return StoreError("store_missing", f"{what} is not there: look at namespace and name")
+        return StoreError("store_missing", f"{what} is not there: check namespace and name")
     if status == 409:
         return Conflict()
     if status in (502, 503, 504):
@@ -348,8 +343,11 @@ def _is_rolled_out(kind: str, name: str, workload: Any) -> bool:
         if any(each.get("reason") == "ProgressDeadlineExceeded" for each in status.get("conditions") or ()):
             raise StoreError(
                 "restart_failed",
-                f"{kind}/{name} has not become available with the key: look at kubectl rollout status {kind}/{name}",
+                f"{kind}/{name} has not become available with the key: check kubectl rollout status {kind}/{name}",
             )
         return bool(updated >= wanted and status.get("replicas", 0) <= updated <= status.get("availableReplicas", 0))
     except (KeyError, TypeError, AttributeError):
         raise _malformed() from None
+
+
+opened = Secret

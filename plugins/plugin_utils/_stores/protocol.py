@@ -7,8 +7,8 @@
 """What a store can do: a place that holds the key and is no file. Three verbs: inspect, write, note. No Ansible.
 
 Each type is a small file: ``FIELDS``, what an entry of it says; ``label``, which returns what it is called, from those;
-``check``, where fields depend on each other; and ``opened``, which returns its `Store`. The library that a type needs
-is imported when its store is opened, in the store's own process, and not before.
+``check``, where fields depend on each other; and ``opened``, its `Store`. The library that a type needs is imported
+when its store is opened, in the store's own process, and not before.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Store:
         """
         raise NotImplementedError
 
-    def prove(self) -> None:
+    def verify_right(self) -> None:
         """Find out that it can be written where only a change can tell; what is changed for it, is undone."""
 
     def write(self, key: ApiKey, found: Found) -> Found:
@@ -109,7 +109,7 @@ class Store:
         raise NotImplementedError
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """Leave the record there; return what it holds then, as far as the next call needs it."""
+        """Leave the record there; return what it holds then, with what the next call needs."""
         raise NotImplementedError
 
     def restart(self) -> bool:
@@ -360,7 +360,7 @@ def session_to(url: str, options: Mapping[str, Any]) -> Any:
 
 
 def unreachable(error: BaseException) -> StoreError:
-    """Return what is wrong where no answer came; of the error, only its type is told."""
+    """Return what is wrong where no answer came; of the error, only its type is shown."""
     causes = [type(each).__name__ for each in (error, error.__cause__, error.__context__)]
     if any("SSL" in each for each in causes):
         return StoreError("store_unreachable", "its certificate is not valid for it: set ca_path")
@@ -369,7 +369,7 @@ def unreachable(error: BaseException) -> StoreError:
 
 def malformed() -> StoreError:
     """Return what is wrong with an answer of another form than that of the API."""
-    return StoreError("store_malformed", "what it answered has another form than expected: look at its URL")
+    return StoreError("store_malformed", "what it answered has another form than expected: check its URL")
 
 
 def failure_of(status: int | None, needs: str = "") -> StoreError | Conflict:
@@ -389,5 +389,5 @@ def failure_of(status: int | None, needs: str = "") -> StoreError | Conflict:
     if status in (502, 503, 504):
         return StoreError("store_unreachable", f"it gives no answer now (HTTP {status}): run again later")
     if status is not None and 300 <= status < 400:
-        return StoreError("store_failed", "it answers with a redirect, which is not followed: look at its URL")
+        return StoreError("store_failed", "it answers with a redirect, which is not followed: check its URL")
     return StoreError("store_failed", f"it refuses the request (HTTP {status})")

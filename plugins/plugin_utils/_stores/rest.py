@@ -28,7 +28,7 @@ LONGEST = 1024 * 1024
 class RestApi:
     """An API.
 
-    :param name: of the service.
+    :param name: of the API.
     :param options: of the store: ``api_url``, ``ca_path`` and ``token``.
     :param headers: of each request.
     :param refused: what its token needs.
@@ -75,7 +75,7 @@ class RestApi:
     def malformed(self) -> StoreError:
         """Return what is wrong with an answer of another form."""
         return StoreError(
-            "store_malformed", f"what it answers has another form than that of {self._name}: look at its URL"
+            "store_malformed", f"what it answers has another form than that of {self._name}: check its URL"
         )
 
     def _failure(self, status: int) -> StoreError | Conflict:
@@ -91,7 +91,7 @@ class RestApi:
         if 300 <= status < 400:
             return StoreError(
                 "store_failed",
-                "it answers with a redirect, which is not followed: look at its URL, or whether what it is asked for "
+                "it answers with a redirect, which is not followed: check its URL, or whether what it is asked for "
                 "was renamed",
             )
         return failure_of(status)

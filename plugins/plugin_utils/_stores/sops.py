@@ -23,7 +23,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     Field,
     Found,
     InvalidEntry,
-    Store,
     StoreError,
     fingerprint_of,
     parsed,
@@ -39,11 +38,11 @@ PROBE = ApiKey("multicart-probe.is-this-encrypted")
 """Put into a copy, which is thrown away."""
 
 _FAILURES = {
-    1: ("store_malformed", "sops cannot read it: look whether sops has encrypted it"),
+    1: ("store_malformed", "sops cannot read it: check whether sops has encrypted it"),
     51: ("store_malformed", "its MAC is wrong: somebody has changed it without sops"),
-    52: ("store_malformed", "it has no MAC: encrypt it anew"),
+    52: ("store_malformed", "it has no MAC: encrypt it again"),
     111: ("store_malformed", "sops has not encrypted it"),
-    128: ("store_refused", "sops has no key that decrypts it: look at age_key_file, or what else sops takes it from"),
+    128: ("store_refused", "sops has no key that decrypts it: check age_key_file, or what else sops takes it from"),
 }
 
 
@@ -59,13 +58,11 @@ def check(options: dict[str, Any]) -> None:
     files.check(options)
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return EncryptedValue(options, ".".join(options["key"]))
-
-
 class EncryptedValue(files.ValueInFile):
     """One value in an encrypted file."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options, ".".join(options["key"]))
 
     def inspect(self) -> Found:
         """See the protocol."""
@@ -80,7 +77,7 @@ class EncryptedValue(files.ValueInFile):
         # What cannot be put in its place, or would be readable there, is found now.
         if PROBE.reveal().encode() in self.changed(content, PROBE):
             raise StoreError(
-                "store_malformed", "sops leaves this value unencrypted: look at the rules that the file was made by"
+                "store_malformed", "sops leaves this value unencrypted: check the rules that the file was made by"
             )
         return Found(fingerprint_of(tree), parsed(kept), content)
 
@@ -107,3 +104,6 @@ class EncryptedValue(files.ValueInFile):
                 raise StoreError(*(known or ("store_failed", failed)))
             with open(copy, "rb") as file:
                 return done.stdout, file.read()
+
+
+opened = EncryptedValue

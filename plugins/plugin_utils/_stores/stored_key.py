@@ -64,9 +64,9 @@ class StoredKey:
         self._refuse_other_account()
 
     def prepare(self) -> None:
-        """Open the record for a rotation; that it can be written is proven now at the latest."""
+        """Open the record for a rotation; that it can be written is verified now at the latest."""
         self._refuse_other_account()
-        self.store.prove()
+        self.store.verify_right()
         known = self.record
         if known is None and self.holds:
             known = records.adopted(records.NONE, self.holds[0])
@@ -115,7 +115,7 @@ class StoredKey:
         if wrote and not self.store.write_only:
             self._take(self.store.inspect())
             if self.holds != [key.fingerprint]:
-                raise StoreError("store_not_kept", "it does not hold the key that was written: look who else writes it")
+                raise StoreError("store_not_kept", "it does not hold the key that was written: find who else writes it")
         known = self.record
         if known is None and not wrote:
             known = records.adopted(records.NONE, key.fingerprint)
@@ -139,11 +139,7 @@ class StoredKey:
         if self.record is None:
             return
         self._refuse_other_account()
-        kept, seen = records.concluded(self.record), self._request["seen"]
-        if seen:
-            kept = records.retired(kept, seen["key"], seen["seen"], seen["at"], seen["accepted"])
-            kept = dict(kept, updated_at=seen["updated_at"] or kept["updated_at"])
-        self._keep(kept)
+        self._keep(records.concluded(self.record, self._request["seen"]))
 
     @property
     def restart_due(self) -> bool:

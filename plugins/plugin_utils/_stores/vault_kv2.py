@@ -71,11 +71,6 @@ def check(options: dict[str, Any]) -> None:
             raise InvalidEntry(f"needs {name} with auth: {options['auth']}")
 
 
-def opened(options: Mapping[str, Any]) -> Store:
-    """Return the store of an entry's options."""
-    return Secret(options)
-
-
 class Secret(Store):
     """One field of a secret."""
 
@@ -202,13 +197,13 @@ class Secret(Store):
                 "store_unreachable", "it is sealed, or on standby: unseal it, or name the active one"
             ) from None
         except errors.InvalidPath:
-            raise StoreError("store_missing", "there is no such path: look at mount, path and auth_mount") from None
+            raise StoreError("store_missing", "there is no such path: check mount, path and auth_mount") from None
         except errors.VaultError as error:
             raise StoreError("store_failed", f"it failed ({type(error).__name__})") from None
         except self._requests.exceptions.SSLError:
             raise StoreError("store_unreachable", "its certificate is not valid for it: set ca_path") from None
         except self._requests.exceptions.JSONDecodeError:
-            raise StoreError("store_malformed", "what it answered is no JSON: look at url") from None
+            raise StoreError("store_malformed", "what it answered is no JSON: check url") from None
         except self._requests.exceptions.RequestException as error:
             raise StoreError("store_unreachable", f"it cannot be reached ({type(error).__name__})") from None
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -219,3 +214,6 @@ class _Refused(StoreError):
     def __init__(self, said: str) -> None:
         super().__init__("store_refused", "it refused the request")
         self.said = said
+
+
+opened = Secret

@@ -13,8 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 ON_GALAXY = [ROOT / "README.md", *sorted(ROOT.glob("roles/*/README.md"))]
-PAGES = [*ON_GALAXY, *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "tests/sandbox/README.md"))]
-PAGES += sorted(ROOT.glob("extensions/**/README.md"))
+PAGES = [*ON_GALAXY, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "tests" / "README.md"]
+PAGES += [ROOT / "tests" / "sandbox" / "README.md", *sorted(ROOT.glob("extensions/**/README.md"))]
 HERE = re.compile(r"https://github\.com/multicart/keys/(blob|tree)/main/")
 
 

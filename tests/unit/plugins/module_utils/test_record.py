@@ -301,6 +301,15 @@ def test_the_verdict_concludes_the_rotation_and_nothing_else() -> None:
     assert record.concluded(record.NONE) == record.NONE
 
 
+@pytest.mark.parametrize("updated_at", [None, ["before", "after"]])
+def test_what_was_seen_of_the_retired_key_is_concluded_too(updated_at: Any) -> None:
+    seen = {"key": OLD, "seen": record.REJECTED, "at": LATER, "accepted": True, "updated_at": updated_at}
+    concluded = record.concluded(FULL, seen)
+    assert concluded["retired"] == record.retired(FULL, OLD, record.REJECTED, LATER, True)["retired"]
+    assert concluded["updated_at"] == (updated_at or FULL["updated_at"])
+    assert concluded["rotation"]["concluded"]
+
+
 # --- which restart is due -------------------------------------------------------------------------
 
 

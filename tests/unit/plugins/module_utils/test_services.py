@@ -310,14 +310,14 @@ def test_every_command_that_the_host_does_not_have_is_named_once(
 def test_a_consumer_has_some_time_to_get_well(programs: Programs, tmp_path: Path) -> None:
     third = f"set --; while read -r line; do set -- 1 $*; done < {tmp_path / 'calls'}; [ $# -ge 3 ]"
     programs(check=third)
-    services.prove_health([["check", "a"]], retries=2, delay=0, run=run)
+    services.check_health([["check", "a"]], retries=2, delay=0, run=run)
     assert programs() == ["check a"] * 3
 
 
 def test_a_consumer_that_stays_ill_is_unhealthy(programs: Programs) -> None:
     programs(check="exit 1", other="")
     with pytest.raises(services.StepFailed, match="health command check failed") as failed:
-        services.prove_health([["check"], ["other"]], retries=1, delay=0, run=run)
+        services.check_health([["check"], ["other"]], retries=1, delay=0, run=run)
     assert failed.value.reason == "unhealthy"
     assert programs() == ["check"] * 2
 
@@ -332,7 +332,7 @@ def test_what_hangs_is_told_as_such_and_not_tried_again(programs: Programs) -> N
     with pytest.raises(
         services.StepFailed, match=r"check failed \(stopped after 2.5 s; multicart_deploy_timeout"
     ) as failed:
-        services.prove_health([["check"]], retries=9, delay=0, run=never_ends)
+        services.check_health([["check"]], retries=9, delay=0, run=never_ends)
     assert failed.value.reason == "unhealthy"
     assert programs() == ["check"]
 
@@ -362,7 +362,7 @@ def test_one_that_may_not_be_stopped_is_told_as_hanging_all_the_same(monkeypatch
         patch.setattr(os, "killpg", refuse)
         patch.setattr(services, "_POLITE_SECONDS", 0.1)
         with pytest.raises(services.StepFailed, match="stopped after 0.1 s") as failed:
-            services.prove_health([["sleep", "3"]], retries=9, delay=0, run=services.runner(0.1))
+            services.check_health([["sleep", "3"]], retries=9, delay=0, run=services.runner(0.1))
     assert failed.value.hung
 
 
