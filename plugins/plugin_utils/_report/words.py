@@ -116,7 +116,7 @@ def old_key(report: Report) -> tuple[str, str] | None:
 
 
 def to_finish(report: Report) -> tuple[str, str | None]:
-    """Return how to finish what is not done: a sentence, and what of it can be copied into a terminal."""
+    """Return how to finish what is not done: a sentence, and the part that can be copied into a terminal."""
     run = "Run" if report.reason == Reason.CAUGHT_UP.value else "Fix what is named, then run"
     command, _space, remark = (report.finish or "").partition(" (")
     if remark:
@@ -248,7 +248,7 @@ def _checks_of_processes(hosts: Sequence[Line]) -> Iterator[Check]:
         else "No process that could be read holds"
     )
     passing = len(found) - bad
-    besides = f", but for {_counted(passing, 'login or passing job', 'logins or passing jobs')}" if passing else ""
+    besides = f", except {_counted(passing, 'login or passing job', 'logins or passing jobs')}" if passing else ""
     more = [f"{len(found) - FEW} more are in the JSON file."] if len(found) > FEW else []
     details = [*(f"{name}: {process.words}" for name, process in found[:FEW]), *more]
     yield Check(not bad, f"{what} a retired key{besides}.", details)

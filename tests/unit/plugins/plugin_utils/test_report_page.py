@@ -272,7 +272,7 @@ def process(pid: int, blamed: bool) -> Process:
             {"processes": (process(7, False),)},
             DONE,
             [
-                "✓ No process that could be read holds a retired key, but for 1 login or passing job. "
+                "✓ No process that could be read holds a retired key, except 1 login or passing job. "
                 f"web: app (process 7, unit app.service) holds {OLD.fingerprint}"
             ],
         ),
@@ -280,7 +280,7 @@ def process(pid: int, blamed: bool) -> Process:
             {"processes": tuple(process(at, at > 1) for at in range(FEW + 2)), "standing": SICK},
             DONE,
             [
-                f"✕ {FEW} processes hold a retired key, but for 2 logins or passing jobs.",
+                f"✕ {FEW} processes hold a retired key, except 2 logins or passing jobs.",
                 "2 more are in the JSON file.",
             ],
         ),
