@@ -39,6 +39,16 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield begin
     for pid in started:
         os.kill(pid, signal.SIGKILL)
+    while any(holds_something(pid) for pid in started):  # or the next test finds them
+        time.sleep(0.01)
+
+
+def holds_something(pid: int) -> bool:
+    """Tell whether a process has an environment; one that has ended has none."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes() != b""
+    except OSError:
+        return False
 
 
 def test_a_process_is_found_by_the_key_under_any_name(start: Start) -> None:
