@@ -108,7 +108,7 @@ class Run:
     @property
     def whole(self) -> Task | None:
         """What the last task for all hosts reported; it does not fail for what a host did, see :attr:`own`."""
-        return next((task for task in reversed(self.of("multicart_fleet")) if "reason" in task.result), None)
+        return next((task for task in reversed(self.of_fleet) if "reason" in task.result), None)
 
     @property
     def own(self) -> dict[str, Task]:
@@ -156,12 +156,18 @@ class Run:
     @property
     def consumers(self) -> dict[str, str]:
         """How each consumer stands, in words."""
-        return next((task["consumers"] for task in reversed(self.of("multicart_fleet")) if task.get("consumers")), {})
+        return next((task["consumers"] for task in reversed(self.of_fleet) if task.get("consumers")), {})
 
     @property
     def states(self) -> dict[str, str]:
         """How each consumer stands, without why."""
         return {name: words.partition(":")[0] for name, words in self.consumers.items()}
+
+    @property
+    def of_fleet(self) -> list[Task]:
+        """What the tasks for all hosts reported, in order."""
+        modules = ("multicart.keys.multicart_fleet", "multicart.keys.multicart_fleet_info")
+        return [task for task in self.tasks if task.action in modules and task.status != "skipped"]
 
     def of(self, action: str) -> list[Task]:
         """Return what the tasks of one module reported, in order; skipped ones have nothing to report."""
