@@ -229,7 +229,7 @@ def note(word: str) -> str:
 class Fleet:
     """Consumers of one account.
 
-    :param sandbox: the service; faults and journal are this test's alone while it runs.
+    :param sandbox: the API; faults and journal are this test's alone while it runs.
     :param folder: an empty directory.
     :param account: the account that the consumers use.
     """
@@ -332,7 +332,7 @@ class Fleet:
 
     @property
     def rotations(self) -> int:
-        """How many rotations the service accepted from runs."""
+        """How many rotations the API accepted from runs."""
         return self.sandbox.rotations(self.email)
 
     def fault(self, on: str, fault: str, **fields: Any) -> None:
@@ -340,14 +340,14 @@ class Fleet:
         self.sandbox.faults([{"on": on, "fault": fault, **fields}])
 
     def requests(self) -> list[JournalEntry]:
-        """Return the requests to the service since the last call."""
+        """Return the requests to the API since the last call."""
         entries = self.sandbox.journal(self._seen)
         self._seen = max([self._seen, *(entry["seq"] for entry in entries)])
         return entries
 
     @contextlib.contextmanager
     def once_rotated(self, act: Callable[[], object]) -> Iterator[None]:
-        """Do something as soon as the service has rotated, before the run hears of it."""
+        """Do something as soon as the API has rotated, before the run hears of it."""
         self.fault("rotate", "slow", seconds=1)
         before, over = self.rotations, threading.Event()
 
