@@ -99,6 +99,6 @@ def _advice_without_key(trials: Sequence[Trial]) -> str:
     if Reason.CREDENTIALS_REJECTED in reasons or Reason.REFUSED in reasons:
         return (
             "No credential that was given works. The dashboard shows the live key (Profile, About you, the eye icon). "
-            f"With your email and password in MULTICART_EMAIL and MULTICART_PASSWORD, this deploys it to all: {deploy()}"
+            f"With your login in MULTICART_EMAIL and MULTICART_PASSWORD, this deploys it to all: {deploy()}"
         )
     return "The API gave no usable answer, so nothing can be said of the credentials: fix that first."
