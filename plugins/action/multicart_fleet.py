@@ -36,7 +36,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import
 
 
 class ActionModule(FleetAction):
-    """The action of M(multicart.keys.multicart_fleet)."""
+    """The action of M(multicart.keys.multicart_fleet), and of the module beside it that only reads."""
 
     known = FLEET
 
@@ -102,7 +102,8 @@ class ActionModule(FleetAction):
         self._refuse_parts()
         hosts, _skipped = take_hosts(self, self._store, self.play_hosts, self.variables)
         with self._act(hosts) as act:
-            return self._kept(act.audit())
+            kept = self._kept(act.audit())
+            return {name: kept[name] for name in ("msg", "reason", "live", "consumers")}
 
     def _diagnose(self) -> dict[str, Any]:
         hosts, _skipped = take_hosts(self, self._store, self.consumers(), self.variables)

@@ -7,7 +7,7 @@
 DOCUMENTATION = r"""
 module: multicart_fleet
 author: multicart.keys contributors (@multicart)
-short_description: "[INTERNAL] Rotate the key of all hosts of a play, or inspect them"
+short_description: "[INTERNAL] Rotate the key of all hosts of a play"
 version_added: 1.0.0
 description:
   - B(Internal) to this collection's roles and playbooks.
@@ -27,13 +27,10 @@ attributes:
 options:
   phase:
     description:
-      - V(validate) checks that there are consumers, and that some of them take part in this run.
       - V(rotate) inspects every host, decides whether to rotate, rotates, and deploys the new key to every host.
-      - V(audit) inspects every host and changes nothing.
-      - V(diagnose) inspects every host, tries every credential, and names the next safe command. It changes nothing.
     type: str
     required: true
-    choices: [validate, rotate, audit, diagnose]
+    choices: [rotate]
 """
 
 EXAMPLES = r"""
@@ -41,9 +38,9 @@ EXAMPLES = r"""
   multicart.keys.multicart_host:
     phase: join
 
-- name: Inspect all consumers
+- name: Rotate the key
   multicart.keys.multicart_fleet:
-    phase: audit
+    phase: rotate
 
 - name: Check the result of each host
   multicart.keys.multicart_host:
@@ -59,7 +56,7 @@ reason:
   description:
     - Why the run failed as a whole, from a closed list; null if it did not.
     - If this task failed, why.
-  returned: with O(phase=rotate) and O(phase=audit); failure
+  returned: always
   type: str
   sample: not_ready
 step:
@@ -71,38 +68,30 @@ step:
     - V(catch_up) means that consumers are brought up to date, without a rotation.
     - V(not_due) means that the key is not old enough.
     - V(done) means that this run, or another one for which it had to wait, has rotated already.
-  returned: with O(phase=rotate)
+  returned: success
   type: str
   sample: rotate
 outcome:
   description:
     - What happened to the key, as in RV(multicart.keys.multicart_key_rotate#module:outcome); null if no rotation was
       requested.
-  returned: with O(phase=rotate)
+  returned: success
   type: str
   sample: rotated
 live:
   description: Fingerprint of the live key.
-  returned: with O(phase=rotate), O(phase=audit) and O(phase=diagnose), if it could be read
+  returned: success, if it could be read
   type: str
   sample: 5e884898da280471
 retired:
   description: Fingerprint of the key that was retired, by this run or before.
-  returned: with O(phase=rotate), if there is one
+  returned: success, if there is one
   type: str
   sample: 9f86d081884c7d65
 consumers:
   description: The state of each consumer, by host name.
-  returned: with O(phase=rotate), O(phase=audit) and O(phase=diagnose)
+  returned: success
   type: dict
   sample:
     web1: up to date
-credentials:
-  description: Whether each credential works, by its name.
-  returned: with O(phase=diagnose)
-  type: dict
-next:
-  description: The next safe command.
-  returned: with O(phase=diagnose)
-  type: str
 """

@@ -25,8 +25,8 @@ attributes:
 options:
   phase:
     description:
-      - V(join) stores the files of this host, and how it is reached, for M(multicart.keys.multicart_fleet). It does not
-        connect to the host.
+      - V(join) stores the files of this host, and how it is reached, for M(multicart.keys.multicart_fleet)
+        and M(multicart.keys.multicart_fleet_info). It does not connect to the host.
       - V(deploy) deploys the live key to this host, restarts what uses it, and checks its health.
       - V(deploy_later) does the same for hosts of a later wave, which read the key from a store, and V(deploy) for all
         others; each skips the others' hosts.

@@ -91,11 +91,11 @@ ADVICE: dict[Reason, str] = {
     Reason.MALFORMED_KEY: "Nothing was written. Check the key in the dashboard.",
     Reason.ACCOUNT_MISMATCH: "Make sure that session_token, email and api_key belong to the same account.",
     Reason.NEW_KEY_UNREADABLE: (
-        "The old key is revoked. Run again with working credentials: the live key is read back and rolled out without "
+        "The old key is revoked. Run again with working credentials: the live key is read back and deployed without "
         "another rotation. The dashboard shows it too."
     ),
     Reason.KEY_DID_NOT_CHANGE: "Read the key later with multicart_key_info and compare fingerprints, then run again.",
-    Reason.NEW_KEY_REJECTED: "Run again: the live key is read afresh and rolled out.",
+    Reason.NEW_KEY_REJECTED: "Run again: the live key is read again and deployed.",
     Reason.OLD_KEY_STILL_VALID: "Treat the old key as valid; ask the API's support, and run again later.",
     Reason.RUN_CACHE_UNUSABLE: "Check that Ansible's local temporary directory (local_tmp) is private and has space.",
     Reason.INTERNAL_ERROR: "This is a defect of multicart.keys: please report it with this sentence.",

@@ -99,7 +99,7 @@ REVOKE: tuple[Option, ...] = (*CONNECTION, Option("retire", Kind.FINGERPRINT, re
 LOOKUP: tuple[Option, ...] = (*CONNECTION, Option("cache", Kind.BOOL, True))
 FLEET: tuple[Option, ...] = (
     *CONNECTION,
-    Option("phase", Kind.TEXT, choices=("validate", "rotate", "audit", "diagnose")),
+    Option("phase", Kind.TEXT, choices=("rotate",)),
     Option("confirm", Kind.BOOL, False, role_variable="multicart_rotate_confirm"),
     Option("min_hosts", Kind.COUNT, 1, role_variable="multicart_rotate_min_hosts"),
     Option("retire", Kind.FINGERPRINT, role_variable="multicart_rotate_retire"),
@@ -109,6 +109,9 @@ FLEET: tuple[Option, ...] = (
     Option("force", Kind.BOOL, False, role_variable="multicart_rotate_force"),
     Option("uncovered", Kind.TEXT, "refuse", role_variable="multicart_rotate_uncovered", choices=("refuse", "warn")),
 )
+FLEET_INFO_PHASES = ("validate", "audit", "diagnose")
+"""Those of the module that only reads; its other options are those of `FLEET`."""
+
 HOST: tuple[Option, ...] = (
     *CONNECTION,
     Option("phase", Kind.TEXT, choices=("join", "deploy", "deploy_later", "result")),

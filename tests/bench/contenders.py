@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The ways to bring a new key to a fleet, each with the same hosts and as many of them at a time."""
+"""The ways to deploy a new key to a fleet, each with the same hosts and as many of them at a time."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def ours(stage: Stage, _sshd: Sshd, forks: int) -> Outage:
 
 
 def raw_ssh(stage: Stage, sshd: Sshd, forks: int) -> Outage:
-    """No Ansible: two calls of the service, and ``ssh`` over open connections, that many at a time."""
+    """No Ansible: two calls of the API, and ``ssh`` over open connections, that many at a time."""
     controls = Path(sshd.variables["ansible_control_path_dir"])
     controls.mkdir(exist_ok=True)
     control = ["-o", "ControlMaster=auto", "-o", "ControlPersist=60s", "-o", f"ControlPath={controls}/%n"]

@@ -29,7 +29,7 @@ from tests.sandbox.handle import Sandbox
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 CONSUMERS = 3
-"""How many hosts have a consumer that calls the service all the time; each costs time on this machine, too."""
+"""How many hosts have a consumer that calls the API all the time; each costs time on this machine, too."""
 PAUSE = 0.1
 """Seconds between two calls of a consumer."""
 USER_AGENT = "bench-consumer"
@@ -54,11 +54,11 @@ class Ran:
 
 @dataclass
 class Outage:
-    """One rotation: when each host had the new key, in seconds after the service accepted the rotation.
+    """One rotation: when each host had the new key, in seconds after the API accepted the rotation.
 
     :ivar restarted: when what reads its file had been restarted, where the way does that.
     :ivar refused: for how long the consumers themselves were refused, by host, in seconds.
-    :ivar slowest_call: how long a consumer's call of the service took at most, in seconds.
+    :ivar slowest_call: how long a consumer's call of the API took at most, in seconds.
     """
 
     by: str
@@ -79,7 +79,7 @@ class Outage:
 
     @property
     def consumers_agree(self) -> bool:
-        """Whether the consumers were refused as long as their files lacked the new key, but for the time of calls."""
+        """Whether consumers were refused as long as their files lacked the new key, except for the time of calls."""
         apart = (refused - self.written[name] for name, refused in self.refused.items())
         return all(-2 * PAUSE - self.slowest_call < each < 3 * PAUSE + 2 * self.slowest_call for each in apart)
 
@@ -175,7 +175,7 @@ class Stage:
 
 
 class Memory:
-    """How much memory a process and all that it has started take together, looked at again and again."""
+    """How much memory a process and all that it has started take together, measured again and again."""
 
     def __init__(self, pid: int) -> None:
         self.peak = 0.0
@@ -237,7 +237,7 @@ class Consumer:
                 self._let_in_anew.set()
 
     def wait_for_the_new_key(self) -> None:
-        """Return when it was let in with another key, or never will be."""
+        """Return when it was accepted with another key, or never will be."""
         self._let_in_anew.wait(60)
 
     def stop(self) -> None:

@@ -213,5 +213,5 @@ def _seconds(value: float | None, sign: str = "") -> str:
 
 
 def _agree(consumer: Consumer, reported: float | None) -> bool:
-    """Tell whether two clocks that look at one outage from two sides, five times a second, say the same."""
+    """Tell whether two clocks that measure one outage from two sides, five times a second, say the same."""
     return reported is not None and abs(consumer.outage().seconds - reported) < 1.0 + reported / 4

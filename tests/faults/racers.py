@@ -30,7 +30,7 @@ _SECONDS = 240.0  # for a very busy machine
 
 @dataclass(frozen=True)
 class Told:
-    """What one caller was told, by fingerprints."""
+    """What one caller learnt, by fingerprints."""
 
     outcome: str
     reason: str | None
@@ -62,7 +62,7 @@ def flag() -> Event:
 
 
 def race(number: int, work: Callable[[int], Result]) -> list[Told | None]:
-    """Do the work in so many processes at once and return what each was told; None: it was killed."""
+    """Do the work in so many processes at once and return what each learnt; None: it was killed."""
     start = gate(number)
 
     def run(racer: int, sink: Pipe) -> None:

@@ -5,8 +5,8 @@
 """One host of three is sick, over a real sshd: it costs the others nothing, and never gets a late write.
 
 Before the rotation it is a reason not to rotate; after it, it alone is red. ``web1`` is sick; ``web3`` is held where
-the others have to wait for it, so that everything happens as it is told. Nothing is left of a run that has ended: no
-ssh client, and no process on a host, once that host has come back.
+the others have to wait for it, so that everything happens as described. Nothing is left of a run that has ended: no ssh
+client, and no process on a host, once that host has come back.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def wait_for(true: Callable[[], object], what: str, run: Started) -> None:
 
 
 def once_armed(victim: Victim, run: Started, act: Callable[[], object]) -> None:
-    """Do something while the hosts are armed, but for one that still opens its record."""
+    """Do something while the hosts are armed, except for one that still opens its record."""
     wait_for(victim.control("reached", HOLDING).exists, "the last host does not arm", run)
     wait_for(lambda: {SICK, WELL} <= set(victim.records), "the others do not arm", run)
     act()
@@ -140,7 +140,7 @@ def check_others_served(victim: Victim, run: Run, why: str) -> None:
 
 
 def check_never_written_late(victim: Victim) -> None:
-    """The sick host comes back, and does nothing of what it was told when it was away."""
+    """The sick host comes back, and does nothing of what it was asked for when it was away."""
     before = victim.hosts[SICK].env.read_bytes()
     send(victim, signal.SIGCONT)
     victim.check_left()

@@ -5,7 +5,7 @@
 """The fault matrix: a rotation under one fault each, over real HTTP against the sandbox in its own process.
 
 A row says what the API does, and what must come of it: how many rotations it accepted, the outcome, the reason, and
-a word of what the operator is told. Whatever the row, :func:`check` holds the result against the API's own books,
+a word of what the operator reads. Whatever the row, :func:`check` holds the result against the API's own books,
 and the same intent is then carried to its end by a second run that meets no fault.
 """
 
@@ -123,7 +123,7 @@ def read_back(fault: str, times: int = FOR_EVER, **more: Any) -> Fault:
 
 
 def proof(fault: str, times: int = FOR_EVER, **more: Any) -> Fault:
-    """Every call that proves a key."""
+    """Every call that verifies a key."""
     return {"on": "read", "fault": fault, "times": times, "credential": "key", **more}
 
 

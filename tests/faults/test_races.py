@@ -4,7 +4,7 @@
 
 """Twenty processes that rotate one account at once: as twenty controllers, and as twenty forks of one run.
 
-What each is told is held against the API's own books. Where they wait for one another is decided by gates between
+What each learns is held against the API's own books. Where they wait for one another is decided by gates between
 the processes, never by the clock.
 """
 
@@ -204,7 +204,7 @@ def test_twenty_controllers_that_rotate_whatever_is_live_each_report_their_own(r
 
 
 def test_a_key_that_is_replaced_before_it_was_proven_is_never_vouched_for(racing: Racing) -> None:
-    """In waves: one reads when the one before has rotated, and that one proves its key when this one has rotated."""
+    """In waves: one reads when the one before has rotated, and that one verifies its key when this one has rotated."""
     size = RACERS // WAVES
     connections = [racing.connect(racer) for racer in range(RACERS)]
     may_read, rotated = [flag() for _wave in range(WAVES + 1)], [flag() for _wave in range(WAVES)]

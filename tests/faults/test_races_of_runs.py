@@ -4,7 +4,7 @@
 
 """Runs that meet: two controllers on one fleet, the slices of one job, and provisioning while another run rotates.
 
-The one run is held at a request to the API until the other has ended, so that each meeting happens as it is told.
+The one run is held at a request to the API until the other has ended, so that each meeting happens as it is described.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Meeting:
     """Where rotate.yml meets a forced rotation, and what comes of it.
 
     :ivar request: which of its requests is held.
-    :ivar carried_out: whether the API has done by then what was asked.
+    :ivar carried_out: whether the API has done by then what the request says.
     :ivar deploys: whether the forced run brings its key to the fleet.
     """
 
@@ -208,7 +208,7 @@ def _folder(parent: Path, name: str) -> Path:
 
 
 READ, PROOF, CONFIRMED = 0, 1, 3
-"""What deploy.yml asks of the API: it reads the key and proves it, and again before it replaces another one."""
+"""What deploy.yml asks of the API: it reads the key and verifies it, and again before it replaces another one."""
 
 
 def check_never_put_back(victim: Victim) -> None:

@@ -88,7 +88,7 @@ class Stage:
     """The namespaces, and the trees of Debian in them. Use it in a ``with`` statement, which may raise `NoStage`.
 
     :ivar folder: of the hosts, where only the namespaces have anything.
-    :ivar keys: a folder with the key that every user of every host lets in, and what is known of the hosts.
+    :ivar keys: a folder with the key that every user of every host accepts, and what is known of the hosts.
     :ivar password: of every user of every host.
     """
 

@@ -27,7 +27,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 
 def new_login() -> tuple[str, str]:
-    """Return an address and a password nobody has yet; random, so that a leak can be told from a word."""
+    """Return an address and a password nobody has yet; random, so that a leak differs from a word."""
     return f"{secrets.token_hex(4)}@example.com", secrets.token_hex(12)
 
 

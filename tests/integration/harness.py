@@ -108,7 +108,7 @@ class Run:
     @property
     def whole(self) -> Task | None:
         """What the last task for all hosts reported; it does not fail for what a host did, see :attr:`own`."""
-        return next((task for task in reversed(self.of("multicart_fleet")) if "reason" in task.result), None)
+        return next((task for task in reversed(self.of_fleet) if "reason" in task.result), None)
 
     @property
     def own(self) -> dict[str, Task]:
@@ -156,12 +156,18 @@ class Run:
     @property
     def consumers(self) -> dict[str, str]:
         """How each consumer stands, in words."""
-        return next((task["consumers"] for task in reversed(self.of("multicart_fleet")) if task.get("consumers")), {})
+        return next((task["consumers"] for task in reversed(self.of_fleet) if task.get("consumers")), {})
 
     @property
     def states(self) -> dict[str, str]:
         """How each consumer stands, without why."""
         return {name: words.partition(":")[0] for name, words in self.consumers.items()}
+
+    @property
+    def of_fleet(self) -> list[Task]:
+        """What the tasks for all hosts reported, in order."""
+        modules = ("multicart.keys.multicart_fleet", "multicart.keys.multicart_fleet_info")
+        return [task for task in self.tasks if task.action in modules and task.status != "skipped"]
 
     def of(self, action: str) -> list[Task]:
         """Return what the tasks of one module reported, in order; skipped ones have nothing to report."""
@@ -223,7 +229,7 @@ def note(word: str) -> str:
 class Fleet:
     """Consumers of one account.
 
-    :param sandbox: the service; faults and journal are this test's alone while it runs.
+    :param sandbox: the API; faults and journal are this test's alone while it runs.
     :param folder: an empty directory.
     :param account: the account that the consumers use.
     """
@@ -326,7 +332,7 @@ class Fleet:
 
     @property
     def rotations(self) -> int:
-        """How many rotations the service accepted from runs."""
+        """How many rotations the API accepted from runs."""
         return self.sandbox.rotations(self.email)
 
     def fault(self, on: str, fault: str, **fields: Any) -> None:
@@ -334,14 +340,14 @@ class Fleet:
         self.sandbox.faults([{"on": on, "fault": fault, **fields}])
 
     def requests(self) -> list[JournalEntry]:
-        """Return the requests to the service since the last call."""
+        """Return the requests to the API since the last call."""
         entries = self.sandbox.journal(self._seen)
         self._seen = max([self._seen, *(entry["seq"] for entry in entries)])
         return entries
 
     @contextlib.contextmanager
     def once_rotated(self, act: Callable[[], object]) -> Iterator[None]:
-        """Do something as soon as the service has rotated, before the run hears of it."""
+        """Do something as soon as the API has rotated, before the run hears of it."""
         self.fault("rotate", "slow", seconds=1)
         before, over = self.rotations, threading.Event()
 

@@ -7,7 +7,7 @@
 They may answer to each question whatever they like, and that in any form: floods, endless output, what a terminal
 obeys, facts of every name, files that nobody asked about, records that say what they like; and never answer at all.
 
-What must not happen: another host is told, given or refused anything for it; a fact or an answer sets an option, a
+What must not happen: another host hears, gets or is refused anything for it; a fact or an answer sets an option, a
 path, a URL or a template; a file or a secret of the control node, or a key that this host is not to have, reaches them;
 the run waits for ever, or fills the memory; what a terminal or Jinja obeys is shown as it came; the host's own failure
 is called a defect of the collection; the run is green for a host that is not.

@@ -5,7 +5,7 @@
 """An attacker who writes to an inventory source, such as the tags of machines in a cloud.
 
 They choose the names of hosts and groups, and variables of hosts, with Jinja in them: Ansible evaluates these on the
-control node, so that whoever may write variables there may run anything. A variable of the play's first host is one of
+control node, so that who may write variables there may run anything. A variable of the play's first host is one of
 the run, as for every task that runs once. The harm is bounded for names, and for credentials of the environment.
 
 What must not happen: a name is evaluated as a template, obeyed by a browser, taken for an option of ssh, or leads a

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""``make bench`` works; what it measures depends on the machine, and is not for a test to judge."""
+"""``make bench`` works; what it measures depends on the machine, and no test decides on it."""
 
 from __future__ import annotations
 

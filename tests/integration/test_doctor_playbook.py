@@ -19,7 +19,7 @@ def examine(fleet: Fleet, *arguments: str, **env: str) -> Task:
     assert run.green, run
     assert (fleet.snapshot(), fleet.live) == before, run
     assert {entry["endpoint"] for entry in fleet.sandbox.journal(started)} <= {"read", "login"}
-    return run.of("multicart_fleet")[-1]
+    return run.of("multicart_fleet_info")[-1]
 
 
 def test_a_healthy_fleet_may_rotate(fleet: Fleet) -> None:

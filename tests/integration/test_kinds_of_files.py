@@ -59,7 +59,7 @@ def test_t1_nothing_is_rotated_while_a_file_holds_the_key_in_another_form(fleet:
     assert [run.green for run in runs] == [False] * len(runs)
     assert [run.reason for run in runs] == ["not_ready", "not_ready", "not_up_to_date", "other_form"], runs
     doctor = fleet.run("multicart.keys.doctor")
-    said = [*(run.message for run in runs), "\n".join(doctor.of("multicart_fleet")[-1]["msg"])]
+    said = [*(run.message for run in runs), "\n".join(doctor.of("multicart_fleet_info")[-1]["msg"])]
     for run, text in zip([*runs, doctor], said, strict=True):
         missing = [line for line in told if line not in text]
         assert not missing, f"{missing}: {run}"

@@ -20,7 +20,7 @@ RECENTLY = 10.0
 def most_reads(seconds: float) -> int:
     """Return how many reads a run may make: two, and one in ten seconds.
 
-    Each is the read itself, with the token, and the proof that the API accepts what was read, with that key.
+    Each is the read itself, with the token, and the verification that the API accepts what was read, with that key.
     """
     return 2 + int(seconds / RECENTLY) + 1
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A state of a consumer is called the same wherever it is told."""
+"""A state of a consumer has the same name wherever it is reported."""
 
 from __future__ import annotations
 

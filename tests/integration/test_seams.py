@@ -476,7 +476,7 @@ def test_s8_a_list_in_the_inventory_is_refused_unless_an_extra_variable_override
 # --- S9: phases that there are not ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["multicart_host", "multicart_fleet"])
+@pytest.mark.parametrize("module", ["multicart_host", "multicart_fleet", "multicart_fleet_info"])
 @pytest.mark.parametrize("options", ["{}", "{phase: nope}", "{phase: ''}", "{phase: [join]}", "{phse: join}"])
 def test_s9_a_wrong_or_missing_phase_is_refused_with_those_that_there_are(
     fleet: Fleet, module: str, options: str
@@ -488,7 +488,7 @@ def test_s9_a_wrong_or_missing_phase_is_refused_with_those_that_there_are(
     assert fleet.requests() == []
 
 
-@pytest.mark.parametrize("phase", ["deploy", "result", "join"])
+@pytest.mark.parametrize("phase", ["deploy", "result", "join", "audit"])
 def test_s9_a_phase_of_the_other_module_is_refused_too(fleet: Fleet, phase: str) -> None:
     fleet.add_many(2)
     refused(fleet, fleet.play(f"- multicart.keys.multicart_fleet: {{phase: {phase}}}"), "invalid_option")

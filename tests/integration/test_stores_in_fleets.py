@@ -51,7 +51,7 @@ def vault(add_store: Callable[..., Any]) -> Any:
 
 
 def reads_from(vault: OpenBao) -> list[str]:
-    """Return the command with which a host starts anew and takes its key from the store."""
+    """Return the command with which a host starts again and takes its key from the store."""
     program = (
         "import json, sys, urllib.request as r; url, token, into = sys.argv[1:]; "
         "q = r.Request(url, headers={'X-Vault-Token': token}); "

@@ -125,7 +125,7 @@ def test_t17_a_read_that_is_two_rotations_behind_is_never_deployed_for_good(
 ) -> None:
     """T17: the rotation is accepted, and what is read back is neither the new key nor the one just retired.
 
-    If a record knows it as retired, it is not even written; otherwise the proof beside the deployment shows it.
+    If a record knows it as retired, it is not even written; otherwise the verification beside the deployment shows it.
     """
     hosts = fleet.add_many(2, multicart_deploy_commands=[STARTED])
     if recorded:

@@ -48,7 +48,7 @@ def environment_of(core: str, python: str) -> Path:
 
 
 def main() -> int:
-    """Run what was asked for; return the exit code."""
+    """Run what the arguments say; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.leaks")
     parser.add_argument("--core", choices=CORES, action="append", help="only this one; may be given again")
     parser.add_argument("--jobs", default="2", help="how many tests at once")

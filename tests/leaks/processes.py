@@ -17,7 +17,7 @@ _EVERY = 0.003  # seconds
 
 
 class Processes:
-    """Every process that came up meanwhile, but for the children of those that were there before: they are not ours.
+    """Every process that came up meanwhile, except the children of those that were there before: they are not ours.
 
     :param servers: processes that were there before, and whose children are ours all the same.
     :ivar seen: arguments and environment, each as the kernel shows it.
@@ -52,7 +52,7 @@ class Processes:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Look again and again while the block runs."""
+        """Scan again and again while the block runs."""
         thread = threading.Thread(target=self._watch)
         thread.start()
         try:

@@ -69,7 +69,7 @@ def runs(playbook: str, prepare: Prepare = add) -> Act:
 
 
 def spoilt(what: str) -> Act:
-    """Something fails in a way that nobody foresees, with secrets in the error's text."""
+    """Something fails in a way that nobody expects, with secrets in the error's text."""
 
     def act(fleet: Watched) -> Run:
         add(fleet)

@@ -4,7 +4,7 @@
 
 """Any number of hostile environment files, written as the module writes them, held against the real readers.
 
-A promise that was broken is told with the smallest file that breaks it:
+A promise that was broken is reported with the smallest file that breaks it:
 ``make fuzz ARGS='--cases 100000'`` is the long run; the tests make short ones.
 """
 
@@ -213,7 +213,7 @@ class Change:
 
 
 def changes(data: bytes) -> Iterator[Change]:
-    """Write the new key into the file, and remove it from it, as far as neither is refused."""
+    """Write the new key into the file, and remove it from it, if neither is refused."""
     try:
         old = frozenset(item.value.decode("latin-1") for item in env_file.assignments(data, NAME))
     except env_file.EnvFileError:

@@ -118,7 +118,7 @@ def _fish(files: Sequence[bytes]) -> list[Variables]:
 
 
 def _printed(files: Sequence[bytes], *command: str, is_harmless: bool = True) -> list[Variables]:
-    """Return what a program that is told a folder and the number of the files in it prints of them as JSON."""
+    """Return what a program that gets a folder and the number of the files in it prints of them as JSON."""
     with folder_of(*files) as folder:
         printed = run(*command, folder, str(len(files)), is_harmless=is_harmless, PATH="/nonexistent")
     found: list[Variables] = json.loads(printed)

@@ -243,7 +243,7 @@ def _daemon_port() -> int:
 
 
 def docker(data: bytes) -> Variables:
-    """Run the real ``docker create --env-file`` against a stand-in daemon and look at what it sends."""
+    """Run the real ``docker create --env-file`` against a stand-in daemon and return what it sends."""
     return docker_many([data])[0]
 
 

@@ -16,7 +16,7 @@ from .credentials import Credential, fingerprint, new_key, new_token
 from .shapes import Account
 
 _USER_OFFSET = 35
-"""The service numbers users and accounts apart (42 and 7 in its guide); a mix-up must show."""
+"""The API numbers users and accounts apart (42 and 7 in its guide); a mix-up must show."""
 
 
 class UnknownAccountError(LookupError):

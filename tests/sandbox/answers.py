@@ -53,7 +53,7 @@ def success(data: Any) -> Answer:
 
 
 def failure(code: int, message: str) -> Answer:
-    """Return an envelope that says failure, over HTTP 200 as the service does."""
+    """Return an envelope that says failure, over HTTP 200 as the API does."""
     return Answer(payload={"code": code, "data": message, "status": 0})
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The service's side of the web application: a request meets a fault or not, is judged and answered."""
+"""The API's side of the web application: a request meets a fault or not, is decided and answered."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .answers import Answer, Ending
 from .credentials import Credential
 from .faults import FAULTS, Call
 from .rules import Rule, Rules
-from .service import Request, judge, owner
+from .service import Request, decide, owner
 from .store import Store
 from .wire import ENDING
 
@@ -24,7 +24,7 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 def install(app: Flask, store: Store, rules: Rules) -> None:
-    """Let the service answer every path that is not the control interface's."""
+    """Let the API answer every path that is not the control interface's."""
 
     @app.route("/", defaults={"_path": ""}, methods=_METHODS, provide_automatic_options=False)
     @app.route("/<path:_path>", methods=_METHODS, provide_automatic_options=False)
@@ -69,7 +69,7 @@ def _answer(store: Store, rules: Rules, asked: Request) -> Answer:
             content_type=_scrub(asked.content_type, asked) or None,
             sent_cookie="Cookie" in request.headers,
         )
-    answer = _meet(rule, store, asked, account, seq) if rule else judge(store, asked, seq)
+    answer = _meet(rule, store, asked, account, seq) if rule else decide(store, asked, seq)
     payload = answer.payload or {}
     with store.transaction() as db:
         journal.answered(db, seq, answer.sent_http, payload.get("code"), payload.get("status"))
@@ -92,7 +92,7 @@ def _meet(rule: Rule, store: Store, asked: Request, account: int | None, seq: in
             seconds=rule.seconds or 0.0,
             to=rule.to or "",
             value=rule.value,
-            judge=lambda: judge(store, asked, seq),
+            decide=lambda: decide(store, asked, seq),
             previous_key=previous_key,
             expire_session=expire_session,
         )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The web application: the service and, beside it, the control interface."""
+"""The web application: the API and, beside it, the control interface."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def _object() -> dict[str, Any]:
 
 
 def install(app: Flask, store: Store, rules: Rules) -> None:
-    """Put the control interface in front of the service."""
+    """Put the control interface in front of the API."""
     control = Blueprint("control", __name__, url_prefix=CONTROL_PATH)
 
     @control.errorhandler(ValueError)

@@ -55,7 +55,7 @@ class Credential:
 
     @classmethod
     def of(cls, headers: Headers) -> Credential:
-        """Read the headers. The token is judged when both are sent; another scheme counts as none."""
+        """Read the headers. The token counts when both are sent; another scheme counts as none."""
         token = _TOKEN_HEADER.fullmatch(headers.get("Authorization", ""))
         if token:
             return cls("token", token[1])

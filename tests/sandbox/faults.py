@@ -5,7 +5,7 @@
 """The faults, one small function each, in one table.
 
 To add one: write a function that takes a :class:`Call` and returns an :class:`Answer`, decorate it, and add
-its line to README.md (a test compares). Calling ``call.judge()`` is what carries the request out: a fault
+its line to README.md (a test compares). Calling ``call.decide()`` is what carries the request out: a fault
 that does not call it leaves everything unchanged, one that does spoils the answer to a change that was made.
 """
 
@@ -31,14 +31,14 @@ class Call:
     seconds: float
     to: str
     value: Any
-    judge: Callable[[], Answer]
+    decide: Callable[[], Answer]
     previous_key: Callable[[int], str | None]
     expire_session: Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault and the defaults of the fields it looks at."""
+    """A fault and the defaults of the fields it reads."""
 
     name: str
     act: Callable[[Call], Answer]
@@ -68,7 +68,7 @@ def answer_lost_before_commit(_call: Call) -> Answer:
 @_fault()
 def answer_lost_after_commit(call: Call) -> Answer:
     """Carry the request out, then close the connection."""
-    call.judge()
+    call.decide()
     return hang_up()
 
 
@@ -81,7 +81,7 @@ def reset_before(_call: Call) -> Answer:
 @_fault()
 def reset_after(call: Call) -> Answer:
     """Carry the request out, then reset the connection."""
-    call.judge()
+    call.decide()
     return reset()
 
 
@@ -95,7 +95,7 @@ def timeout_before(call: Call) -> Answer:
 @_fault(seconds=30.0)
 def timeout_after(call: Call) -> Answer:
     """Carry the request out, say nothing for some seconds, then close."""
-    call.judge()
+    call.decide()
     time.sleep(call.seconds)
     return hang_up()
 
@@ -106,7 +106,7 @@ def timeout_after(call: Call) -> Answer:
 @_fault(seconds=2.0)
 def slow(call: Call) -> Answer:
     """Carry the request out at once and answer after some seconds."""
-    answer = call.judge()
+    answer = call.decide()
     time.sleep(call.seconds)
     return answer
 
@@ -115,13 +115,13 @@ def slow(call: Call) -> Answer:
 def late_commit(call: Call) -> Answer:
     """Carry the request out only after some seconds, behind the back of a client that gave up."""
     time.sleep(call.seconds)
-    return call.judge()
+    return call.decide()
 
 
 @_fault(seconds=0.5)
 def drip(call: Call) -> Answer:
     """Send the true body one byte at a time: no single read times out."""
-    answer = call.judge()
+    answer = call.decide()
     answer.drip = call.seconds
     return answer
 
@@ -150,21 +150,21 @@ def http_503(_call: Call) -> Answer:
 @_fault()
 def http_500_after_commit(call: Call) -> Answer:
     """The framework fails after the request was carried out."""
-    call.judge()
+    call.decide()
     return page(500, "Server Error (500)")
 
 
 @_fault()
 def http_502_after_commit(call: Call) -> Answer:
     """The proxy fails after the request was carried out."""
-    call.judge()
+    call.decide()
     return page(502, "502 Bad Gateway")
 
 
 @_fault()
 def http_503_after_commit(call: Call) -> Answer:
     """The proxy gives up after the request was carried out."""
-    call.judge()
+    call.decide()
     return page(503, "503 Service Temporarily Unavailable")
 
 
@@ -177,7 +177,7 @@ def html(_call: Call) -> Answer:
 @_fault()
 def html_after_commit(call: Call) -> Answer:
     """A page over HTTP 200 after the request was carried out."""
-    call.judge()
+    call.decide()
     return page(200, "Scheduled maintenance")
 
 
@@ -234,7 +234,7 @@ def echo_secret(call: Call) -> Answer:
 
 
 def _with_status(call: Call, status: object) -> Answer:
-    answer = call.judge()
+    answer = call.decide()
     if answer.payload is not None:
         answer.payload["status"] = status
     return answer
@@ -243,7 +243,7 @@ def _with_status(call: Call, status: object) -> Answer:
 @_fault()
 def status_missing(call: Call) -> Answer:
     """The true answer without its status."""
-    answer = call.judge()
+    answer = call.decide()
     if answer.payload is not None:
         del answer.payload["status"]
     return answer
@@ -276,7 +276,7 @@ def status_null(call: Call) -> Answer:
 @_fault(value=["unexpected"])
 def wrong_data_type(call: Call) -> Answer:
     """The true answer with ``value`` as its data."""
-    answer = call.judge()
+    answer = call.decide()
     if answer.payload is not None:
         answer.payload["data"] = call.value
     return answer
@@ -294,7 +294,7 @@ def _account_details(answer: Answer) -> dict[str, Any]:
 @_fault(value=1)
 def stale_read(call: Call) -> Answer:
     """The key that was live before the last ``value`` rotations; the truth while there were fewer."""
-    answer = call.judge()
+    answer = call.decide()
     previous = call.previous_key(int(call.value))
     if previous is not None:
         _account_details(answer)["api_key"] = previous
@@ -304,7 +304,7 @@ def stale_read(call: Call) -> Answer:
 @_fault()
 def key_missing(call: Call) -> Answer:
     """The account without its key."""
-    answer = call.judge()
+    answer = call.decide()
     del _account_details(answer)["api_key"]
     return answer
 
@@ -312,7 +312,7 @@ def key_missing(call: Call) -> Answer:
 @_fault()
 def key_empty(call: Call) -> Answer:
     """The account with an empty key."""
-    answer = call.judge()
+    answer = call.decide()
     _account_details(answer)["api_key"] = ""
     return answer
 
@@ -320,7 +320,7 @@ def key_empty(call: Call) -> Answer:
 @_fault(value="$(touch /tmp/pwned)")
 def key_malformed(call: Call) -> Answer:
     """The account with ``value`` for a key."""
-    answer = call.judge()
+    answer = call.decide()
     _account_details(answer)["api_key"] = call.value
     return answer
 
@@ -328,7 +328,7 @@ def key_malformed(call: Call) -> Answer:
 @_fault(value="LD_PRELOAD=/tmp/evil.so")
 def key_newline(call: Call) -> Answer:
     """The true key, a newline and ``value``: an attack on an environment file."""
-    answer = call.judge()
+    answer = call.decide()
     _account_details(answer)["api_key"] += f"\n{call.value}"
     return answer
 
@@ -339,13 +339,13 @@ def key_newline(call: Call) -> Answer:
 @_fault()
 def truncated(call: Call) -> Answer:
     """Half of the true body, although Content-Length promises all of it."""
-    answer = call.judge()
+    answer = call.decide()
     answer.ending = Ending.TRUNCATE
     return answer
 
 
 def _padded(answer: Answer, megabytes: float) -> Iterable[bytes]:
-    """Yield the true envelope with one more member, megabytes long: whoever swallows it finds it valid."""
+    """Yield the true envelope with one more member, megabytes long: a client that swallows it finds it valid."""
     yield json.dumps(answer.payload or {}).encode()[:-1] + b', "padding": "'
     block = b"a" * 65536
     for dummy in range(round(megabytes * 16)):
@@ -356,7 +356,7 @@ def _padded(answer: Answer, megabytes: float) -> Iterable[bytes]:
 @_fault(value=8)
 def oversized(call: Call) -> Answer:
     """The true answer, ``value`` megabytes long, announced by Content-Length."""
-    answer = call.judge()
+    answer = call.decide()
     answer.raw, answer.payload = b"".join(_padded(answer, float(call.value))), None
     return answer
 
@@ -372,7 +372,7 @@ def oversized_chunked(call: Call) -> Answer:
 @_fault(value=64)
 def gzip_bomb(call: Call) -> Answer:
     """The true answer, ``value`` megabytes long and compressed to a thousandth."""
-    answer = call.judge()
+    answer = call.decide()
     packer = zlib.compressobj(wbits=31)
     packed = [packer.compress(block) for block in _padded(answer, float(call.value))]
     answer.raw, answer.payload = b"".join([*packed, packer.flush()]), None
@@ -385,15 +385,15 @@ def gzip_bomb(call: Call) -> Answer:
 
 @_fault()
 def token_dies(call: Call) -> Answer:
-    """The session in use ends just before the request is judged."""
+    """The session in use ends just before the request is decided."""
     call.expire_session()
-    return call.judge()
+    return call.decide()
 
 
 @_fault(value="sessionid=sandbox; Path=/; HttpOnly")
 def cookie(call: Call) -> Answer:
     """The true answer, which sets the cookie ``value``; the journal tells whether one came back."""
-    answer = call.judge()
+    answer = call.decide()
     answer.headers["Set-Cookie"] = str(call.value)
     return answer
 
@@ -401,6 +401,6 @@ def cookie(call: Call) -> Answer:
 @_fault()
 def closes_after_answer(call: Call) -> Answer:
     """The true answer; then the connection is closed unannounced, under the client's next request."""
-    answer = call.judge()
+    answer = call.decide()
     answer.ending = Ending.CLOSE_AFTER
     return answer

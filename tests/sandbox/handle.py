@@ -39,7 +39,7 @@ class Sandbox:
     """A running sandbox. Use :meth:`start`, preferably in a ``with`` statement."""
 
     url: str
-    """The base URL of the service, as the option ``api_url`` wants it."""
+    """The base URL of the API, as the option ``api_url`` wants it."""
     control: str
     """The base URL of the control interface."""
     ca_path: str | None
@@ -180,7 +180,7 @@ class Sandbox:
         return found[0]
 
     def journal(self, after: int = 0) -> list[JournalEntry]:
-        """Return the requests to the service with a number above ``after``, oldest first."""
+        """Return the requests to the API with a number above ``after``, oldest first."""
         return cast("list[JournalEntry]", self._call("GET", f"/journal?after={after}"))
 
     def forget_journal(self) -> None:
@@ -188,7 +188,7 @@ class Sandbox:
         self._call("DELETE", "/journal")
 
     def rotations(self, email: str | None = None) -> int:
-        """Return how many rotations the service accepted, of one account or all; not the dashboard's."""
+        """Return how many rotations the API accepted, of one account or all; not the dashboard's."""
         return sum(one["rotations"] for one in self.accounts() if email in (None, one["email"]))
 
     def secrets(self) -> set[str]:

@@ -27,7 +27,7 @@ def begin(db: sqlite3.Connection, **columns: Any) -> int:
     return cursor.lastrowid
 
 
-def judged(db: sqlite3.Connection, seq: int, account: int | None, accepted: bool, committed: bool) -> None:
+def decided(db: sqlite3.Connection, seq: int, account: int | None, accepted: bool, committed: bool) -> None:
     """Note the decision, in the transaction that makes it true."""
     db.execute(
         "UPDATE journal SET account = coalesce(?, account), accepted = ?, committed = ? WHERE seq = ?",

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the service decides about a request. Faults are not known here."""
+"""What the API decides about a request. Faults are not known here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATHS: dict[str, Endpoint] = {
 
 @dataclass(frozen=True)
 class Request:
-    """One request, as far as the service looks at it."""
+    """What the API reads of one request."""
 
     method: str
     path: str
@@ -55,7 +55,7 @@ class Request:
 
 
 def owner(db: sqlite3.Connection, request: Request) -> int | None:
-    """Return the account a request is about, dead credentials included; None when that cannot be told."""
+    """Return the account a request is about, revoked credentials included; None: nobody knows."""
     if request.endpoint != "login":
         return accounts.owner(db, request.credential)
     try:
@@ -64,7 +64,7 @@ def owner(db: sqlite3.Connection, request: Request) -> int | None:
         return None
 
 
-def judge(store: Store, request: Request, seq: int) -> Answer:
+def decide(store: Store, request: Request, seq: int) -> Answer:
     """Decide, carry out, and note the decision under ``seq``, all in one transaction."""
     refusal = _framework(request)
     if refusal:
@@ -78,7 +78,7 @@ def judge(store: Store, request: Request, seq: int) -> Answer:
         committed = request.endpoint == "rotate"
         if committed:
             accounts.rotate(db, account)
-        journal.judged(db, seq, account, accepted=True, committed=committed)
+        journal.decided(db, seq, account, accepted=True, committed=committed)
         if request.endpoint == "rotate":
             return success("API Key Updated successfully!")
         if request.endpoint == "read":
@@ -114,7 +114,7 @@ def _log_in(db: sqlite3.Connection, request: Request, seq: int) -> Answer:
     account = accounts.log_in(db, request.fields.get("email"), request.fields.get("password"))
     if account is None:
         return failure(400, "Invalid email or password!")
-    journal.judged(db, seq, account, accepted=True, committed=False)
+    journal.decided(db, seq, account, accepted=True, committed=False)
     return success({"token": accounts.open_session(db, account), "user": accounts.profile(db, account)})
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What nobody documents about the service, as switches: for the whole server or for one account."""
+"""What nobody documents about the API, as switches: for the whole server or for one account."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Account(TypedDict):
 
 
 class JournalEntry(TypedDict):
-    """One request to the service. No secret is in it."""
+    """One request to the API. No secret is in it."""
 
     seq: int
     time: float

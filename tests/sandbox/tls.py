@@ -17,7 +17,7 @@ _NAMES = ("127.0.0.1", "::1", "localhost", "api.example")
 def server_context(state_dir: Path) -> tuple[ssl.SSLContext, Path]:
     """Return the server's TLS context and the path of ``ca.pem``.
 
-    Both are made once for a state directory: a restarted server is the same server to whoever trusted it.
+    Both are made once for a state directory: a restarted server is the same server to all that trusted it.
     """
     ca_path, server_path = state_dir / "ca.pem", state_dir / "server.pem"
     if not (ca_path.exists() and server_path.exists()):

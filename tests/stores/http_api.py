@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for; a ``body`` that is no JSON is a text, and ``content`` as it came."""
+    """A request; a ``body`` that is no JSON is a text, and ``content`` as it came."""
 
     method: str
     path: str
@@ -94,7 +94,7 @@ class HttpApi(ABC):
 
     @abstractmethod
     def answer(self, request: Request) -> Answer:
-        """Do what is asked for."""
+        """Do what the request says."""
 
     @abstractmethod
     def failure(self, status: int, message: str) -> Answer:

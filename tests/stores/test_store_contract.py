@@ -288,7 +288,7 @@ def test_a_record_that_is_none_counts_as_none(backend: Backend) -> None:
 def test_no_secret_is_where_others_can_read_it(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The libraries log all that they can; arguments and environments of processes are looked at all the time."""
+    """The libraries log all that they can; arguments and environments of processes are read all the time."""
     loud = tmp_path / "loud"
     loud.mkdir()
     (loud / "sitecustomize.py").write_text(

@@ -97,7 +97,7 @@ def test_another_field_is_left_alone(vault: OpenBao) -> None:
 
 
 class _Elsewhere(BaseHTTPRequestHandler):
-    """Answers as it is told to, and keeps what it hears."""
+    """Answers as the test says, and keeps what it hears."""
 
     def do_GET(self) -> None:
         self.server.heard.append((self.path, dict(self.headers)))  # type: ignore[attr-defined]

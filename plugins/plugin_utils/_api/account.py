@@ -49,7 +49,7 @@ class RotationAnswer:
     error: MulticartError | None = None
 
 
-class Service(Protocol):
+class Api(Protocol):
     """What the rotation needs of the API."""
 
     def read(self) -> Account:

@@ -29,7 +29,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._options import Con
 
 
 def read_account(connection: Connection, cache: RunCache) -> Account:
-    """Read the account afresh; the key is the one on record, which a lagging read may tell too late.
+    """Read the account again; the key is the one on record, which a lagging read may tell too late.
 
     :raises MulticartError: why it could not be read.
     """

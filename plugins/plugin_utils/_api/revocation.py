@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import RotationAnswer, Service, Verdict
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Api, RotationAnswer, Verdict
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import (
     SETTLE_TIMEOUT,
     Clock,
@@ -45,14 +45,14 @@ class Revocation:
     check_mode: bool = False
 
 
-def revoke(service: Service, ledger: Ledger, request: Revocation, clock: Clock | None = None) -> Result:
+def revoke(api: Api, ledger: Ledger, request: Revocation, clock: Clock | None = None) -> Result:
     """Revoke one key, or say truthfully what is the case instead. Never raises for a failure."""
-    return _Revocation(service, ledger, request, clock or Clock()).run()
+    return _Revocation(api, ledger, request, clock or Clock()).run()
 
 
 @dataclass
 class _Revocation:
-    _service: Service
+    _api: Api
     _ledger: Ledger
     _request: Revocation
     _clock: Clock
@@ -95,11 +95,11 @@ class _Revocation:
         """Read until the key is the one to revoke, or the API accepts it: a read may be older than that one."""
         pauses = self._clock.pauses(self._request.settle_timeout)
         while True:
-            account = self._service.read()
+            account = self._api.read()
             self._ledger.learn(account)
             if account.key.fingerprint == self._request.retire:
                 return account.key
-            if self._service.accepts(account.key):
+            if self._api.accepts(account.key):
                 self._ledger.keep_live(account.key)
                 return account.key
             if not next(pauses, None):
@@ -121,7 +121,7 @@ class _Revocation:
         if intent.accepted:
             return self._verified(intent, Outcome.ROTATED)
         ours = sent_before or Verdict.UNCLEAR in verdicts
-        unchanged = not ours and (verdicts == {Verdict.NOT_SENT} or self._service.accepts(intent.retire))
+        unchanged = not ours and (verdicts == {Verdict.NOT_SENT} or self._api.accepts(intent.retire))
         intent.sent = ours
         if unchanged:
             return self._kept(intent, Result(Outcome.UNCHANGED, intent.retire, intent.retire, error=error))
@@ -131,7 +131,7 @@ class _Revocation:
         self._ledger.record(replace(intent, sent=True))
         intent.sent = True
         sent_at = self._clock.utc()
-        answer = self._service.rotate(intent.retire)
+        answer = self._api.rotate(intent.retire)
         intent.accepted = intent.accepted or answer.verdict is Verdict.ACCEPTED
         if answer.verdict in (Verdict.ACCEPTED, Verdict.UNCLEAR):
             intent.rotated_at = intent.rotated_at or sent_at
@@ -140,7 +140,7 @@ class _Revocation:
     def _verified(self, intent: Intent, outcome: Outcome, live: ApiKey | None = None) -> Result:
         """The key was replaced; verify that the API rejects it."""
         pauses = self._clock.pauses(self._request.settle_timeout)
-        while self._service.accepts(intent.retire):
+        while self._api.accepts(intent.retire):
             if next(pauses, None):
                 continue
             if live is None and not intent.revoked:

@@ -4,7 +4,7 @@
 
 # Private to this collection: it may change without notice.
 
-"""The rotation: the order of things and every decision, over a service and a ledger. No HTTP, no Ansible, no I/O.
+"""The rotation: the order of things and every decision, over an API and a ledger. No HTTP, no Ansible, no I/O.
 
 An *intent* is to retire one key. The request to rotate is authenticated by that very key, so the API itself
 refuses whatever comes second: the same request may be sent again after a lost answer, and a lost race ends with the
@@ -24,8 +24,8 @@ from typing import Protocol
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import (
     Account,
+    Api,
     RotationAnswer,
-    Service,
     Verdict,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
@@ -160,7 +160,7 @@ class Clock:
             pause = min(pause * 2, 2.0)
 
 
-def read_live(service: Service, clock: Clock | None = None) -> Account:
+def read_live(api: Api, clock: Clock | None = None) -> Account:
     """Read the account until the API accepts the key: a read may be older than the live key.
 
     A revoked key that is taken for live would be written over the live one.
@@ -170,21 +170,21 @@ def read_live(service: Service, clock: Clock | None = None) -> Account:
     clock = clock or Clock()
     pauses = clock.pauses(SETTLE_TIMEOUT)
     while True:
-        account = service.read()
-        if service.accepts(account.key):
+        account = api.read()
+        if api.accepts(account.key):
             return account
         if not next(pauses, None):
             raise _rejected()
 
 
-def rotate(service: Service, ledger: Ledger, request: Request, clock: Clock | None = None) -> Result:
+def rotate(api: Api, ledger: Ledger, request: Request, clock: Clock | None = None) -> Result:
     """Replace the key once for one intent, or say truthfully what is the case instead. Never raises for a failure."""
-    return _Rotation(service, ledger, request, clock or Clock()).run()
+    return _Rotation(api, ledger, request, clock or Clock()).run()
 
 
 @dataclass
 class _Rotation:
-    _service: Service
+    _api: Api
     _ledger: Ledger
     _request: Request
     _clock: Clock
@@ -259,7 +259,7 @@ class _Rotation:
     def _confirmed(self, key: ApiKey, intent: Intent | None) -> ApiKey:
         """Read until the key is the one to retire, or the API accepts it: a read may be older than that one."""
         pauses = self._pauses()
-        while not self._is_to_be_retired(key, intent) and not self._service.accepts(key):
+        while not self._is_to_be_retired(key, intent) and not self._api.accepts(key):
             if not next(pauses, None):
                 raise _rejected()
             key = self._read()
@@ -322,7 +322,7 @@ class _Rotation:
         self._ledger.record(replace(intent, sent=True))
         intent.sent = True
         self._sent_at = self._sent_at or self._clock.utc()
-        answer = self._service.rotate(intent.retire)
+        answer = self._api.rotate(intent.retire)
         if answer.verdict is Verdict.ACCEPTED:
             self._accepted = intent.accepted = True
         return answer
@@ -359,7 +359,7 @@ class _Rotation:
         return result
 
     def _read(self) -> ApiKey:
-        account = self._service.read()
+        account = self._api.read()
         if self._account_id not in (None, account.id):
             raise MulticartError(Reason.ACCOUNT_MISMATCH, "The credentials read two different accounts.")
         self._account_id = account.id
@@ -401,7 +401,7 @@ class _Rotation:
 
     def _alive(self, key: ApiKey) -> bool | None:
         try:
-            return self._service.accepts(key)
+            return self._api.accepts(key)
         except MulticartError as error:
             self._read_error = self._read_error or error
             return None
@@ -429,7 +429,7 @@ class _Rotation:
         if result.live is None or result.live == self._accepted_key:
             return
         pauses = self._pauses()
-        while not self._service.accepts(result.live):
+        while not self._api.accepts(result.live):
             # Somebody may have replaced it meanwhile, or it is an older one, of a read that lagged behind.
             if not next(pauses, None):
                 raise _rejected()
@@ -440,7 +440,7 @@ class _Rotation:
         if result.previous is None or result.old_key_rejected:
             return
         pauses = self._pauses()
-        while self._service.accepts(result.previous):
+        while self._api.accepts(result.previous):
             result.old_key_rejected = False
             if not next(pauses, None):
                 raise MulticartError(Reason.OLD_KEY_STILL_VALID, "The key was replaced, but the old one still works.")

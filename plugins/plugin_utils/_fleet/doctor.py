@@ -83,7 +83,7 @@ def _advice(trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | N
     if {State.UNREACHABLE, State.UNREADABLE} & states:
         return f"Fix the consumers that cannot be inspected, then: {deploy()}"
     if states & {State.OUT_OF_DATE, State.MISSING, State.RESTART_DUE}:
-        return f"Bring every consumer to the live key; this does not rotate: {deploy()}"
+        return f"Deploy the live key to every consumer; this does not rotate: {deploy()}"
     if not rotates:
         return (
             "Nothing is broken. An API key alone cannot rotate without locking you out: before you rotate, get a "
@@ -99,6 +99,6 @@ def _advice_without_key(trials: Sequence[Trial]) -> str:
     if Reason.CREDENTIALS_REJECTED in reasons or Reason.REFUSED in reasons:
         return (
             "No credential that was given works. The dashboard shows the live key (Profile, About you, the eye icon). "
-            f"With your email and password in MULTICART_EMAIL and MULTICART_PASSWORD, this brings it to all: {deploy()}"
+            f"With your login in MULTICART_EMAIL and MULTICART_PASSWORD, this deploys it to all: {deploy()}"
         )
     return "The API gave no usable answer, so nothing can be said of the credentials: fix that first."

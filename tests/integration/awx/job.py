@@ -166,7 +166,7 @@ class Awx:
     def sliced(
         self, playbook: str, count: int, extra_vars: Mapping[str, Any] | None = None, at_once: bool = True, **how: Any
     ) -> list[Job]:
-        """Run a sliced job: each slice is a job of its own, as far as AWX has room for them at once."""
+        """Run a sliced job: each slice is a job of its own, if AWX has room for them at once."""
         how["workflow"] = next(self._numbers)
         numbers = range(1, min(count, len(self.fleet.hosts)) + 1)
         if not at_once:

@@ -10,7 +10,7 @@ What must not happen: a credential of the job reaches another server, or is trus
 half of a rotation; what they say is evaluated as a template where AWX marks it as a text; a message, a result or a file
 that they may read repeats a credential that a variable of theirs refers to.
 
-Where AWX is set to evaluate templates of a launch (``ALLOW_JINJA_IN_EXTRA_VARS: always``), whoever may launch may run
+Where AWX is set to evaluate templates of a launch (``ALLOW_JINJA_IN_EXTRA_VARS: always``), who may launch may run
 anything on the control node; all the same no message of this collection shows them what a variable of it came to.
 """
 
@@ -79,7 +79,7 @@ def test_no_variable_trusts_another_server(
 
 
 def test_an_answer_is_no_template(fleet: Fleet, awx: Awx) -> None:
-    """AWX marks it so; were it evaluated all the same, whoever may launch could read the credential."""
+    """AWX marks it so; were it evaluated all the same, anyone who may launch could read the credential."""
     ran = fleet.folder / "ran"
     answers = {
         "multicart_rotate_confirm": "yes",

@@ -68,7 +68,7 @@ def test_a_failed_job_tells_no_secret_at_any_verbosity(fleet: Fleet, awx: Awx, v
 @pytest.mark.parametrize("how", [{}, {"fact_cache": True}], ids=["plain", "fact-cache"])
 @pytest.mark.parametrize("playbook", ["audit.yml", "deploy.yml", "doctor.yml", "rotate.yml"])
 def test_every_playbook_of_the_project_runs(fleet: Fleet, awx: Awx, playbook: str, how: dict[str, Any]) -> None:
-    """With a session token this time, and with an API key that is dead afterwards."""
+    """With a session token this time, and with an API key that is revoked afterwards."""
     awx.inputs = {
         "api_url": fleet.sandbox.url,
         "session_token": fleet.sandbox.token(fleet.email),

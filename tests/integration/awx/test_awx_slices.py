@@ -51,7 +51,7 @@ def test_slices_of_a_deployment_bring_every_consumer_up_to_date(fleet: Fleet, aw
 
 
 def test_slices_of_a_deployment_follow_a_rotation_that_happens_meanwhile(fleet: Fleet, awx: Awx) -> None:
-    """Every slice has written a key that is dead by the time it goes on."""
+    """Every slice has written a key that is revoked by the time it goes on."""
     fleet.sandbox.rotate_behind(fleet.email)
     held = hold(fleet)
     started = [awx.start("deploy.yml", slice_of=(number, SLICES)) for number in range(1, SLICES + 1)]
@@ -78,7 +78,7 @@ def test_slices_of_a_deployment_while_another_job_rotates(fleet: Fleet, awx: Awx
 
 @pytest.mark.parametrize("at_once", ORDERS)
 def test_slices_of_a_provisioning_playbook_that_rotates(fleet: Fleet, awx: Awx, at_once: bool) -> None:
-    """The task names the key to retire, so that the service itself refuses what the other slices ask for."""
+    """The task names the key to retire, so that the API itself refuses what the other slices ask for."""
     (awx.project / "provision.yml").write_text(PROVISION)
     jobs = awx.sliced("provision.yml", SLICES, {"retire": fleet.live_fingerprint}, at_once=at_once)
     check(fleet, jobs, 1)
@@ -104,7 +104,7 @@ def test_slices_of_a_rotation_are_refused_when_the_number_of_consumers_is_known(
 @pytest.mark.full
 @pytest.mark.parametrize("at_once", [True, False], ids=["at-once", "one-after-another"])
 def test_slices_of_a_rotation_that_name_the_key_are_one_rotation(fleet: Fleet, awx: Awx, at_once: bool) -> None:
-    """Between the first slice and the last, consumers of the others hold a dead key: each job covers its own alone."""
+    """Between the first slice and the last, the others hold a revoked key: each job covers its own consumers alone."""
     answers = confirmed(fleet)
     jobs = awx.sliced("rotate.yml", SLICES, answers, at_once=at_once)
     check(fleet, jobs, 1)

@@ -36,7 +36,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
             out.write(" ".join(map(repr, what)) + "\n")
 
     def dump(self, *given: Any, **more: Any) -> None:
-        """Write down what came with an event."""
+        """Note what came with an event."""
         for thing in [*given, *more.values()]:
             if hasattr(thing, "_task_fields"):  # a result
                 task = thing._task

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Lets something of the collection fail in a way that nobody foresees, with secrets in the error's text.
+"""Lets something of the collection fail in a way that nobody expects, with secrets in the error's text.
 
 A callback, since these are made before Ansible forks the worker in which the act runs.
 """
@@ -22,7 +22,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import A
 DOCUMENTATION = r"""
 name: spoil
 type: aggregate
-short_description: Let something fail in a way that nobody foresees
+short_description: Let something fail in a way that nobody expects
 description: LEAKS_SPOIL says what; without it nothing is spoilt.
 """
 

@@ -4,7 +4,7 @@
 
 """One word for one thing: no text of the collection uses one that `WORDS` replaces, and tasks begin with a verb.
 
-Read are all pages and YAML, and of Python and Jinja what people read: comments, docstrings and other strings.
+Read are all pages and YAML; of Python comments, docstrings and other strings; of the tests their docstrings.
 """
 
 from __future__ import annotations
@@ -110,6 +110,13 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
         yield 1, text
 
 
+def docstrings(code: str) -> Iterator[tuple[int, str]]:
+    """Yield the texts that stand alone: what modules, classes, functions and names are."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
+
+
 def strings(code: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -151,6 +158,12 @@ def test_no_word_is_used_that_another_replaces(path: Path) -> None:
         f"line {line + text.count(chr(10), 0, at)}: {what}" for line, text in texts(path) for at, what in found(text)
     ]
     assert not wrong
+
+
+def test_no_docstring_of_the_tests_has_one() -> None:
+    paths = sorted((ROOT / "tests").rglob("*.py"))
+    texts_of = ((path, text) for path in paths for _line, text in docstrings(path.read_text(encoding="utf-8")))
+    assert not [f"{path.relative_to(ROOT)}: {what}" for path, text in texts_of for _at, what in found(text)]
 
 
 def named(data: Any) -> Iterator[str]:

@@ -29,7 +29,7 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Client:
-    """Calls the service for one account, over one connection as far as the server keeps it."""
+    """Calls the API for one account, over one connection if the server keeps it."""
 
     sandbox: Sandbox
     email: str

@@ -37,7 +37,7 @@ def test_the_faults() -> None:
 def test_when_a_fault_strikes() -> None:
     for name, row in _rows("### Faults", "| fault | when |").items():
         source = inspect.getsource(FAULTS[name].act)
-        carried_out = any(call in source for call in ("call.judge()", "_with_status(", "oversized(call)"))
+        carried_out = any(call in source for call in ("call.decide()", "_with_status(", "oversized(call)"))
         assert row.split("|")[2].strip() == ("after" if carried_out else "before"), name
 
 

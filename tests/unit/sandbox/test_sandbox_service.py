@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The service as its documentation has it, and the settings for what that leaves open."""
+"""The API as its documentation has it, and the settings for what that leaves open."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_a_release_sets_the_version_and_tells_what_changed(checkout: Path) -> No
 
 
 def test_no_file_keeps_the_old_version(checkout: Path) -> None:
-    """But for the changelog, ranges, and what says since when something is there."""
+    """Except for the changelog, ranges, and what says since when something is there."""
     old = yaml.safe_load((checkout / "galaxy.yml").read_text())["version"]
     release.release(checkout, "7.8.9")
     kept = re.compile(rf"(?<!\d)(?<!\d\.)(?<!<)(?<![<>]=){re.escape(old)}(?!\.?\d)")

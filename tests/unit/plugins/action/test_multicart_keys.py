@@ -84,7 +84,7 @@ def assert_documented(name: str, result: dict[str, Any]) -> None:
 
 
 def noting(asked: list[Request], rotation: Result) -> Callable[..., Result]:
-    """Return a rotation that notes what was asked and ends as given."""
+    """Return a rotation that notes its request and ends as given."""
 
     def rotate_key(_connection: Connection, _cache: Any, request: Request) -> Result:
         asked.append(request)

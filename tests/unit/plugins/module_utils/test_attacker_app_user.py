@@ -9,7 +9,7 @@ of their own files there, in place of the file, its record or its replacement; s
 locks; write records that say what they like; start processes that hold what they like.
 
 What must not happen: a file outside that directory is changed, or given another owner, mode or label, or something of
-it is told; the key reaches another place or another user; the program of the session waits for ever, or fills the
+it is shown; the key reaches another place or another user; the program of the session waits for ever, or fills the
 memory; a record is believed of another host (see test_plan.py and test_plan_kills.py).
 
 Others of these attacks: test_host_file.py (X6), test_key_file.py (X3), and test_hostile_hosts.py of the modules, where

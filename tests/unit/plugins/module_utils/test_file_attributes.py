@@ -215,7 +215,7 @@ def test_in_place_only_the_owner_and_root_may_give_another_mode(
 
 @pytest.fixture(name="selinux")
 def fixture_selinux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Make this a host with SELinux, as far as a program of it answers, and note which labels are given."""
+    """Make this a host with SELinux, for what a program of it answers, and note which labels are given."""
     program = tmp_path / "matchpathcon"
     program.write_text('#!/bin/sh\necho "label_of $2"\n')
     program.chmod(0o755)

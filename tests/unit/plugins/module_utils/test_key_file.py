@@ -768,7 +768,7 @@ def test_where_a_file_is_replaced_its_mode_is_no_problem(host: Host, monkeypatch
 
 @pytest.mark.parametrize("target", ["elsewhere", "missing", ".env.KEY.multicart.json.real"])
 def test_x3_a_link_in_place_of_the_record_is_refused(host: Host, target: str) -> None:
-    """X3: whoever may write beside the file would have root write where the link leads."""
+    """X3: anyone who may write beside the file would have root write where the link leads."""
     place = host.folder / target
     if target != "missing":
         place.write_text("precious")
@@ -838,7 +838,7 @@ def test_o6_a_record_can_be_read_by_those_who_may_read_its_directory(host: Host)
 def test_o6_a_record_that_root_has_made_does_not_refuse_the_owner_of_the_file(
     monkeypatch: pytest.MonkeyPatch, nameless: bool
 ) -> None:
-    """With and without files that have no name, by which the right to write is proven."""
+    """With and without files that have no name, by which the right to write is verified."""
     if not nameless:
         monkeypatch.delattr(os, "O_TMPFILE")
     with tempfile.TemporaryDirectory() as place:  # pytest's own directories are closed to others

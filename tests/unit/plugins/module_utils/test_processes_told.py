@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is told of processes that could be taken for a fault, of others that nobody sees, and what looking costs."""
+"""What is reported of processes that could be taken for a fault, of others that nobody sees; what the scan costs."""
 
 import ast
 import os

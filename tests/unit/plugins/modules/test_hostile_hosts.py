@@ -310,7 +310,7 @@ def test_a_place_has_its_answer(place: Path, row: Any, user: int, unsafe_writes:
 @pytest.mark.parametrize("unsafe_writes", [False, True], ids=["atomic", "in place"])
 @pytest.mark.parametrize("limit", [0, 1, 30, 4096])
 def test_room_that_ends_half_way_changes_nothing(place: Path, limit: int, unsafe_writes: bool) -> None:
-    """As a quota does that no look at the file system foretells: the write itself stops after so many bytes."""
+    """As a quota does that nothing in the file system shows: the write itself stops after so many bytes."""
     file = place / "file"
     file.write_text(TEXT + "#" * 5000)
     if unsafe_writes:

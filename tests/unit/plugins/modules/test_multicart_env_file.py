@@ -53,7 +53,7 @@ def run(module: str, check: bool = False, **options: Any) -> dict[str, Any]:
 
 
 def write(**options: Any) -> dict[str, Any]:
-    """Run the writing module, first in check mode, which has to foretell what happens and change nothing."""
+    """Run the writing module, first in check mode, which has to predict what happens and change nothing."""
     path = Path(options["path"])
     before = path.read_bytes() if path.is_file() else None
     foretold = run("multicart_env_file", check=True, **options)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The sandbox for whoever needs a real server: one for each module, an account of its own for each test."""
+"""The sandbox for tests that need a real server: one for each module, an account of its own for each test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 @dataclass
 class Rehearsal:
-    """An account of the sandbox, the ways to reach it, and what was asked of it."""
+    """An account of the sandbox, the ways to reach it, and the requests to it."""
 
     sandbox: Sandbox
     email: str
@@ -59,7 +59,7 @@ class Rehearsal:
         self.sandbox.faults([{"on": on, "fault": fault, **more}])
 
     def journal(self, endpoint: str | None = None) -> list[JournalEntry]:
-        """Return what was asked since the test began."""
+        """Return the requests since the test began."""
         return [entry for entry in self.sandbox.journal(self.first_seq) if endpoint in (None, entry["endpoint"])]
 
     def endpoints(self) -> list[str]:

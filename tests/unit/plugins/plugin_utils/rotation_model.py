@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A model of the service for the rotation: every call meets a scripted fault or the truth, and no time passes."""
+"""A model of the API for the rotation: every call meets a scripted fault or the truth, and no time passes."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class FakeTime:
 
 @dataclass
 class Model:
-    """The service. ``script`` holds the steps of the next calls; ``for_ever`` is what follows it."""
+    """The API. ``script`` holds the steps of the next calls; ``for_ever`` is what follows it."""
 
     script: deque[Step] = field(default_factory=deque)
     for_ever: Step = Step()
@@ -90,12 +90,12 @@ class Model:
     commits: list[ApiKey] = field(default_factory=list)
     """The keys that were retired by requests of the code under test."""
     proven: list[ApiKey] = field(default_factory=list)
-    """The keys that were let in, each time."""
+    """The keys that were accepted, each time."""
     outsiders: int = 0
     locked_out: MulticartError | None = None
     """With what every call is refused, while set."""
     lock_at: int | None = None
-    """The number of calls after which the service lets nothing in any more, until the script ends."""
+    """The number of calls after which the API lets nothing in any more, until the script ends."""
     _late: ApiKey | None = None
 
     @property
@@ -167,7 +167,7 @@ class Model:
         return step.fault
 
     def finish(self) -> None:
-        """End the script; what was asked for late is done now."""
+        """End the script; a request that is late is done now."""
         self.script.clear()
         self.locked_out = self.lock_at = None
         self._catch_up()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Scripts of faults for the model of the service."""
+"""Scripts of faults for the model of the API."""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ def meets(model: Model, script: list[Step], after: Fault, options: dict[str, Any
 
 
 def lies_twice(model: Model, scripted: list[tuple[list[Step], Fault, dict[str, Any]]]) -> bool:
-    """Claims without a change, and besides older reads or nothing let in: that cannot be seen through."""
+    """Claims without a change, and besides older reads or nothing accepted: that cannot be seen through."""
     claims = any(step.fault is Fault.CLAIMED for script, *dummy in scripted for step in script)
     return claims and (len(model.keys) > 1 or any(options["locks_after"] is not None for *dummy, options in scripted))

@@ -463,7 +463,7 @@ def test_a_rotation_that_somebody_else_was_faster_with_is_deployed_all_the_same(
 
 
 def test_t12_an_old_key_that_stays_valid_is_red_until_its_rejection_is_seen(fleet: Fleet) -> None:
-    """T12: the run after it does not call it dead either."""
+    """T12: the run after it does not call it rejected either."""
     error = MulticartError(Reason.OLD_KEY_STILL_VALID, "The old key still works.")
     fleet.api.verification = lambda result: replace(result, verified=False, old_key_rejected=False, error=error)
     result = fleet.rotate()

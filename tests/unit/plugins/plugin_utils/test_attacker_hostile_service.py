@@ -56,7 +56,7 @@ def refusal(message: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Row:
-    """What the service does, and the one answer to it.
+    """What the API does, and the one answer to it.
 
     :ivar says: the steps of every answer; ``ELSEWHERE`` in it is the address of another host.
     :ivar forever: what it goes on with, and how long it waits before each time.

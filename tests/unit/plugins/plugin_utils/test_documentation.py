@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.multicart.keys.plugins.action.multicart_fleet_info import ActionModule as FleetInfo
 from ansible_collections.multicart.keys.plugins.doc_fragments.connection import ModuleDocFragment
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Step
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import State
@@ -79,7 +80,10 @@ def test_variable_and_environment_are_those_of_the_code(option: Option) -> None:
     assert f"E({option.environment})" in text
 
 
-@pytest.mark.parametrize(("module", "options"), [("multicart_fleet", FLEET), ("multicart_host", HOST)])
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [("multicart_fleet", FLEET), ("multicart_fleet_info", FleetInfo.known), ("multicart_host", HOST)],
+)
 def test_the_documented_phases_are_those_of_the_code(module: str, options: tuple[Option, ...]) -> None:
     described = yaml.safe_load(importlib.import_module(f"{PACKAGE}.modules.{module}").DOCUMENTATION)["options"]
     (phase,) = (option for option in options if not option.shared and not option.role_variable)

@@ -63,7 +63,7 @@ def test_an_answer_lost_before_is_settled_by_sending_once_more(fault: Fault) -> 
     ],
 )
 def test_a_rejection_is_not_taken_for_a_revoked_key(model: Model) -> None:
-    """A caller that is blocked is rejected with a live key, too, and nothing else is at hand to ask with."""
+    """A caller that is blocked is rejected with a live key, too, and there is nothing else to ask with."""
     result = run(model)
     assert (result.outcome, result.verified, result.old_key_rejected) == (Outcome.UNKNOWN, False, None)
     assert result.error is not None and "dashboard" in str(result.error)

@@ -501,7 +501,7 @@ def test_somebody_who_rotates_before_each_proof_is_not_followed_for_ever() -> No
 
 
 def test_t17_a_proof_that_fails_for_a_read_that_lagged_behind_is_repeated_until_it_does_not() -> None:
-    """T17: a key that nobody knows as a former one was read back; what is live now is told."""
+    """T17: a key that nobody knows as a former one was read back; what is live now is reported."""
     model = Model(keys=[key(98), key(99), key(0)])
     lagging = iter([False, True, True, True, False])
 

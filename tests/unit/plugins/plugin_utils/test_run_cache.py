@@ -87,7 +87,7 @@ def in_forks(number: int, work: Callable[[], Any]) -> list[Any]:
 
 
 def know(ledger: AccountLedger, account: Account) -> None:
-    """Keep an account that was read, and its key, which was let in."""
+    """Keep an account that was read, and its key, which was accepted."""
     ledger.learn(account)
     ledger.keep_live(account.key)
 

@@ -517,7 +517,7 @@ def test_the_limit_of_a_request_counts_from_its_turn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("holds", [True, False])
 def test_a_session_that_was_given_up_before_its_turn_starts_nothing(tmp_path: Path, holds: bool) -> None:
-    """So a host that was told as failed does not get the key later."""
+    """So a host that was reported as failed does not get the key later."""
     gate = threading.Semaphore(0)
     web = LocalHost("web", tmp_path / "web", LocalLink(holds=holds), gate=gate)
     session = web.session()

@@ -150,7 +150,7 @@ def test_a_worker_leaves_the_process_group_of_its_run(mark: Path) -> None:
 
 
 def hold(mark: Path, account: str = ACCOUNT, rotates_to: str | None = None) -> int:
-    """Let another process be alone with an account until it is told to end by the removal of its mark."""
+    """Let another process be alone with an account until it has to end by the removal of its mark."""
 
     def work() -> int:
         with Worker().alone(account) as turn:
@@ -167,7 +167,7 @@ def hold(mark: Path, account: str = ACCOUNT, rotates_to: str | None = None) -> i
 
 
 def wait_behind(mark: Path) -> int:
-    """Let another process wait for its turn; its exit status: 2 if it waited, and 1 more if it was told of a key."""
+    """Let another process wait for its turn; its exit status: 2 if it waited, and 1 more if it learnt of a key."""
     waits = mark.with_name("waits")
     waits.unlink(missing_ok=True)
     sleep = time.sleep
