@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from tests.awx.app import Awx
+from tests.awx.picture import picture
 from tests.awx.resources import RESOURCES
-from tests.awx.store import Store
 from tests.integration.harness import Fleet, Run
 from tests.integration.test_awx_faults import ACCESS, Past, first, ours
 from tests.integration.test_awx_role import COLLECTIONS, awx, keep, run
@@ -92,32 +92,6 @@ def written(fleet: Fleet, awx: Awx, *arguments: str, **variables: Any) -> tuple[
     """Have the file written."""
     path = fleet.folder / "controller.yml"
     return keep(fleet, awx, *arguments, configuration_file=str(path), **variables), path
-
-
-def named(store: Store, key: int) -> str:
-    """Return the name of an object."""
-    (one,) = (table[key] for table in store.objects.values() if key in table)
-    return str(one.get("name") or one.get("username") or one.get("identifier"))
-
-
-def picture(store: Store) -> set[str]:
-    """Return all there is of the objects that the role makes, with names in place of ids."""
-    found = set()
-    for path, table in store.objects.items():
-        resource = RESOURCES[path]
-        for key, one in table.items():
-            fields = {
-                name: named(store, one[name]) if name in resource.links and one[name] else one[name]
-                for name in resource.fields
-            }
-            if "description" in fields:  # who has got what is noted by the role alone
-                fields["description"] = fields["description"].partition(" [gave ")[0]
-            if "extra_vars" in fields:
-                fields["extra_vars"] = json.loads(fields["extra_vars"] or "{}")
-            below = {name: sorted(named(store, other) for other in store.associations.get((key, name), []))
-                     for name in resource.associations}  # fmt: skip
-            found.add(json.dumps([path, fields, below, store.surveys.get(key)], sort_keys=True))
-    return found
 
 
 def test_the_file_has_no_secret_and_every_setting_of_the_templates(fleet: Fleet, awx: Awx, first: Past) -> None:
