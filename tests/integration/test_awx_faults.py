@@ -436,15 +436,30 @@ def test_roles_come_and_go_and_those_that_an_administrator_gave_stay(awx: Awx, f
 
 
 @pytest.mark.full
-def test_roles_that_are_there_are_given_once_and_stay_when_the_variable_goes(fleet: Fleet, stocked: Awx) -> None:
-    env = {"execution_environment": "keys", "scm_branch": "main", "audit_rrule": None}
+def test_nothing_changes_whatever_an_administrator_has_changed_that_is_not_the_roles(
+    fleet: Fleet, stocked: Awx
+) -> None:
+    store = stocked.store
+    audit = template(stocked, "audit")["id"]
+    store.change("job_templates", audit, timeout=600, verbosity=2)
+    store.associate("job_templates", audit, "labels", store.add("labels", name="ours", organization=1)["id"])
+    store.associate("job_templates", audit, "instance_groups", store.add("instance_groups", name="dmz")["id"])
+    mail = store.add("notification_templates", name="mail", organization=1)["id"]
+    workflow = store.one("workflow_job_templates", name="MultiCartAPI rotation")["id"]
+    store.associate("workflow_job_templates", workflow, "notification_templates_approvals", mail)
+    store.one("schedules")["enabled"] = False
+    made = foreign(stocked, "report", unified_job_template=template(stocked, "doctor")["id"])
+    store.associate("workflow_job_template_nodes", node(stocked, "final-audit"), "always_nodes", made["id"])
+    give(stocked, "execute", "eve")
     before = who(stocked)
+    given = {"execution_environment": "keys", "scm_branch": "main", "audit_rrule": None}
+    given["email"] = ours(stocked)["inputs"]["email"]
     for access in (ACCESS, None):
-        done = keep(fleet, stocked, **env, access=access)
+        done = keep(fleet, stocked, **given, access=access)
         assert done.green and not changed(done) and stocked.writes == [], (done, stocked.writes)
-    done = keep(fleet, stocked, **env, access={}, state="present")
-    assert done.green and who(stocked) == {name: set() for name in before}, done
-    assert "gave" not in stocked.store.one("workflow_job_templates", name="MultiCartAPI rotation")["description"]
+    done = keep(fleet, stocked, **given, access={})
+    assert done.green and who(stocked) == {**dict.fromkeys(before, set()), "execute": {"eve"}}, done
+    assert "gave" not in store.one("workflow_job_templates", name="MultiCartAPI rotation")["description"]
 
 
 MANY: dict[str, Any] = {
