@@ -375,7 +375,7 @@ def test_a11_the_first_check_tells_every_object(fleet: Fleet, awx: Awx) -> None:
     given = {"access": {"execute": {"users": ["ann"]}}, "secret_sources": {"password": {"credential": "vault"}}}
     done = keep(fleet, awx, "--check", labels=["keys"], password=None, **given)
     assert done.green and changed(done) and awx.writes == [], done
-    assert [task.result for task in done.tasks if task.task.endswith("Keep the labels")][-1]["changed"]
+    assert [task.result for task in done.tasks if task.task.endswith("Create or update the labels")][-1]["changed"]
     wanted = [
         "credential type MultiCartAPI",
         "credential MultiCartAPI",
