@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from urllib.parse import urlencode
 from flask import Flask, Response, abort, jsonify, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from .resources import RESOURCES, UNIFIED
+from .resources import RESOURCES, ROLES, UNIFIED
 from .rules import Refused, refused_answers
 from .store import ENCRYPTED, ZONES, Forbidden, Object, Store
 
@@ -141,6 +142,8 @@ class Awx:
             return {"detail": "Authentication credentials were not provided."}, 401
         if (request.method, below) in self.forbidden or not user.may(request.method, below):
             return {"detail": "You do not have permission to perform this action."}, 403
+        if request.method != "GET" and re.fullmatch(r"roles(/\d+)?", below):
+            abort(405)
         if request.method != "GET" and self.left is not None:
             if self.left == 0:
                 return {"detail": "A server error has occurred."}, 502
@@ -278,6 +281,10 @@ class Awx:
         if path == "organizations":
             user = self._user()
             shown["summary_fields"] = {"user_capabilities": {"edit": bool(user and user.admin)}}
+        if path in ROLES:
+            roles = self.store.select("roles", content_object=one["id"])
+            named = {role["role_field"]: {"id": role["id"], "name": role["role_field"]} for role in roles}
+            shown["summary_fields"] = {"object_roles": named}
         if path == "workflow_job_template_nodes":
             shown.update({name: self.store.associations.get((one["id"], name), []) for name in related})
         if path in ("job_templates", "workflow_job_templates"):

@@ -69,6 +69,16 @@ RESOURCES: dict[str, Resource] = {
     "groups": Resource(
         "group", {**_NAMED, "inventory": REQUIRED}, {"inventory": "inventories"}, unique=("name", "inventory")
     ),
+    "teams": Resource("team", {**_NAMED, "organization": REQUIRED}, _ORGANIZATION, unique=_IN_ORGANIZATION),
+    "users": Resource("user", {"username": REQUIRED}, unique=("username",)),
+    # Of a template: AWX makes them with it, and only who has them can be changed.
+    "roles": Resource(
+        "role",
+        {"role_field": REQUIRED, "content_object": REQUIRED},
+        {"content_object": "unified_job_templates"},
+        associations={"users": "users", "teams": "teams"},
+        unique=("role_field", "content_object"),
+    ),
     "labels": Resource("label", {"name": REQUIRED, "organization": REQUIRED}, _ORGANIZATION, unique=_IN_ORGANIZATION),
     "instance_groups": Resource("instance_group", {"name": REQUIRED}),
     "notification_templates": Resource(
@@ -177,6 +187,10 @@ RESOURCES: dict[str, Resource] = {
         {"unified_job_template": "unified_job_templates"},
         unique=("name", "unified_job_template"),
     ),
+}
+ROLES = {
+    "job_templates": ("admin_role", "execute_role", "read_role"),
+    "workflow_job_templates": ("admin_role", "execute_role", "read_role", "approval_role"),
 }
 UNIFIED = ("projects", "job_templates", "workflow_job_templates", "workflow_approval_templates")
 """What can be run, and is found together as ``unified_job_templates``."""

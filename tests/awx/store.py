@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import rules
-from .resources import REQUIRED, RESOURCES, UNIFIED
+from .resources import REQUIRED, RESOURCES, ROLES, UNIFIED
 from .rules import Refused
 
 ENCRYPTED = "$encrypted$"
@@ -72,6 +72,10 @@ class Store:
         for name in _EDGES:
             yield from self.associations.get((node, name), [])
 
+    def role(self, template: int, name: str) -> Object:
+        """Return a role of a template."""
+        return self.one("roles", content_object=template, role_field=f"{name}_role")
+
     def nodes(self, workflow: int) -> list[Object]:
         return self.select("workflow_job_template_nodes", workflow_job_template=workflow)
 
@@ -107,6 +111,8 @@ class Store:
         self.objects[path][made["id"]] = made
         if path == "projects":
             self.sync(made)
+        for name in ROLES.get(path, ()):
+            self.add("roles", role_field=name, content_object=made["id"])
         return made
 
     def change(self, path: str, key: int, **given: Any) -> Object:
@@ -126,7 +132,7 @@ class Store:
             for name, linked in resource.links.items():
                 if path == linked or linked == "unified_job_templates" and path in UNIFIED:
                     for one in [one for one in self.objects[other].values() if one[name] == key]:
-                        if name in ("workflow_job_template", "target_credential") or other == "schedules":
+                        if name in ("workflow_job_template", "target_credential") or other in ("schedules", "roles"):
                             self.remove(other, one["id"])
                         else:
                             one[name] = None

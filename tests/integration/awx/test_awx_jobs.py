@@ -23,11 +23,18 @@ def check_rotated_once(fleet: Fleet, job: Job) -> None:
     assert (fleet.rotations, fleet.stale) == (1, []), job
 
 
+def results(job: Job) -> dict[str, Any]:
+    """Return what the event of each host says of it: what AWX's summary of the hosts is made of."""
+    found = [task for task in job.of("multicart_host") if task.task.endswith("Check the result of each host")]
+    return {task.host: (task.status, task["changed"], task["state"]) for task in found}
+
+
 def test_a_rotation_and_its_relaunch(fleet: Fleet, awx: Awx) -> None:
     """With all that could make a job tell more than it should."""
     answers = confirmed(fleet)
     job = awx.launch("rotate.yml", answers, verbosity=4, diff=True, fact_cache=True)
     check_rotated_once(fleet, job)
+    assert results(job) == dict.fromkeys(fleet.hosts, ("ok", True, "up to date")), job
     assert job.shown_env["MULTICART_PASSWORD"] == "**********"
     assert job.shown_env["MULTICART_EMAIL"] == fleet.email
     assert job.shown_env["MULTICART_SESSION_TOKEN"] == ""
@@ -62,6 +69,7 @@ def test_a_failed_job_tells_no_secret_at_any_verbosity(fleet: Fleet, awx: Awx, v
     job = awx.launch("rotate.yml", confirmed(fleet), verbosity=verbosity, diff=True, fact_cache=True)
     assert (job.green, job.reason, fleet.rotations) == (False, "not_up_to_date", 1), job
     assert "web2" in job.message
+    assert {host: status for host, (status, _, _) in results(job).items()} == dict.fromkeys(fleet.hosts, "failed"), job
 
 
 @pytest.mark.full
