@@ -49,6 +49,8 @@ def undocumented(module: str, result: Mapping[str, Any], status: str = "ok") -> 
 def _contradictions(
     known: dict[str, dict[str, Any]], result: Mapping[str, Any], status: str, of_file: bool
 ) -> Iterator[str]:
+    if "timedout" in result:  # Ansible's own result, of a task that its time limit has ended
+        return
     for name, value in result.items():
         if name.startswith("_ansible") or (name not in known and name in COMMON | (OF_FILES if of_file else set())):
             continue
