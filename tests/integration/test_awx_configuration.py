@@ -130,7 +130,7 @@ def test_the_file_has_no_secret_and_every_setting_of_the_templates(fleet: Fleet,
 def test_what_is_made_of_the_file_is_what_the_role_makes(
     fleet: Fleet, awx: Awx, bare: dict[str, Any], first: Past
 ) -> None:
-    """But for what has the name of something else: the file has names, and only the role looks for ids."""
+    """Except for what has the name of something else: the file has names, and only the role looks for ids."""
     awx.store.load(bare)
     twin = awx.store.one("credentials", name="MultiCartAPI")["id"]
     awx.store.remove("credentials", twin)

@@ -418,9 +418,9 @@ def test_what_the_role_does_not_set_stays_and_only_what_differs_changes(awx: Awx
     assert [name.split(" : ")[1] for name in second.changed] == [
         "Create or update the project",
         "Create or update the credential",
-        "Take off the roles that are no longer wanted",
+        "Remove the roles that are no longer wanted",
         "Create or update the job templates",
-        "Clear what is no longer wanted",
+        "Remove what is no longer wanted",
         "Create or update the workflow",
     ]
 
