@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -23,35 +24,45 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_sto
     RunStore,
     this_run,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import Worker, end_rest
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import Worker, end_rest, hold
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.allowed_hours import AllowedHours, NotHours, parse
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import Host
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Wanted
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Wanted, outside_hours
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, Options
-from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Versions, report_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, MONITORING, Options
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report, Versions, report_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.monitoring import Monitoring
 
 
 class ActionModule(FleetAction):
     """The action of M(multicart.keys.multicart_fleet), and of the module beside it that only reads."""
 
-    known = FLEET
+    known = (*FLEET, *MONITORING)
 
     def act(self, options: Options) -> dict[str, Any]:
         self._options = options
         own = internals.without_facts(self.variables)
         self._account = account_of(own, self.template_with(own))
         self._store = RunStore(self._account)
+        self._phase: str = options.given["phase"]
+        # What is wrong with it is found before anything is changed; the doctor needs none of it.
+        self._monitoring = None if self._phase == "diagnose" else Monitoring(options, self.warn, hold)
         phases: dict[str, Callable[[], dict[str, Any]]] = {
             "validate": self._validate,
             "rotate": self._rotate,
             "audit": self._audit,
             "diagnose": self._diagnose,
         }
-        result = phases[options.given["phase"]]()
+        try:
+            result = phases[self._phase]()
+        except MulticartError as error:
+            if self._phase in ("rotate", "audit"):
+                self._tell(self._report(ActResult(error=error)))
+            raise
         for line in result["msg"]:
             self.say(line)
         return result
@@ -74,10 +85,11 @@ class ActionModule(FleetAction):
         worker = Worker()
         worker.leave_group()
         left_out = sorted(set(self.consumers()) - set(self.play_hosts))
+        wanted = self._wanted
         hosts, skipped = take_hosts(self, self._store, self.play_hosts, self.variables)
         hosts += [Host(name, failure=Problem("left_out", "it was left out of this run")) for name in left_out]
         with self._act(hosts, worker) as act:
-            result = act.rotate(self._wanted, Refusals(left_out, skipped))
+            result = act.rotate(wanted, Refusals(left_out, skipped))
         if worker.overran:
             result.lines.append(
                 "timed_out: it took longer than Ansible's limit for tasks, and was finished all the same."
@@ -96,7 +108,20 @@ class ActionModule(FleetAction):
             warn_uncovered=given["uncovered"] == "warn",
             min_hosts=given["min_hosts"],
             assume_rejected=given["assume_rejected"],
+            allowed_hours=self._allowed_hours,
         )
+
+    @property
+    def _allowed_hours(self) -> AllowedHours | None:
+        given = self._options.given["allowed_hours"]
+        try:
+            return parse(given) if given is not None else None
+        except NotHours as error:
+            raise MulticartError(
+                Reason.INVALID_OPTION,
+                f"The variable multicart_rotate_allowed_hours {error}.",
+                "Nothing was changed; correct it and run again.",
+            ) from None
 
     def _audit(self) -> dict[str, Any]:
         self._refuse_parts()
@@ -110,7 +135,7 @@ class ActionModule(FleetAction):
         trials = try_credentials(self._options.connection, this_run())
         with self._act(hosts) as act:
             fleet = act.inspect(next((Live(trial.key) for trial in trials if trial.key), None))
-        found = diagnose(trials, fleet)
+        found = diagnose(trials, fleet, outside_hours(self._allowed_hours, datetime.now(timezone.utc)))
         return {
             "msg": [*found.lines, found.advice],
             "next": found.advice,
@@ -163,6 +188,16 @@ class ActionModule(FleetAction):
                     Reason.HOSTS_DIFFER, f"The inventory sets another multicart_hosts for {host} than this run uses."
                 )
 
+    def _report(self, result: ActResult) -> Report:
+        # Of a rotation, also those that were left out are in the report.
+        whole = self._phase == "rotate" or set(self.consumers()) <= set(self.play_hosts)
+        versions, made_at = Versions(VERSION, core_version), datetime.now(timezone.utc)
+        return replace(report_of(result, self._account, versions, made_at), run=self._phase, whole=whole)
+
+    def _tell(self, report: Report) -> None:
+        if self._monitoring is not None and not self._task.check_mode:
+            self._monitoring.tell(report)
+
     def _kept(self, result: ActResult) -> dict[str, Any]:
         """Leave each host its own result, and return that of the whole, which never fails: each host shows its own."""
         error = result.error
@@ -175,10 +210,10 @@ class ActionModule(FleetAction):
         for name in sorted(will_show - members):
             overall = {} if error is None or by_hosts else failure(error)
             self._store.put(RESULT, name, {"msg": "No files of this account.", **overall})
-        versions = Versions(VERSION, core_version)
-        report = report_of(result, self._account, versions, datetime.now(timezone.utc))
+        report = self._report(result)
         # Also in place of the report of an act before it in this run.
         self._store.put(REPORT, "", report.to_json() if report.worth_keeping else None)
+        self._tell(report)
         lines = [*([str(error)] if error else []), *result.lines]
         return {
             "msg": lines,

@@ -7,9 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
+from ansible.release import __version__ as core_version
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import VERSION
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import AccountOfRun
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import ControllerAction, refuse_facts
@@ -20,23 +24,31 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consume
     shown,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import (
+    DEPLOYED,
     RESULT,
     STORES,
     RunStore,
     this_run,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import end_rest
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import end_rest, hold
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult, HostResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import State
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import HOST, Options
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Standing, State
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import HOST, MONITORING, Options
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import (
+    Versions,
+    joined,
+    report_from,
+    report_of,
+)
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.monitoring import Monitoring
 
 
 class ActionModule(ControllerAction):
     """The action of M(multicart.keys.multicart_host)."""
 
-    known = HOST
+    known = (*HOST, *MONITORING)
 
     def act(self, options: Options) -> dict[str, Any]:
         phases: dict[str, Callable[[Options], dict[str, Any]]] = {
@@ -52,9 +64,13 @@ class ActionModule(ControllerAction):
         return str(self.variables["inventory_hostname"])
 
     @property
-    def _store(self) -> RunStore:
+    def _account(self) -> str:
         own = internals.without_facts(self.variables)
-        return RunStore(account_of(own, self.template_with(own)))
+        return account_of(own, self.template_with(own))
+
+    @property
+    def _store(self) -> RunStore:
+        return RunStore(self._account)
 
     def _join(self, _options: Options) -> dict[str, Any]:
         if self._task.delegate_to:  # the connection would be that to another host
@@ -63,9 +79,42 @@ class ActionModule(ControllerAction):
         return {}
 
     def _deploy(self, options: Options) -> dict[str, Any]:
+        monitoring = Monitoring(options, self.warn, hold)
+        self._came_of: ActResult | None = None
+        try:
+            return self._deploy_live(options)
+        except MulticartError as error:
+            here = HostResult(self._name, Standing(State.UNREADABLE, error.what.rstrip(".")))
+            self._came_of = ActResult(error=error, hosts=[here])
+            raise
+        finally:
+            if monitoring.tells_of_deployments and not self._task.check_mode and self._came_of is not None:
+                self._tell(monitoring, self._came_of)
+
+    def _tell(self, monitoring: Monitoring, result: ActResult) -> None:
+        """Write metrics and run hooks for the whole deployment, after its last host."""
+        versions, made_at = Versions(VERSION, core_version), datetime.now(timezone.utc)
+        own = replace(report_of(result, self._account, versions, made_at), run="deploy")
+        entry = {"host": self._name, "report": own.to_json()}
+        going_on = [str(host) for host in self.variables.get("ansible_play_hosts") or ()]
+        try:
+            entries = self._store.put_last(DEPLOYED, self._name, entry, going_on) or []
+        except (MulticartError, OSError) as error:
+            self.warn(f"No metrics and no hooks for this deployment: {type(error).__name__}.")
+            return
+        # What an earlier play of this run has left is none of it.
+        mine = [each for each in entries if each["host"] in self.play_hosts]
+        report = joined([report_from(each["report"]) for each in mine]) if mine else None
+        if report is not None and report.lines:
+            # In a play of the user's own there may be more consumers than its hosts: only multicart_hosts names all.
+            whole = "multicart_hosts" in self.variables and set(self.consumers()) <= {each["host"] for each in mine}
+            monitoring.tell(replace(report, whole=whole))
+
+    def _deploy_live(self, options: Options) -> dict[str, Any]:
         refuse_facts(self.variables)
         spec = read_spec(self, self.variables)
         if not spec.files:
+            self._came_of = ActResult() if options.given["phase"] == "deploy" else None
             # Nothing to do there, so that it need not even be reachable.
             return {"msg": "No files of this account.", "state": None}
         if bool(spec.wave) != (options.given["phase"] == "deploy_later"):
@@ -75,6 +124,7 @@ class ActionModule(ControllerAction):
         try:
             served = all(self._store.all(STORES) or [False]) if own.has_readers_alone else None
             result = Act([own], account, check_mode=bool(self._task.check_mode)).deploy(served)
+            self._came_of = result
         finally:
             end_rest([own.session] if own.session is not None else [])
         host = result.hosts[0]

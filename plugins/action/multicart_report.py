@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars im
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import REPORT as REPORT_OPTIONS
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Options
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report, report_from
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.monitoring import write_all
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.page import page
 
 
@@ -49,7 +49,7 @@ class ActionModule(FleetAction):
         paths = {folder / f"{name}.{suffix}": text for suffix, text in texts.items()}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _write_all(paths)
+            write_all({path: text.encode() for path, text in paths.items()})
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or type(error).__name__
             return self._told(f"The report could not be written into {folder}: {why}.")
@@ -63,21 +63,3 @@ class ActionModule(FleetAction):
     def _told(self, line: str) -> dict[str, Any]:
         self.say(line)
         return {"msg": [line]}
-
-
-def _write_all(texts: Mapping[Path, str]) -> None:
-    """Write all files or none; each appears at once and whole, or not at all."""
-    drafts = {path.with_name(f".{path.name}.{os.getpid()}"): path for path in texts}
-    written: list[Path] = []
-    try:
-        for draft, path in drafts.items():
-            with draft.open("x", encoding="utf-8") as file:
-                written.append(draft)
-                file.write(texts[path])
-        for draft, path in drafts.items():
-            draft.replace(path)
-            written[written.index(draft)] = path
-    except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise

@@ -17,7 +17,8 @@ description:
   - A host takes part if M(multicart.keys.multicart_host) with O(multicart.keys.multicart_host#module:phase=join) has
     run there before. Afterwards, O(multicart.keys.multicart_host#module:phase=result) shows the result of each host.
     This task does not fail for what a host did.
-  - Takes its options from the variables of the role P(multicart.keys.multicart_rotate#role), never from facts.
+  - Takes its options from the variables of the roles P(multicart.keys.multicart_rotate#role) and
+    P(multicart.keys.multicart_report#role), never from facts.
 extends_documentation_fragment:
   - multicart.keys.attributes
 attributes:
@@ -67,6 +68,7 @@ step:
     - V(retired) means that the key to retire is not the live one.
     - V(catch_up) means that consumers are brought up to date, without a rotation.
     - V(not_due) means that the key is not old enough.
+    - V(outside_hours) means that it is, but that rotations are not allowed at this hour.
     - V(done) means that this run, or another one for which it had to wait, has rotated already.
   returned: success
   type: str

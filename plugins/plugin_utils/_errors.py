@@ -22,6 +22,7 @@ class Reason(str, enum.Enum):
     INSECURE_URL = "insecure_url"
     URL_NOT_BOUND = "url_not_bound"
     REQUESTS_MISSING = "requests_missing"
+    PROMETHEUS_CLIENT_MISSING = "prometheus_client_missing"
     UNREACHABLE = "unreachable"
     CERTIFICATE_INVALID = "certificate_invalid"
     REDIRECT_REFUSED = "redirect_refused"
@@ -43,6 +44,7 @@ class Reason(str, enum.Enum):
     HOSTS_DIFFER = "hosts_differ"
     LEFT_OUT = "left_out"
     TOO_FEW_HOSTS = "too_few_hosts"
+    OUTSIDE_HOURS = "outside_hours"
     NOT_CONFIRMED = "not_confirmed"
     NOT_READY = "not_ready"
     UNCOVERED_PROCESS = "uncovered_process"
@@ -76,6 +78,9 @@ ADVICE: dict[Reason, str] = {
         "MULTICART_VALIDATE_CERTS and MULTICART_CA_PATH there too, or give the credential as a variable or option."
     ),
     Reason.REQUESTS_MISSING: f"Install it where Ansible runs: {sys.executable} -m pip install requests",
+    Reason.PROMETHEUS_CLIENT_MISSING: (
+        f"Nothing was changed. Install it where Ansible runs: {sys.executable} -m pip install prometheus_client"
+    ),
     Reason.UNREACHABLE: "Check api_url, the network and any proxy of the control node, then run again.",
     Reason.CERTIFICATE_INVALID: (
         "Check that api_url names the right host; name a private certificate authority with ca_path."
@@ -112,6 +117,10 @@ ADVICE: dict[Reason, str] = {
         "on purpose with -e 'multicart_hosts=multicart_consumers:!HOST'."
     ),
     Reason.TOO_FEW_HOSTS: "Nothing was changed. Check the inventory, or lower multicart_rotate_min_hosts.",
+    Reason.OUTSIDE_HOURS: (
+        "Nothing was rotated. Run again then; in an emergency, -e multicart_rotate_allowed_hours= lifts the limit for "
+        "one run."
+    ),
     Reason.NOT_CONFIRMED: (
         "The old key is revoked at once, and every consumer fails until it has the new one. Nothing was changed; "
         "confirm with -e multicart_rotate_confirm=true, or see first what would happen, with --check."

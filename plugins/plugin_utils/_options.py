@@ -44,6 +44,7 @@ class Kind(enum.Enum):
     FINGERPRINT = "fingerprint"
     COUNT = "count"
     AGE = "age"
+    LIST = "list"
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ FLEET: tuple[Option, ...] = (
     Option("unknown_age", Kind.TEXT, "keep", role_variable="multicart_rotate_unknown_age", choices=("keep", "rotate")),
     Option("force", Kind.BOOL, False, role_variable="multicart_rotate_force"),
     Option("uncovered", Kind.TEXT, "refuse", role_variable="multicart_rotate_uncovered", choices=("refuse", "warn")),
+    Option("allowed_hours", Kind.TEXT, role_variable="multicart_rotate_allowed_hours"),
 )
 FLEET_INFO_PHASES = ("validate", "audit", "diagnose")
 """Those of the module that only reads; its other options are those of `FLEET`."""
@@ -117,6 +119,11 @@ HOST: tuple[Option, ...] = (
     Option("phase", Kind.TEXT, choices=("join", "deploy", "deploy_later", "result")),
 )
 REPORT: tuple[Option, ...] = (Option("dest", Kind.PATH, role_variable="multicart_report_dir"),)
+MONITORING: tuple[Option, ...] = (
+    Option("metrics", Kind.PATH, role_variable="multicart_report_metrics"),
+    Option("hooks", Kind.LIST, [], role_variable="multicart_report_hooks"),
+    Option("syslog", Kind.BOOL, False, role_variable="multicart_report_syslog"),
+)
 
 
 @dataclass(frozen=True)
@@ -274,6 +281,10 @@ def _invalid(option: Option, source: Source, must: str, reason: Reason = Reason.
 
 def _parse(option: Option, raw: Any, source: Source) -> Any:
     """Read a raw value strictly; the error names the option and where it came from, never the value."""
+    if option.kind is Kind.LIST:
+        if not isinstance(raw, list):
+            raise _invalid(option, source, "must be a list")
+        return raw
     if isinstance(raw, (dict, list, tuple, set)):
         raise _invalid(option, source, "must be a single value, not a list or a mapping")
     if option.kind is Kind.BOOL:

@@ -10,6 +10,7 @@ import ast
 import getpass
 import grp
 import importlib
+import json
 import os
 import re
 import shlex
@@ -175,8 +176,25 @@ def documented(stage: Stage) -> Fleet:
 def test_variables(stage: Stage, example: Example) -> None:
     if "multicart_deploy_files" in example.data:
         deployed(stage, example.data)
+    elif all(name.startswith("multicart_report_") for name in example.data):
+        reported(stage, example.data)
     else:  # test_awx_role.py runs the role with them
         assert example.text.startswith("# awx.yml\n")
+
+
+def reported(stage: Stage, variables: dict[str, Any]) -> None:
+    """Rotate with these variables; the file is in the folder of the fleet, and the programs leave that they ran."""
+    metrics = stage.fleet.folder / Path(variables["multicart_report_metrics"]).name
+    hooks = variables["multicart_report_hooks"]
+    for hook in hooks:
+        program = stage.fleet.folder / "tools" / hook["command"][0]
+        program.write_text(f'#!/bin/sh\necho {program.name} "$@" >>{stage.log}\n')
+        program.chmod(0o755)
+    stage.fleet.add("web1")
+    run = stage.fleet.rotate("-e", json.dumps({**variables, "multicart_report_metrics": str(metrics)}))
+    assert run.green and metrics.exists(), run
+    ran = [" ".join(hook["command"]) for hook in hooks if "change" in hook["events"]]
+    assert stage.log.read_text().splitlines() == ran
 
 
 def deployed(stage: Stage, variables: dict[str, Any]) -> Fleet:

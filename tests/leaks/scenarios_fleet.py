@@ -223,6 +223,12 @@ FLEET = {
     "key-for-a-fingerprint": Scenario(rotates(key_for_fingerprint), "invalid_option", shown=VARIABLES, quick=True),
     "key-for-a-time": Scenario(rotates(key_for_setting("multicart_timeout")), "invalid_option", shown=VARIABLES),
     "key-for-an-age": Scenario(rotates(key_for_setting("multicart_rotate_max_age")), "invalid_option", shown=VARIABLES),
+    "key-for-the-hours": Scenario(
+        rotates(key_for_setting("multicart_rotate_allowed_hours")), "invalid_option", shown=VARIABLES
+    ),
+    "key-for-the-metrics": Scenario(
+        rotates(key_for_setting("multicart_report_metrics")), "invalid_option", shown=VARIABLES
+    ),
     "key-for-an-account": Scenario(rotates(key_for_setting("multicart_account")), "no_consumers", shown=VARIABLES),
     "key-in-the-list-of-files": Scenario(provisions(key_in_files), "", shown=VARIABLES),  # core's check of arguments
 }

@@ -88,6 +88,31 @@ class ControllerAction(ActionBase):
         :raises MulticartError: why the task is refused.
         """
 
+    def warn(self, line: str) -> None:
+        """Show a warning."""
+        _display.warning(line)
+
+    @property
+    def play_hosts(self) -> list[str]:
+        """The hosts of the play, those included that have failed."""
+        return [str(host) for host in self.variables.get("ansible_play_hosts_all") or ()]
+
+    @property
+    def hosts_pattern(self) -> Any:
+        """The pattern of the consumers, a text or a list: that of multicart_hosts, or the play's own."""
+        own = internals.without_facts(self.variables)
+        pattern = self.template_with(own)(own.get("multicart_hosts"))
+        if pattern is None:
+            return internals.play_pattern(self)
+        return pattern or DEFAULT_HOSTS  # a survey's empty field is unset
+
+    def consumers(self) -> list[str]:
+        """Return all consumers, whatever ``--limit`` says."""
+        pattern = self.hosts_pattern
+        names = internals.hosts_matching(self.variables, pattern)
+        # The implicit localhost is in a play, but in no inventory.
+        return names or [host for host in self.play_hosts if pattern in (host, [host])]
+
     def template_with(self, variables: Mapping[str, Any]) -> Callable[[Any], Any]:
         """Return what templates a value with these variables."""
         return internals.template_with(self._templar, variables)
@@ -138,27 +163,6 @@ class FleetAction(ControllerAction):
     def say(self, line: str) -> None:
         """Show a line, at any verbosity and as it is: a result would be shown as data."""
         _display.display(f"  {line}")
-
-    @property
-    def play_hosts(self) -> list[str]:
-        """The hosts of the play, those included that have failed."""
-        return [str(host) for host in self.variables.get("ansible_play_hosts_all") or ()]
-
-    @property
-    def hosts_pattern(self) -> Any:
-        """The pattern of the consumers, a text or a list: that of multicart_hosts, or the play's own."""
-        own = internals.without_facts(self.variables)
-        pattern = self.template_with(own)(own.get("multicart_hosts"))
-        if pattern is None:
-            return internals.play_pattern(self)
-        return pattern or DEFAULT_HOSTS  # a survey's empty field is unset
-
-    def consumers(self) -> list[str]:
-        """Return all consumers, whatever ``--limit`` says."""
-        pattern = self.hosts_pattern
-        names = internals.hosts_matching(self.variables, pattern)
-        # The implicit localhost is in a play, but in no inventory.
-        return names or [host for host in self.play_hosts if pattern in (host, [host])]
 
 
 DEFAULT_HOSTS = "multicart_consumers"

@@ -15,15 +15,20 @@ import hashlib
 import json
 import multiprocessing
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
 from ansible import constants
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache import EncryptedFile, RunCache
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import hold
 
-HOST, RESULT, REPORT, STORES = "host", "result", "report", "stores"
+HOST, RESULT, REPORT, STORES, DEPLOYED = "host", "result", "report", "stores", "deployed"
 """Kinds of entries: what a host is to hold and how it is reached; how it ended; what the whole run did; whether the
-stores of a consumer were brought up to date."""
+stores of a consumer were brought up to date; the report of the deployment to one host."""
+
+LOCKED = 10.0
+"""Seconds to wait for others that leave an entry."""
 
 
 def this_run() -> RunCache:
@@ -46,8 +51,7 @@ class RunStore:
 
         :raises MulticartError: ``run_cache_unusable``.
         """
-        with suppress(FileExistsError):
-            os.mkdir(self._folder, 0o700)
+        self._make_folder()
         self._file(kind, name).save(entry)
 
     def get(self, kind: str, name: str) -> Any:
@@ -56,11 +60,28 @@ class RunStore:
 
     def all(self, kind: str) -> list[Any]:
         """Return all entries of a kind."""
+        return [EncryptedFile(path, _secret()).load() for path in self._paths(kind)]
+
+    def put_last(self, kind: str, name: str, entry: Any, names: Collection[str]) -> list[Any] | None:
+        """Leave an entry. If these names have one each by then, return all that there are, and forget them.
+
+        Of several processes, one gets them.
+
+        :raises TimeoutError: others are at it for too long.
+        """
+        self._make_folder()
+        lock = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            names = [name for name in os.listdir(self._folder) if name.startswith(self._prefix(kind))]
-        except FileNotFoundError:
-            return []
-        return [EncryptedFile(os.path.join(self._folder, name), _secret()).load() for name in sorted(names)]
+            hold(lock, LOCKED)
+            self.put(kind, name, entry)
+            if not {self._path(kind, each) for each in names} <= set(self._paths(kind)):
+                return None
+            entries = self.all(kind)
+            for path in self._paths(kind):
+                os.unlink(path)
+            return entries
+        finally:
+            os.close(lock)
 
     def take(self, kind: str, name: str) -> Any:
         """Return an entry and forget it, so that a later play of this run does not take it for its own."""
@@ -68,6 +89,17 @@ class RunStore:
         with suppress(FileNotFoundError):
             os.unlink(self._path(kind, name))
         return entry
+
+    def _make_folder(self) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(self._folder, 0o700)
+
+    def _paths(self, kind: str) -> list[str]:
+        try:
+            names = [name for name in os.listdir(self._folder) if name.startswith(self._prefix(kind))]
+        except FileNotFoundError:
+            return []
+        return [os.path.join(self._folder, name) for name in sorted(names)]
 
     def _file(self, kind: str, name: str) -> EncryptedFile:
         return EncryptedFile(self._path(kind, name), _secret())

@@ -107,17 +107,28 @@ def most_held() -> int:
 
 
 def _wait_for(lock: int) -> bool:
-    """Take a lock; return whether another process had it before."""
-    deadline, waited = time.monotonic() + WAITING, False
+    """Take the lock of an account; return whether another process had it before."""
+    try:
+        return hold(lock, WAITING)
+    except TimeoutError:
+        raise MulticartError(
+            Reason.BUSY, "Another run is rotating the key of this account on this control node."
+        ) from None
+
+
+def hold(lock: int, seconds: float) -> bool:
+    """Take the lock of an open file, which ends with it; return whether another process had it before.
+
+    :raises TimeoutError: it has it for longer than so many seconds.
+    """
+    deadline, waited = time.monotonic() + seconds, False
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return waited
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise MulticartError(
-                    Reason.BUSY, "Another run is rotating the key of this account on this control node."
-                ) from None
+                raise TimeoutError from None
             waited = True
             time.sleep(0.1)
         except OSError:

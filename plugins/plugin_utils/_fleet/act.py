@@ -37,6 +37,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import 
     Retirement,
     Step,
     Wanted,
+    age_of_key,
     make_plan,
     refuse_unready,
     retirement,
@@ -150,6 +151,7 @@ class ActResult:
     :ivar rotation: what came of the request to rotate; None: none was made.
     :ivar error: why the whole of it failed; None: it did not.
     :ivar lines: what there is to say, a sentence each.
+    :ivar since: since when the live key is live; None: the consumers do not confirm it.
     """
 
     plan: Plan | None = None
@@ -159,6 +161,7 @@ class ActResult:
     hosts: list[HostResult] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     check_mode: bool = False
+    since: datetime | None = None
 
 
 class Act:
@@ -225,6 +228,10 @@ class Act:
         finally:
             self._end_sessions()
         self._result.hosts = [self._host_result(host) for host in self._hosts]
+        if self._result.live is not None:
+            now = _now()
+            age = age_of_key(self._fleet(), _account_state(self._result.live), now)
+            self._result.since = now - age if age is not None else None
         return self._result
 
     def _read(self, newest: bool = True) -> Live:
@@ -292,8 +299,7 @@ class Act:
     def _plan(self, live: Live, wanted: Wanted, refusals: Refusals) -> Plan:
         if live.retired is not None:
             return Plan(Step.DONE, "this run has rotated the key already", live.retired)
-        account = AccountState(live.key.fingerprint, parse_time(live.created_at), parse_time(live.updated_at))
-        return make_plan(self._fleet(), account, wanted, _now(), refusals)
+        return make_plan(self._fleet(), _account_state(live), wanted, _now(), refusals)
 
     def _rotate(self, live: Live, turn: Turn) -> None:
         began = time.monotonic()
@@ -483,7 +489,7 @@ class Act:
             host.failure = failed[host.name] or host.failure
 
     def _conclude_earlier(self, live: Live, plan: Plan, wanted: Wanted) -> None:
-        if plan.step in (Step.NOT_DUE, Step.DONE):
+        if plan.step in (Step.NOT_DUE, Step.OUTSIDE_HOURS, Step.DONE):
             return
         seen = None
         if plan.retire is not None:
@@ -573,7 +579,7 @@ class Act:
                 f"The rotation of an earlier run was finished: {plan.retire} was retired; that the API rejects it was "
                 "not seen by this run."
             )
-        elif plan.step in (Step.NOT_DUE, Step.DONE):
+        elif plan.step in (Step.NOT_DUE, Step.OUTSIDE_HOURS, Step.DONE):
             result.lines.append(f"Not rotated: {plan.why}.")
         elif result.rotation is not None:
             result.lines.append(_rotated(result.rotation))
@@ -619,6 +625,10 @@ def _wait_for_first(asked: Iterable[tuple[Host, Reply]], seconds: float) -> None
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
+
+
+def _account_state(live: Live) -> AccountState:
+    return AccountState(live.key.fingerprint, parse_time(live.created_at), parse_time(live.updated_at))
 
 
 def _shown(key: ApiKey) -> str:

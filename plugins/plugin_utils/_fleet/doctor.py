@@ -38,11 +38,12 @@ class Diagnosis:
     consumers: dict[str, str]
 
 
-def diagnose(trials: Sequence[Trial], fleet: Sequence[Consumer]) -> Diagnosis:
+def diagnose(trials: Sequence[Trial], fleet: Sequence[Consumer], waits: str | None = None) -> Diagnosis:
     """Say what is the case and what to do next.
 
     :param trials: every credential that was given, tried.
     :param fleet: the consumers, inspected where that was possible.
+    :param waits: why no new rotation may be started now, and when; None: it may.
     """
     live = next((trial.key for trial in trials if trial.key), None)
     consumers = {consumer.name: _stands(consumer, live) for consumer in fleet}
@@ -50,7 +51,7 @@ def diagnose(trials: Sequence[Trial], fleet: Sequence[Consumer]) -> Diagnosis:
     if live is not None:
         lines.append(f"The live key is {live.masked} {live.fingerprint}.")
     lines += [f"{name}: {state}" for name, state in consumers.items()] or ["No consumer was inspected."]
-    return Diagnosis(lines, _advice(trials, fleet, live), live, consumers)
+    return Diagnosis(lines, _advice(trials, fleet, live, waits), live, consumers)
 
 
 def _told(trial: Trial) -> str:
@@ -70,7 +71,7 @@ def _stands(consumer: Consumer, live: ApiKey | None) -> str:
     return f"holds {', '.join(held)}" + (f"; {problems}" if problems else "")
 
 
-def _advice(trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | None) -> str:
+def _advice(trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | None, waits: str | None) -> str:
     if live is None:
         return _advice_without_key(trials)
     if len({trial.account for trial in trials if trial.account}) > 1:
@@ -89,7 +90,7 @@ def _advice(trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | N
             "Nothing is broken. An API key alone cannot rotate without locking you out: before you rotate, get a "
             "session token, or email and password."
         )
-    return f"Nothing is broken. To rotate: {rotate()}"
+    return f"Nothing is broken.{f' But {waits}.' if waits else ''} To rotate: {rotate()}"
 
 
 def _advice_without_key(trials: Sequence[Trial]) -> str:

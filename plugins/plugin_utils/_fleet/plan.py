@@ -13,12 +13,13 @@ others: what counts is what two consumers say independently of each other.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ansible_collections.multicart.keys.plugins.module_utils._record import REJECTED, STILL_VALID
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.allowed_hours import AllowedHours
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Consumer, Record, Standing, State
 
 CONFIRMING = 2
@@ -34,6 +35,7 @@ class Step(str, enum.Enum):
     CATCH_UP = "catch_up"  # consumers are behind: bring them up to date, and do not rotate
     DONE = "done"  # this run has rotated already
     NOT_DUE = "not_due"  # the key is not older than the maximum age
+    OUTSIDE_HOURS = "outside_hours"  # it is older, but rotations are not allowed now
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Wanted:
     :ivar min_hosts: so many consumers must take part.
     :ivar assume_rejected: fingerprint of a retired key that the operator has tried: the API rejects it.
     :ivar warn_uncovered: rotate although a process holds the key that nothing restarts.
+    :ivar allowed_hours: start a rotation only in these hours.
     """
 
     confirmed: bool = False
@@ -58,6 +61,7 @@ class Wanted:
     min_hosts: int = 1
     assume_rejected: str | None = None
     warn_uncovered: bool = False
+    allowed_hours: AllowedHours | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def make_plan(
         raise MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
     plan = _choose(fleet, account, wanted, now)
     if plan.step is Step.ROTATE:
-        _refuse_new_rotation(fleet, account.live, wanted, refusals)
+        _refuse_new_rotation(fleet, account.live, wanted, refusals, now)
     return plan
 
 
@@ -142,6 +146,8 @@ def _choose(fleet: Sequence[Consumer], account: AccountState, wanted: Wanted, no
             )
         if age is not None and age <= wanted.max_age:
             return Plan(Step.NOT_DUE, f"the key is {_days(age)} old, not more than multicart_rotate_max_age")
+        if (waits := outside_hours(wanted.allowed_hours, now)) is not None:
+            return Plan(Step.OUTSIDE_HOURS, waits)
     return Plan(Step.ROTATE, "every consumer that holds a key holds the live one", live)
 
 
@@ -224,12 +230,18 @@ def age_of_key(fleet: Sequence[Consumer], account: AccountState, now: datetime) 
         for moment in (_since(consumer, account.live) for consumer in fleet)
         if _is_possible(moment, now, account)
     ]
-    moments = sorted(moment for moment in possible if moment is not None)
-    ages = [now - moments[1 if len(moments) > CONFIRMING else 0]] if moments else []
+    since = confirmed(moment for moment in possible if moment is not None)
+    ages = [now - since] if since is not None else []
     moving = [consumer for consumer in fleet if any(record.moved_account for record in consumer.records)]
     if account.updated_at is not None and account.updated_at <= now and len(moving) >= min(CONFIRMING, len(fleet)):
         ages.append(now - account.updated_at)
     return max(ages, default=None)
+
+
+def confirmed(moments: Iterable[datetime]) -> datetime | None:
+    """Return the earliest moment that two consumers confirm; of two or fewer, the earliest."""
+    listed = sorted(moments)
+    return listed[1 if len(listed) > CONFIRMING else 0] if listed else None
 
 
 def _since(consumer: Consumer, live: str) -> datetime | None:
@@ -245,7 +257,16 @@ def _days(age: timedelta) -> str:
     return f"{days:.0f} days" if days >= 2 else f"{age.total_seconds() / 3600:.1f} hours"
 
 
-def _refuse_new_rotation(fleet: Sequence[Consumer], live: str, wanted: Wanted, refusals: Refusals) -> None:
+def outside_hours(allowed: AllowedHours | None, now: datetime) -> str | None:
+    """Say that rotations are not allowed now, and when they are again; None: they are."""
+    if allowed is None or allowed.are_now(now):
+        return None
+    return f"multicart_rotate_allowed_hours allows no new rotation before {allowed.shown(allowed.next(now))}"
+
+
+def _refuse_new_rotation(
+    fleet: Sequence[Consumer], live: str, wanted: Wanted, refusals: Refusals, now: datetime
+) -> None:
     """Refuse a rotation that would lock a consumer out; finishing one that was begun is never refused."""
     if refusals.left_out:
         raise MulticartError(
@@ -264,6 +285,8 @@ def _refuse_new_rotation(fleet: Sequence[Consumer], live: str, wanted: Wanted, r
     refuse_unready(fleet)
     if not wanted.warn_uncovered:
         _refuse_uncovered(fleet, live)
+    if (waits := outside_hours(wanted.allowed_hours, now)) is not None:
+        raise MulticartError(Reason.OUTSIDE_HOURS, f"{waits}.")
     if not wanted.confirmed:
         raise MulticartError(Reason.NOT_CONFIRMED, f"{len(fleet)} consumers are ready.")
 

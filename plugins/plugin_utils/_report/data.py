@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -18,6 +18,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation impor
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult, HostResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import again, deploy
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import confirmed
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import State, parse_time
 
 FORMAT = 1
@@ -25,6 +26,9 @@ FORMAT = 1
 
 EVENTS = ("armed", "released", "written", "restarted", "healthy")
 """What happens at a consumer, in order: the last three on the host."""
+
+RUN_EVENTS = ("change", "failure", "drift")
+"""What makes a run worth telling: it changed something; it failed; an audit found consumers that are not up to date."""
 
 NOT_NEEDED = "not_needed"
 """The outcome of a run that had nothing to rotate."""
@@ -171,6 +175,9 @@ class Report:
     :ivar decision: None: the run failed before it.
     :ivar lines: the consumers: those that are not done first, then by wave, in the order in which they were written.
     :ivar finish: how to finish what is not done.
+    :ivar run: ``rotate``, ``deploy`` or ``audit``.
+    :ivar whole: it was about all consumers.
+    :ivar key_since: since when the live key is live; None: that is not known.
     """
 
     outcome: str
@@ -187,6 +194,9 @@ class Report:
     versions: Versions
     made_at: datetime
     finish: str | None = None
+    run: str = "rotate"
+    whole: bool = True
+    key_since: datetime | None = None
 
     @property
     def fleet(self) -> Group:
@@ -214,6 +224,17 @@ class Report:
         return self.fleet.outage
 
     @property
+    def events(self) -> list[str]:
+        """Which of the events of runs this one was."""
+        drifted = self.run == "audit" and self.reason == Reason.NOT_UP_TO_DATE.value
+        happened = {
+            "change": self.outcome == Outcome.ROTATED.value or any(line.changed for line in self.lines),
+            "failure": self.reason is not None and not drifted,
+            "drift": drifted,
+        }
+        return [event for event in RUN_EVENTS if happened[event]]
+
+    @property
     def worth_keeping(self) -> bool:
         """Whether there is anything to tell: a run that was refused, or found all in order, has changed nothing."""
         changed = any(line.changed for line in self.lines)
@@ -225,6 +246,8 @@ class Report:
             "format": FORMAT,
             "made_at": iso_time(self.made_at),
             "versions": vars(self.versions),
+            "run": self.run,
+            "events": self.events,
             "outcome": self.outcome,
             "reason": self.reason,
             "message": self.message,
@@ -232,6 +255,7 @@ class Report:
             "decision": self.decision and vars(self.decision),
             "old_key": self.old_key and vars(self.old_key),
             "new_key": self.new_key and vars(self.new_key),
+            "key_since": self.key_since and iso_time(self.key_since),
             "new_key_works": self.new_key_works,
             "old_key_rejected": self.old_key_rejected,
             "rotated_at": self.rotated_at and iso_time(self.rotated_at),
@@ -290,6 +314,8 @@ def report_from(kept: Mapping[str, Any]) -> Report:
         versions=Versions(**kept["versions"]),
         made_at=parse_time(kept["made_at"]) or datetime.now(timezone.utc),
         finish=kept["finish"],
+        run=kept["run"],
+        key_since=parse_time(kept["key_since"]),
     )
 
 
@@ -312,7 +338,7 @@ def _line_from(host: Mapping[str, Any]) -> Line:
 
 
 def report_of(result: ActResult, account: str, versions: Versions, made_at: datetime) -> Report:
-    """Tell what came of an act."""
+    """Tell what came of an act, as if it was to rotate the key of the whole fleet."""
     rotation = result.rotation
     outcome = rotation.outcome.value if rotation is not None else NOT_NEEDED
     rotated_at = parse_time(rotation.rotated_at) if rotation is not None else None
@@ -340,14 +366,33 @@ def report_of(result: ActResult, account: str, versions: Versions, made_at: date
         versions=versions,
         made_at=made_at,
         finish=finish,
+        key_since=result.since if new is not None else None,
     )
+
+
+def joined(reports: Sequence[Report]) -> Report:
+    """Make one report of those of the deployments to single hosts, of which there is at least one."""
+    lines = in_order([line for report in reports for line in report.lines])
+    unfinished = [line.name for line in lines if not line.done]
+    failed = next((report for report in reports if report.reason), None)
+    told = next((report for report in reports if report.new_key), reports[0])
+    whole = replace(told, lines=lines, made_at=max(report.made_at for report in reports), reason=None, message=None)
+    whole = replace(whole, key_since=confirmed(report.key_since for report in reports if report.key_since))
+    if failed is None:
+        return whole
+    message = _count(lines) if failed.reason == Reason.NOT_UP_TO_DATE.value else failed.message
+    return replace(whole, reason=failed.reason, message=message, finish=deploy(unfinished))
+
+
+def _count(lines: Sequence[Line]) -> str:
+    return f"{sum(not line.done for line in lines)} of {len(lines)} consumers are not up to date."
 
 
 def _message(result: ActResult, lines: Sequence[Line]) -> str | None:
     if result.error is None:
         return None
     if result.error.reason is Reason.NOT_UP_TO_DATE:  # the consumers, each with its state, stand below
-        return f"{sum(not line.done for line in lines)} of {len(lines)} consumers are not up to date."
+        return _count(lines)
     return str(result.error)
 
 

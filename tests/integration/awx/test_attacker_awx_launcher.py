@@ -93,6 +93,7 @@ def test_an_answer_is_no_template(fleet: Fleet, awx: Awx) -> None:
 
 TOKEN = "{{ lookup('ansible.builtin.env', 'MULTICART_SESSION_TOKEN') }}"
 ROTATE_OPTIONS = ("retire", "max_age", "min_hosts", "force", "confirm", "unknown_age", "assume_rejected", "uncovered")
+ROTATE_OPTIONS += ("allowed_hours",)
 SHOWN_NOWHERE = [*(f"multicart_rotate_{name}" for name in ROTATE_OPTIONS), "multicart_api_url", "multicart_timeout"]
 SHOWN_NOWHERE += [f"multicart_{name}" for name in ("account", "validate_certs", "ca_path", "email", "session_token")]
 SHOWN_NOWHERE += [f"multicart_deploy_{name}" for name in ("files", "services", "commands", "health_checks", "timeout")]

@@ -37,7 +37,8 @@ def options_of(role: str) -> dict[str, dict[str, Any]]:
 def readme_table(role: str) -> dict[str, str]:
     """Return the default of each variable as the role's README has it."""
     text = (ROOT / "roles" / role / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(multicart_\w+)` \|([^|]*)\|", text, re.MULTILINE)
+    table = text.split("| variable | default |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| `(multicart_\w+)` \|([^|]*)\|", table, re.MULTILINE)
     return {name: default.strip() for name, default in rows}
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Mult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import act as act_module
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import host as host_module
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult, Guard, Turn
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.allowed_hours import parse
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import Host
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Step, Wanted
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem, State
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem, State, parse_time
 
 from tests.unit.plugins.plugin_utils.local_hosts import (
     IN_PROCESS,
@@ -778,6 +779,28 @@ def test_a_young_key_is_kept_and_the_run_is_green(fleet: Fleet) -> None:
     assert (reason(result), fleet.snapshot(), fleet.api.calls.count("rotate")) == (None, before, 1)
     assert result.lines[0].startswith("Not rotated: the key is 0.0 hours old")
     assert [host.changed for host in result.hosts] == [False] * 3
+
+
+def test_a_key_that_is_due_waits_for_the_hours_in_which_rotations_are_allowed(fleet: Fleet) -> None:
+    now = datetime.now(timezone.utc) + timedelta(hours=2)
+    hours = parse(f"{now:%a %H:00}-{now + timedelta(hours=1):%H:00} UTC")
+    fleet.deploy()
+    before = fleet.snapshot()
+    due = Wanted(True, max_age=timedelta(0), rotate_unknown_age=True, allowed_hours=hours)
+    result = fleet.rotate(due)
+    assert result.plan is not None and result.plan.step is Step.OUTSIDE_HOURS
+    assert (reason(result), fleet.api.calls.count("rotate")) == (None, 0)
+    assert result.lines[0].startswith("Not rotated: multicart_rotate_allowed_hours allows no new rotation before")
+    assert reason(fleet.rotate(Wanted(True, allowed_hours=hours))) is Reason.OUTSIDE_HOURS
+    assert fleet.snapshot() == before
+
+
+def test_since_when_the_key_is_live_is_in_the_result(fleet: Fleet) -> None:
+    assert fleet.audit().since is None
+    rotated = fleet.rotate()
+    assert rotated.rotation is not None
+    assert rotated.since == parse_time(rotated.rotation.rotated_at)
+    assert fleet.audit().since == rotated.since
 
 
 # --- a deployment (S7) ----------------------------------------------------------------------------

@@ -88,6 +88,12 @@ def test_every_credential_and_every_consumer_is_told_of() -> None:
     ]
 
 
+def test_when_a_rotation_is_allowed_again_is_told_where_one_would_be_next() -> None:
+    waits = "multicart_rotate_allowed_hours allows no new rotation before Monday"
+    assert diagnose([TOKEN], [GOOD], waits).advice == f"Nothing is broken. But {waits}. To rotate: {ROTATE}"
+    assert diagnose([TOKEN], [STALE], waits) == diagnose([TOKEN], [STALE])
+
+
 def test_that_a_key_alone_cannot_read_its_successor_is_told() -> None:
     assert diagnose([KEY], []).lines == [
         "api_key: works, account 7, but it cannot read the key that replaces it.",

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.allowed_hours import parse
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import (
     AccountState,
     Plan,
@@ -301,6 +302,50 @@ def test_a_process_that_nothing_restarts_keeps_a_new_rotation_from_starting(warn
         "These hold the key, and nothing restarts them: web3: app (process 7, no service); "
         "web3: app (process 8, unit x.service); web4: app (process 7, no service)."
     )
+
+
+# --- the hours in which rotations are allowed -----------------------------------------------------
+
+CLOSED, OPEN = parse("Mon 22:00-23:00 UTC"), parse("Mon 00:00-01:00 UTC")
+"""NOW is a Monday at midnight."""
+WAITS = "multicart_rotate_allowed_hours allows no new rotation before Mon 2026-06-01 22:00 UTC (2026-06-01T22:00Z)"
+DUE_BY_AGE = {"max_age": timedelta(0), "rotate_unknown_age": True}
+
+
+@pytest.mark.parametrize(
+    "wanted", [{}, {"retire": LIVE}, {"force": True}, {"force": True, **DUE_BY_AGE}, {"retire": LIVE, **DUE_BY_AGE}]
+)
+def test_outside_the_hours_a_new_rotation_is_refused_however_it_was_asked_for(wanted: dict[str, Any]) -> None:
+    with pytest.raises(MulticartError) as caught:
+        decide(GOOD, GOOD, allowed_hours=CLOSED, confirmed=False, **wanted)
+    assert (caught.value.reason, caught.value.what) == (Reason.OUTSIDE_HOURS, f"{WAITS}.")
+    assert decide(GOOD, GOOD, allowed_hours=OPEN, **wanted).step is Step.ROTATE
+
+
+def test_outside_the_hours_a_key_that_is_due_by_its_age_waits() -> None:
+    plan = decide(GOOD, GOOD, allowed_hours=CLOSED, **DUE_BY_AGE)
+    assert (plan.step, plan.why, plan.retire) == (Step.OUTSIDE_HOURS, WAITS, None)
+    assert decide(GOOD, allowed_hours=CLOSED, max_age=DAY).step is Step.NOT_DUE
+    assert decide(GOOD, GOOD, allowed_hours=OPEN, **DUE_BY_AGE).step is Step.ROTATE
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted", "step"),
+    [
+        ([PENDING, PENDING], {}, Step.FINISH),
+        ([GOOD, STALE], {}, Step.CATCH_UP),
+        ([KNOWN_STALE, GOOD], {"retire": OLD}, Step.RETIRED),
+    ],
+)
+def test_what_was_begun_is_finished_at_any_hour(files: list[File], wanted: dict[str, Any], step: Step) -> None:
+    assert decide(*files, allowed_hours=CLOSED, **wanted).step is step
+
+
+def test_all_else_that_speaks_against_a_rotation_is_told_first() -> None:
+    for wanted, reason in (({"min_hosts": 9}, Reason.TOO_FEW_HOSTS), ({"min_hosts": 1}, Reason.NOT_READY)):
+        with pytest.raises(MulticartError) as caught:
+            decide(GOOD, UNREADABLE, allowed_hours=CLOSED, force=True, **wanted)
+        assert caught.value.reason is reason
 
 
 # --- all small fleets, against the rules in other words -------------------------------------------

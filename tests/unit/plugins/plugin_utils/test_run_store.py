@@ -81,6 +81,36 @@ def test_a_fork_of_the_run_finds_what_another_has_left() -> None:
     assert RunStore("shop").take(HOST, "web1") is None
 
 
+def test_the_last_one_gets_what_all_have_left() -> None:
+    store, names = RunStore("shop"), ["web1", "web2"]
+    assert RunStore("other").put_last(RESULT, "web2", 0, names) is None
+    assert store.put_last(RESULT, "web1", 1, names) is None
+    assert store.put_last(RESULT, "web1", 2, names) is None
+    assert store.put_last(RESULT, "gone", 3, names) is None
+    assert sorted(store.put_last(RESULT, "web2", 4, names) or []) == [2, 3, 4]
+    assert store.put_last(RESULT, "web2", 5, names) is None, "they were forgotten"
+    assert sorted(store.put_last(RESULT, "web1", 6, []) or []) == [5, 6]
+    assert RunStore("other").get(RESULT, "web2") == 0
+
+
+def test_of_many_that_are_last_at_once_one_gets_them() -> None:
+    names = [f"web{number}" for number in range(8)]
+    read, write = os.pipe()
+    children = []
+    for name in names:
+        child = os.fork()
+        if not child:
+            left = RunStore("shop").put_last(RESULT, name, name, names)
+            os.write(write, b"" if left is None else f"{len(left)} ".encode())
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    os.close(write)
+    assert os.read(read, 100) == b"8 "
+    os.close(read)
+
+
 def test_a_directory_that_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path / "missing"))
     with pytest.raises((MulticartError, FileNotFoundError)) as refused:
