@@ -166,8 +166,9 @@ def docs(session: nox.Session) -> None:
     path = {"ANSIBLE_COLLECTIONS_PATH": str(CACHE / "collections")}
     collection = ("--use-current", "--squash-hierarchy", "--dest-dir", str(pages), "multicart.keys")
     session.run("antsibull-docs", "collection", *collection, env=path)
-    for picture in (ROOT / "docs" / "docsite" / "rst").glob("*.svg"):
-        shutil.copy(picture, pages / "docsite")
+    for picture in (ROOT / "docs" / "docsite" / "rst").iterdir():
+        if picture.suffix in (".png", ".svg"):
+            shutil.copy(picture, pages / "docsite")
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-c", "docs", str(pages), str(html))
     print(f"{html}/index.html")
 

@@ -100,7 +100,7 @@ PAGES = [
     ),
     *sorted(ROOT.glob(".github/workflows/*.yml")),
     *sorted(ROOT.glob("extensions/**/*.md")),
-    *sorted(ROOT.glob("docs/docsite/**/*.*")),
+    *(path for path in sorted(ROOT.glob("docs/**/*.*")) if path.suffix != ".png"),
     *(
         path
         for folder in ("meta", "plugins", "roles", "playbooks")
