@@ -38,6 +38,7 @@ from tests.integration.test_awx_role import (
     renew,
     template,
 )
+from tests.unit.docs import rst
 
 __all__ = ["awx"]  # a fixture
 pytestmark = pytest.mark.skipif(
@@ -391,7 +392,7 @@ def test_a11_the_first_check_tells_every_object(fleet: Fleet, awx: Awx) -> None:
     assert sorted(re.findall('"msg": "Would make the (.*)"', done.output)) == sorted(wanted)
 
 
-def test_a12_a_limit_that_is_not_asked_for_is_dropped_and_the_readme_says_so(stocked: Awx) -> None:
+def test_a12_a_limit_that_is_not_asked_for_is_dropped_and_the_documentation_says_so(stocked: Awx) -> None:
     rotate = template(stocked, "rotate")
     sent = {"limit": "web1", "extra_vars": {RETIRE: "a" * 16, "multicart_rotate_confirm": "yes"}}
     answer = requests.post(
@@ -403,8 +404,7 @@ def test_a12_a_limit_that_is_not_asked_for_is_dropped_and_the_readme_says_so(sto
     assert (answer.status_code, answer.json()["ignored_fields"]) == (201, {"limit": "web1"})
     ((_key, kept),) = stocked.launched
     assert "limit" not in kept
-    readme = " ".join((ROLE / "README.md").read_text(encoding="utf-8").split())
-    assert "AWX ignores it, and the job runs on all hosts" in readme
+    assert "AWX ignores it, and the job runs on all hosts" in " ".join(rst.read("awx").split())
 
 
 # --- what else must hold --------------------------------------------------------------------------

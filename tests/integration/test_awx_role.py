@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import yaml
 from tests.awx.app import Awx
 from tests.awx.collection import COLLECTIONS
 from tests.integration.harness import Fleet, Run
+from tests.unit.docs import rst
 
 pytestmark = pytest.mark.skipif(
     not COLLECTIONS.exists(), reason="awx.awx is missing: python -m tests.awx.collection gets it from PyPI"
@@ -29,10 +29,9 @@ PROJECT = ROLE / "files" / "project"
 
 
 def example(word: str) -> str:
-    """Return the one example of the README that has this word in it."""
-    blocks = re.findall(r"^ *```yaml\n(.*?)```", (ROLE / "README.md").read_text(encoding="utf-8"), re.M | re.S)
-    (found,) = (block for block in blocks if word in block)
-    return textwrap.dedent(found)
+    """Return the one example of the page about AWX that has this word in it."""
+    (found,) = (code for _line, language, code in rst.codes(rst.read("awx")) if language == "yaml" and word in code)
+    return found
 
 
 WANTED: dict[str, Any] = yaml.safe_load(example("multicart_awx_organization:"))
@@ -55,7 +54,7 @@ def awx() -> Iterator[Awx]:
 
 
 def keep(fleet: Fleet, awx: Awx, *arguments: str, env: dict[str, str] | None = None, **variables: Any) -> Run:
-    """Run awx.yml with the variables of the README, a session token and these; one that is None is left out."""
+    """Run awx.yml with the variables of the documentation, a session token and these; one that is None is left out."""
     given = {
         **WANTED,
         "multicart_awx_session_token": "{{ lookup('ansible.builtin.env', 'MULTICART_SESSION_TOKEN') }}",
@@ -238,7 +237,7 @@ ROTATE = """
 
 
 def renew(fleet: Fleet, awx: Awx, *arguments: str) -> Run:
-    """Rotate, and then do as the README says."""
+    """Rotate, and then do as the documentation says."""
     (fleet.folder / "renew.yml").write_text(ROTATE + example("tasks_from: credential.yml"))
     return run(fleet, awx, "renew.yml", *arguments)
 

@@ -26,6 +26,7 @@ import yaml
 
 from tests.awx import collection
 from tests.integration.harness import UNREACHABLE, Fleet, Run
+from tests.unit.docs import rst
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(ROOT.glob("roles/*/README.md"))]
@@ -36,6 +37,7 @@ AWX_ROLE = "it needs an AWX; test_awx_role.py runs the role against a stand-in"
 # Commands that are only looked at by bash, by their first words, with the reason.
 NOT_RUN = {
     "make demo": ".ci/run runs it",
+    "ansible multicart_consumers": "it needs hosts of these names",
     "read -rs": "it waits for somebody to type",
     "make build": "tests/unit/tools/test_release.py builds and installs the tarball",
     "ansible-galaxy collection install .cache/dist": "tests/unit/tools/test_release.py builds and installs the tarball",
@@ -49,7 +51,7 @@ NOT_RUN = {
     "$ curl": "tests/unit/sandbox sends it",
 }
 # Plays of which Ansible checks the syntax only.
-NOT_PLAYED = {"roles/multicart_awx/README.md": AWX_ROLE}
+NOT_PLAYED = {"docs/docsite/rst/awx.rst": AWX_ROLE}
 # What is only exported, and read where the commands after it are run.
 EXPORTED = {"MULTICART_EMAIL", "MULTICART_PASSWORD", "CONTROLLER_HOST", "CONTROLLER_OAUTH_TOKEN"}
 EXPORTED |= {"ANSIBLE_STRATEGY", "ANSIBLE_STRATEGY_PLUGINS"}  # test_over_mitogen.py sets them
@@ -74,6 +76,11 @@ def examples() -> Iterator[Example]:
         for match in re.finditer(r"^( *)```(\w*)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL):
             line = text.count("\n", 0, match.start()) + 1
             yield Example(f"{page.relative_to(ROOT)}:{line}", match[2], textwrap.dedent(match[3]))
+    for page in rst.PAGES:
+        for line, language, code in rst.codes(page.read_text(encoding="utf-8")):
+            example = Example(f"{page.relative_to(ROOT)}:{line}", language, code)
+            if language == "shell" or (language == "yaml" and isinstance(example.data, list)):
+                yield example  # tests/unit/docs holds all of the others against what they are for
     for plugin in PLUGINS:
         text = plugin.read_text(encoding="utf-8").split('EXAMPLES = r"""')[1].split('"""')[0]
         yield Example(str(plugin.relative_to(ROOT)), "yaml", text)
@@ -90,11 +97,10 @@ VARIABLES = [example for example in YAML if isinstance(example.data, dict) and e
 
 def test_every_example_has_a_language_that_is_run_here() -> None:
     assert {example.language for example in EVERY} == {"yaml", "shell", "console", "python"}
-    assert len(PLAYS) > 6 and len(VARIABLES) > 1 and len(PLUGINS) > 6
-    assert sum(page.read_text("utf-8").count("```") for page in PAGES) == 2 * (len(EVERY) - len(PLUGINS))
-    site = {page.name for page in ROOT.glob("docs/docsite/rst/*.rst") if "code-block" in page.read_text("utf-8")}
-    # tests/unit/docs/test_files_page.py tries the templates of the one, tests/stores the programs of the other.
-    assert site == {"files.rst", "stores.rst"}
+    assert len(PLAYS) > 6 and len(PLUGINS) > 6
+    of_site = [example for example in EVERY if ".rst:" in example.place]
+    in_readmes = len(EVERY) - len(of_site) - len(PLUGINS)
+    assert sum(page.read_text("utf-8").count("```") for page in PAGES) == 2 * in_readmes
 
 
 class Stage:
@@ -166,42 +172,30 @@ def test_plays_and_tasks(stage: Stage, example: Example) -> None:
     assert {task.host for task in run.tasks} >= ({"web1", "web2"} if run.tasks else set())
 
 
-@pytest.fixture
-def documented(stage: Stage) -> Fleet:
-    """The fleet of the README's inventory, to which the key has been brought."""
-    return deployed(stage, yaml.safe_load(INVENTORY.text)["multicart_consumers"]["vars"])
-
-
 @pytest.mark.parametrize("example", VARIABLES, ids=lambda example: example.place)
 def test_variables(stage: Stage, example: Example) -> None:
-    if "multicart_deploy_files" in example.data:
-        deployed(stage, example.data)
-    elif all(name.startswith("multicart_report_") for name in example.data):
-        reported(stage, example.data)
-    else:  # test_awx_role.py runs the role with them
-        assert example.text.startswith("# awx.yml\n")
-
-
-def reported(stage: Stage, variables: dict[str, Any]) -> None:
     """Rotate with these variables; the file is in the folder of the fleet, and the programs leave that they ran."""
-    metrics = stage.fleet.folder / Path(variables["multicart_report_metrics"]).name
-    hooks = variables["multicart_report_hooks"]
+    assert all(name.startswith("multicart_report_") for name in example.data)
+    metrics = stage.fleet.folder / Path(example.data["multicart_report_metrics"]).name
+    hooks = example.data["multicart_report_hooks"]
     for hook in hooks:
         program = stage.fleet.folder / "tools" / hook["command"][0]
         program.write_text(f'#!/bin/sh\necho {program.name} "$@" >>{stage.log}\n')
         program.chmod(0o755)
     stage.fleet.add("web1")
-    run = stage.fleet.rotate("-e", json.dumps({**variables, "multicart_report_metrics": str(metrics)}))
+    run = stage.fleet.rotate("-e", json.dumps({**example.data, "multicart_report_metrics": str(metrics)}))
     assert run.green and metrics.exists(), run
     ran = [" ".join(hook["command"]) for hook in hooks if "change" in hook["events"]]
     assert stage.log.read_text().splitlines() == ran
 
 
-def deployed(stage: Stage, variables: dict[str, Any]) -> Fleet:
-    """Return the hosts of the README's inventory, with these variables, after the key has been brought to them."""
+@pytest.fixture
+def documented(stage: Stage) -> Fleet:
+    """The fleet of the README's inventory, to which the key has been brought."""
     fleet = stage.fleet
     for name in INVENTORY.data["multicart_consumers"]["hosts"]:
         fleet.add(name)
+    variables = INVENTORY.data["multicart_consumers"]["vars"]
     fleet.variables.update(yaml.safe_load(stage.translate(yaml.safe_dump(variables))))
     for host in fleet.hosts.values():
         del host.variables["multicart_deploy_files"]
@@ -214,17 +208,10 @@ def deployed(stage: Stage, variables: dict[str, Any]) -> Fleet:
     return fleet
 
 
-ROTATE = "ansible-playbook -i inventory.yml multicart.keys.rotate -e multicart_rotate_confirm=true"
-
-
 def table() -> dict[str, list[str]]:
-    """Return the commands of the README's table, written out, by what they are for."""
-    rows = (ROOT / "README.md").read_text(encoding="utf-8").split("| what | command |")[1].split("\n\n")[0]
-    found = {}
-    for what, command in re.findall(r"^\| ([^-|][^|]*) \| `(.*)` \|$", rows, re.MULTILINE):
-        short = command.replace("… multicart", "ansible-playbook -i inventory.yml multicart").replace("…", ROTATE)
-        found[what] = shlex.split(short)
-    return found
+    """Return the commands of the page about playbooks, by the comments above them."""
+    text = next(rst.codes(rst.sections(rst.read("playbooks"))["Commands"]))[2].replace("\\\n", " ")
+    return {what: shlex.split(command) for what, command in re.findall(r"^# (.*)\n(ansible-.*)$", text, re.MULTILINE)}
 
 
 def play(fleet: Fleet, command: list[str]) -> Run:
@@ -232,7 +219,7 @@ def play(fleet: Fleet, command: list[str]) -> Run:
     return fleet.run(*(word.replace("FINGERPRINT", fleet.live_fingerprint) for word in command[3:]))
 
 
-def test_the_commands_of_the_table(documented: Fleet) -> None:
+def test_the_commands_of_the_page_about_playbooks(documented: Fleet) -> None:
     commands = table()
     assert len(commands) >= 8
     rotated, down = [], []
@@ -255,7 +242,7 @@ def test_the_commands_of_the_table(documented: Fleet) -> None:
 
 def lines(example: Example) -> list[str]:
     """Return the commands of an example; what stands under a prompt is what it prints."""
-    text = example.text.replace("\\\n", " ")
+    text = re.sub(r"^#.*\n", "", example.text, flags=re.MULTILINE).replace("\\\n", " ")
     return [line for line in text.splitlines() if line and (example.language == "shell" or line.startswith("$ "))]
 
 
@@ -267,7 +254,7 @@ def reason_not_to_run(command: str) -> str | None:
 def test_shell(request: pytest.FixtureRequest, example: Example) -> None:
     for command in lines(example):
         subprocess.run(["bash", "-n", "-c", command.removeprefix("$ ")], check=True)
-        if reason_not_to_run(command):
+        if reason_not_to_run(command) or shlex.split(command) in table().values():  # those are run together, above
             continue
         if command.startswith("ansible-playbook"):
             run = play(request.getfixturevalue("documented"), shlex.split(command))

@@ -16,21 +16,19 @@ import pytest
 from ansible_collections.multicart.keys.plugins.module_utils import _phases as phases
 from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 
-ROOT = Path(__file__).resolve().parents[3]
-PLUGINS = ROOT / "plugins"
-FOLDER = ROOT / "docs" / "docsite" / "rst"
-PAGE = (FOLDER / "architecture.rst").read_text(encoding="utf-8")
-PICTURE = ElementTree.parse(FOLDER / "architecture.svg")
+from tests.unit.docs import rst
+
+PLUGINS = rst.ROOT / "plugins"
+PAGE = rst.read("architecture")
+PICTURE = ElementTree.parse(rst.FOLDER / "architecture.svg")
 SOURCES = [path for path in sorted(PLUGINS.rglob("*.py")) if path.parent.name != "doc_fragments"]
 PACKAGE = "ansible_collections.multicart.keys.plugins."
 KNOW_ANSIBLE = {"edges", "_controller"}
 
 
 def table(heading: str) -> list[list[str]]:
-    """Return the cells of the table under a heading, its head left out."""
-    section = re.split(rf"^{heading}\n-+\n", PAGE, flags=re.MULTILINE)[1]
-    rows = section.split(".. list-table::")[1].split("\n\n\n")[0].split("\n   * - ")[2:]
-    return [re.split(r"\n     - ", row) for row in rows]
+    """Return the cells of the table under a heading."""
+    return rst.rows(rst.sections(PAGE)[heading])
 
 
 def room_of(path: Path) -> str:
@@ -118,3 +116,22 @@ def test_the_table_of_the_record_has_its_fields() -> None:
     assert [name for cell in cells for name in re.findall(r"``(\w+)``", cell)] == list(record.NONE)
     assert f"The last {record.RETIRED_KEPT} keys" in PAGE
     assert all(f"``{seen}``" in PAGE for seen in (record.REJECTED, record.STILL_VALID, record.UNSEEN))
+
+
+CHANGES = {cells[0]: cells for cells in table("Where to change what")}
+
+
+def test_a_change_of_every_kind_has_its_row() -> None:
+    kinds = ("reason of a failure", "type of store", "reader of environment files", "state of a consumer")
+    assert {f"a new {kind}" for kind in kinds} <= set(CHANGES)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_where_a_change_is_to_be_made_exists(change: str) -> None:
+    """Paths exist, and what is named before a path is in that file."""
+    _what, where, tests = CHANGES[change]
+    paths = [name for name in rst.names(where + tests) if "/" in name]
+    assert paths and not [path for path in paths if not (rst.ROOT / path).exists()]
+    code = " ".join((rst.ROOT / path).read_text(encoding="utf-8") for path in paths if path.endswith(".py"))
+    named = [name for name in rst.names(where) if re.fullmatch(r"_?[A-Z]\w+|_[a-z]+", name) and name != "README"]
+    assert not [name for name in named if not re.search(rf"\b{name}\b", code)]

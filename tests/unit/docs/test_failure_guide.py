@@ -2,12 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The README's failure guide, its states and the closed lists in the code say the same."""
+"""The failure guide, the table of states and the closed lists in the code say the same."""
 
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,22 +19,15 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation impor
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import State
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.unit.docs import rst
+
 # What takes a reason as its first argument.
 TAKE_REASONS = {"HostFileError", "LinkError", "Problem", "StepFailed", "StoreError", "_failed"}
 
 
-def table(heading: str) -> list[list[str]]:
-    """The names in the first column of every row of a section's tables."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.split(f"## {heading}\n")[1].split("\n## ")[0]
-    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
-    return [re.findall(r"`([a-z_]+)`", cell) for cell in rows]
-
-
 def names() -> list[str]:
-    """All names of the guide but the two column headings."""
-    return [name for row in table("When it fails") for name in row if name not in ("reason", "outcome")]
+    """All reasons and outcomes of the guide."""
+    return [name for row in rst.rows(rst.read("failures")) for name in rst.names(row[0])]
 
 
 def text_of(node: ast.AST | None) -> str | None:
@@ -58,7 +50,7 @@ def given(source: Path) -> Iterator[str | None]:
             yield from (text_of(each.elts[0]) for each in returned if isinstance(each, ast.Tuple))
 
 
-GIVEN = {reason for source in (ROOT / "plugins").rglob("*.py") for reason in given(source) if reason}
+GIVEN = {reason for source in (rst.ROOT / "plugins").rglob("*.py") for reason in given(source) if reason}
 
 
 def test_the_guide_has_every_reason_and_outcome_once() -> None:
@@ -77,4 +69,5 @@ def test_the_reasons_of_every_place_are_found_in_the_code() -> None:
 
 
 def test_the_states_are_those_of_the_code() -> None:
-    assert [name for row in table("The state of a consumer") for name in row] == [state.value for state in State]
+    rows = rst.rows(rst.sections(rst.read("rotation"))["The state of a consumer"])
+    assert [name for row in rows for name in rst.names(row[0])] == [state.value for state in State]

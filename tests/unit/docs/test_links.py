@@ -10,21 +10,27 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.unit.docs import rst
+
+ROOT = rst.ROOT
 ON_GALAXY = [ROOT / "README.md", *sorted(ROOT.glob("roles/*/README.md"))]
 PAGES = [*ON_GALAXY, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "tests" / "README.md"]
-PAGES += [ROOT / "tests" / "sandbox" / "README.md", *sorted(ROOT.glob("extensions/**/README.md"))]
-HERE = re.compile(r"https://github\.com/multicart/keys/(blob|tree)/main/")
+PAGES += [ROOT / "tests" / "sandbox" / "README.md", *sorted(ROOT.glob("extensions/**/README.md")), *rst.PAGES]
+HERE = re.compile(r"https://github\.com/multicart/keys/(blob|tree|raw)/main/")
 
 
 def links(page: Path) -> list[str]:
-    return re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    """Return the addresses that a page leads to; Sphinx itself checks what one of the site has without an address."""
+    pattern = r"`[^`<]+<([^>\s]+://[^>\s]+)>`__" if page in rst.PAGES else r"\]\(([^)\s]+)\)"
+    return re.findall(pattern, page.read_text(encoding="utf-8"))
 
 
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub and Galaxy make them."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    text = page.read_text(encoding="utf-8")
+    headings = rst.headings(text) if page in rst.PAGES else re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -45,3 +51,15 @@ def test_links_into_the_repository(page: Path) -> None:
 @pytest.mark.parametrize("page", ON_GALAXY, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_relative_links_on_galaxy(page: Path) -> None:
     assert not [link for link in links(page) if "://" not in link and not link.startswith("#")]
+
+
+def test_the_readme_leads_to_every_page_of_the_site() -> None:
+    linked = {link.rpartition("/")[2] for link in links(ON_GALAXY[0])}
+    assert not [page.name for page in rst.PAGES if page.name not in linked]
+
+
+def test_every_page_and_every_picture_is_on_the_site() -> None:
+    sections = yaml.safe_load((ROOT / "docs/docsite/extra-docs.yml").read_text(encoding="utf-8"))["sections"]
+    assert sorted(name for section in sections for name in section["toctree"]) == [page.stem for page in rst.PAGES]
+    shown = {name for page in rst.PAGES for name in re.findall(r"\.\. image:: (\S+)", page.read_text(encoding="utf-8"))}
+    assert shown == {path.name for kind in ("*.svg", "*.png") for path in rst.FOLDER.glob(kind)}

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +15,26 @@ import yaml
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import spec_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import TYPES, ControlNode, fields_of
 
-ROOT = Path(__file__).resolve().parents[3]
-PAGE = (ROOT / "docs/docsite/rst/stores.rst").read_text(encoding="utf-8")
-CODE = ROOT / "plugins/plugin_utils/_stores"
+from tests.unit.docs import rst
+
+PAGE = rst.read("stores")
+CODE = rst.ROOT / "plugins/plugin_utils/_stores"
 # What comes with Ansible or with the collection, or with another library of the same row.
 THERE_ANYWAY = {"ansible-core", "azure-core", "PyYAML", "requests", "urllib3"}
 
 
-def tables() -> list[list[list[str]]]:
-    """Return the cells of all tables of the page, heads left out."""
-    texts = re.findall(r"^\.\. list-table::\n((?:   .*\n|\n)+)", PAGE, re.MULTILINE)
-    return [[re.split(r"\n     -", row) for row in text.split("\n   * - ")[2:]] for text in texts]
-
-
-def names(cell: str) -> list[str]:
-    return re.findall(r"``([\w-]+)``", cell)
-
-
-(TYPE_ROWS, *FIELD_TABLES) = tables()
+TYPE_ROWS = rst.tables(PAGE)[0]
 
 
 def section(kind: str) -> str:
     """Return the section of a type."""
-    (text,) = (each for each in re.split(r"\n.+\n-{3,}\n", PAGE) if each.lstrip().startswith(f"``type: {kind}``"))
+    (text,) = (each for each in rst.sections(PAGE).values() if each.lstrip().startswith(f"``type: {kind}``"))
     return text
 
 
 def examples() -> list[dict[str, Any]]:
     """Return the entries of all examples."""
-    blocks = re.findall(r"^\.\. code-block:: yaml\n\n((?:   .*\n|\n)+)", PAGE, re.MULTILINE)
-    texts = [block for block in blocks if "multicart_deploy_stores" in block]
-    return [entry for text in texts for entry in entries(yaml.safe_load(textwrap.dedent(text)))]
+    return [entry for _line, kind, text in rst.codes(PAGE) if kind == "yaml" for entry in entries(yaml.safe_load(text))]
 
 
 def entries(data: Any) -> list[dict[str, Any]]:
@@ -57,8 +45,8 @@ def entries(data: Any) -> list[dict[str, Any]]:
 
 
 def test_the_types_are_those_of_the_code_here_and_in_the_role() -> None:
-    assert sorted(name for row in TYPE_ROWS for name in names(row[0])) == sorted(TYPES)
-    spec = yaml.safe_load((ROOT / "roles/multicart_deploy/meta/argument_specs.yml").read_text(encoding="utf-8"))
+    assert sorted(name for row in TYPE_ROWS for name in rst.names(row[0])) == sorted(TYPES)
+    spec = yaml.safe_load((rst.ROOT / "roles/multicart_deploy/meta/argument_specs.yml").read_text(encoding="utf-8"))
     described = spec["argument_specs"]["main"]["options"]["multicart_deploy_stores"]["description"]
     (sentence,) = (each for each in described if each.startswith("Each entry has C(type)"))
     assert re.findall(r"V\((\w+)\)", sentence.partition(", the fields")[0]) == list(TYPES)
@@ -71,8 +59,8 @@ def test_the_libraries_are_those_that_the_code_asks_for(kind: str) -> None:
         code += (CODE / "aws.py").read_text(encoding="utf-8")
     package = re.findall(r'^_PACKAGE = "([\w-]+)"', code, re.MULTILINE)
     asked = {*re.findall(r'\blibrary\("[\w.]+", "([\w-]+)"\)', code), *package} - THERE_ANYWAY
-    (row,) = (row for row in TYPE_ROWS if names(row[0]) == [kind])
-    assert set(names(row[1])) == asked
+    (row,) = (row for row in TYPE_ROWS if rst.names(row[0]) == [kind])
+    assert set(rst.names(row[1])) == asked
     assert all(f"``{library}``" in section(kind) for library in asked)
 
 
@@ -82,9 +70,7 @@ def test_the_fields_are_those_of_the_code(kind: str) -> None:
     if kind == "command":  # its programs have a list of their own
         told = {"label", *re.findall(r"^``(\w+)``\n", section(kind), re.MULTILINE)}
     else:
-        text = section(kind).split(".. list-table::")[1].split("\n\n\n")[0]
-        rows = re.split(r"\n   \* - ", text)[2:]
-        told = {name for row in rows for name in names(row.split("\n     -")[0])}
+        told = {name for row in rst.tables(section(kind))[0] for name in rst.names(row[0])}
     assert told == known
 
 
