@@ -18,7 +18,7 @@ MODULES = Path(__file__).resolve().parents[2] / "plugins" / "modules"
 # What Ansible documents for every module, or adds to a result by itself; of a module that has a file, its attributes.
 COMMON = {"changed", "failed", "msg", "diff", "warnings", "deprecations", "exception", "invocation", "attempts"}
 COMMON |= {"skipped", "skip_reason", "retries", "item", "failed_when_result", "failed_when_suppressed_exception"}
-COMMON |= {"censored", "unreachable", "module_stdout", "module_stderr", "rc", "results"}
+COMMON |= {"censored", "unreachable", "module_stdout", "module_stderr", "rc", "results", "false_condition"}
 OF_FILES = {"gid", "group", "mode", "owner", "size", "state", "uid", "secontext"}
 TYPES: dict[str, tuple[type[Any], ...]] = {
     "bool": (bool,),
