@@ -17,7 +17,10 @@ description:
   - A host takes part if M(multicart.keys.multicart_host) with O(multicart.keys.multicart_host#module:phase=join) has
     run there before. Afterwards, O(multicart.keys.multicart_host#module:phase=result) shows the result of each host.
     This task does not fail for what a host did.
-  - Takes its options from the variables of the role P(multicart.keys.multicart_rotate#role), never from facts.
+  - Takes its options from the variables of the roles P(multicart.keys.multicart_rotate#role) and
+    P(multicart.keys.multicart_report#role), never from facts.
+  - Nothing is changed at a consumer or at the API. With O(phase=audit), the metrics, the hooks and the system log that
+    the role P(multicart.keys.multicart_report#role) is set up for get the result.
 extends_documentation_fragment:
   - multicart.keys.attributes.info
 options:
