@@ -514,10 +514,11 @@ def test_a_run_that_broke_off_at_any_request_is_finished_by_the_next_one(
 def test_red_hats_platform_has_its_own_prefix(fleet: Fleet, stocked: Awx) -> None:
     ours(stocked)["inputs"].update(email="former@example.com")
     prefix = {"CONTROLLER_OPTIONAL_API_URLPATTERN_PREFIX": "/api/controller/"}
-    done = keep(fleet, stocked, audit_rrule=None, scm_branch="main", env=prefix)
+    done = keep(fleet, stocked, audit_rrule=None, scm_branch="main", access={}, env=prefix)
     assert done.green, done
     assert {template(stocked, name)["execution_environment"] for name in NAMES} == {None}
     assert ours(stocked)["inputs"]["email"] == fleet.email
+    assert not any(who(stocked).values())
 
 
 @pytest.mark.full
