@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -90,7 +91,7 @@ def test_metrics_and_hooks_follow_the_fleet_through_its_life(fleet: Fleet) -> No
     assert consumers(rotated) == {"default up_to_date": 2, "theirs missing": 7}
     assert rotated['key_since_timestamp_seconds{account="default"}'] >= began
     assert rotated['last_success_timestamp_seconds{account="default",run="rotate"}'] >= began
-    assert 0 < rotated['last_outage_seconds{account="default"}'] < 60
+    assert rotated['last_outage_seconds{account="default"}'] > 0
     assert (fleet.folder / "multicart.prom").stat().st_mode & 0o777 == 0o644
     given = told(fleet)["rotate-change"]
     report = given["report"]
@@ -253,7 +254,7 @@ def test_each_rotation_leaves_a_line_in_the_log_of_the_system(fleet: Fleet) -> N
 
 
 def hours(begin: int, end: int) -> list[str]:
-    """Return the option for a span around now, in hours from now, by the clock in Berlin."""
+    """Return the option for a span that begins and ends so many hours from now."""
     now = datetime.now(timezone.utc)
     days = [f"{now + timedelta(hours=by):%a %H:%M}" for by in (begin, end)]
     return ["-e", json.dumps({"multicart_rotate_allowed_hours": f"{days[0]}-{days[1].split()[1]} UTC"})]
@@ -262,10 +263,12 @@ def hours(begin: int, end: int) -> list[str]:
 def test_outside_the_hours_a_new_rotation_is_refused_and_the_next_time_is_named(fleet: Fleet) -> None:
     fleet.add_many(2)
     before = fleet.snapshot()
-    run = fleet.rotate(*hours(2, 3))
+    allowed = hours(2, 3)
+    run = fleet.rotate(*allowed)
     assert (run.green, run.reason) == (False, "outside_hours"), run
-    opens = datetime.now(timezone.utc) + timedelta(hours=2)
-    assert f"no new rotation before {opens:%a}" in run.message and "multicart_rotate_allowed_hours" in run.message
+    day, time = json.loads(allowed[1])["multicart_rotate_allowed_hours"].split("-")[0].split()
+    waits = rf"multicart_rotate_allowed_hours allows no new rotation before {day} \d{{4}}-\d\d-\d\d {time} UTC"
+    assert re.search(waits, run.message), run
     assert (fleet.rotations, fleet.snapshot()) == (0, before)
 
 
