@@ -206,11 +206,8 @@ def _deploy(request: Request, tell: Tell) -> Answer:
     try:
         if any(file["restart_due"] for file in answer["files"]):
             _restart(request, answer, run, tell)
-        # What was stopped on purpose cannot show its health.
-        if request["health"] and (len(answer["left"]) < len(request["services"]) or not request["services"]):
-            services.check_health(request["health"], request["retries"], request["delay"], run)
-            tell("healthy")
-        _look_at_processes(request, answer, run)
+        _check_health(request, answer, run, tell)
+        _look_at_processes(request, answer, run, tell)
         if request["stores_behind"]:
             raise services.StepFailed("stores_behind", "a store did not have the key yet when this was restarted")
     except services.StepFailed as error:
@@ -227,7 +224,14 @@ def _restart(request: Request, answer: Answer, run: services.Run, tell: Tell) ->
     services.refuse_ended([each for each in request["services"] if each["name"] not in answer["left"]], run)
 
 
-def _look_at_processes(request: Request, answer: Answer, run: services.Run) -> None:
+def _check_health(request: Request, answer: Answer, run: services.Run, tell: Tell) -> None:
+    # What was stopped on purpose cannot show its health.
+    if request["health"] and (len(answer["left"]) < len(request["services"]) or not request["services"]):
+        services.check_health(request["health"], request["retries"], request["delay"], run)
+        tell("healthy")
+
+
+def _look_at_processes(request: Request, answer: Answer, run: services.Run, tell: Tell) -> None:
     """Find the processes that still hold a key which is retired; a configured unit is restarted once more for it.
 
     :raises StepFailed: ``process_out_of_date``.
@@ -243,7 +247,13 @@ def _look_at_processes(request: Request, answer: Answer, run: services.Run) -> N
             return
         if due:
             again.difference_update(due)
-            services.restart([{"name": unit, "state": "restarted"} for unit in due], [], run)
+            units = [{"name": unit, "state": "restarted"} for unit in due]
+            services.restart(units, [], run)
+            answer.update(processes=[])
+            tell("restarted")
+            # Before that, what was just started may not have its key yet, and does not seem to have an old one.
+            services.refuse_ended(units, run)
+            _check_health(request, answer, run, tell)
         elif time.monotonic() < deadline:
             time.sleep(0.2)
         else:

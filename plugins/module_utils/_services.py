@@ -210,32 +210,55 @@ def _knows(program: str, name: str, run: Run) -> bool:
 def restart(
     services: List[Service], commands: List[Command], run: Run, noted: Optional[List[str]] = None
 ) -> Tuple[bool, List[str]]:
-    """Make the consumer use the key: services first, then commands.
+    """Make the consumer use the key: services first, then commands, these up to the first that fails.
 
-    A service that was stopped on purpose is left alone, and so is one that only runs now and then.
+    A service that was stopped on purpose is left alone, and so is one that only runs now and then. One that fails does
+    not keep the others from the key: the old one is revoked.
 
     :param noted: the services that ran when the record was opened; None: that is not known.
     :return: whether anything was restarted or run, and the services that were left alone.
-    :raises StepFailed: ``restart_failed``, at the first that failed.
+    :raises StepFailed: ``restart_failed``; it names all that failed.
     """
-    program, left = manager(), []  # type: str, List[str]
+    program, left, failures = manager(), [], []  # type: str, List[str], List[StepFailed]
     for service in services:
-        name = service["name"]
-        if not program:
-            raise StepFailed("restart_failed", "this host has no program for services: use multicart_deploy_commands")
-        if not _is_restarted(program, name, run, noted):
-            left.append(name)
-            continue
-        if program == "systemctl":
-            _prepare_unit(name, run)
-        elif program == "rc-service" and _has_ended(name):
-            run([_which(program), name, "zap"])  # it would fail to stop it
-        arguments = [word.format(name) for word in _MANAGERS[program][service["state"]].split()]
-        line = [_which(program) or program] + arguments
-        _run("restart_failed", "the service {0} could not be {1}".format(name, service["state"]), line, run)
-    for command in commands:
-        _run("restart_failed", "the command {0} failed".format(command[0]), command, run)
+        try:
+            if not _restart(service, program, run, noted):
+                left.append(service["name"])
+        except StepFailed as failed:
+            failures.append(failed)
+        except TookTooLong:
+            failures.append(_silent(program))
+            break  # it would be waited for again for each of them
+    try:
+        for command in commands:
+            _run("restart_failed", "the command {0} failed".format(command[0]), command, run)
+    except StepFailed as failed:
+        failures.append(failed)
+    _refuse(failures)
     return len(left) < len(services) or bool(commands), left
+
+
+def _restart(service: Service, program: str, run: Run, noted: Optional[List[str]]) -> bool:
+    """Restart a service; False: it is left alone."""
+    name = service["name"]
+    if not program:
+        raise StepFailed("restart_failed", "this host has no program for services: use multicart_deploy_commands")
+    if not _is_restarted(program, name, run, noted):
+        return False
+    if program == "systemctl":
+        _prepare_unit(name, run)
+    elif program == "rc-service" and _has_ended(name):
+        run([_which(program), name, "zap"])  # it would fail to stop it
+    arguments = [word.format(name) for word in _MANAGERS[program][service["state"]].split()]
+    line = [_which(program) or program] + arguments
+    _run("restart_failed", "the service {0} could not be {1}".format(name, service["state"]), line, run)
+    return True
+
+
+def _refuse(failures: List[StepFailed]) -> None:
+    """Raise what has failed, all of it in one."""
+    if failures:
+        raise StepFailed(failures[0].reason, ", ".join(dict.fromkeys(map(str, failures))))
 
 
 def refuse_ended(services: List[Service], run: Run) -> None:
@@ -247,25 +270,35 @@ def refuse_ended(services: List[Service], run: Run) -> None:
     if program not in ("systemctl", "rc-service", "sv") or not services:
         return  # many a script of the general one knows no status
     time.sleep(SETTLING)
-    for service in services:
-        if program == "systemctl":
-            unit = unit_of(service["name"], run)
-            runs = unit.get("ActiveState") in ("active", "reloading")
-            state = "{0} ({1})".format(unit.get("ActiveState"), unit.get("SubState"))
-        else:
-            runs, state = _runs(program, service["name"], run), "not running"
-        if not runs:
-            text = "the service {0} was restarted and is {1} now".format(service["name"], state)
-            raise StepFailed("restart_failed", text)
+    try:
+        ended = [_ended(program, service["name"], run) for service in services]
+    except TookTooLong:
+        ended = [_silent(program)]
+    _refuse([failed for failed in ended if failed])
+
+
+def _silent(program: str) -> StepFailed:
+    return StepFailed("restart_failed", "its {0} does not answer".format(program))
+
+
+def _ended(program: str, name: str, run: Run) -> Optional[StepFailed]:
+    if program == "systemctl":
+        unit = unit_of(name, run)
+        runs = unit.get("ActiveState") in ("active", "reloading")
+        state = "{0} ({1})".format(unit.get("ActiveState"), unit.get("SubState"))
+    else:
+        runs, state = _runs(program, name, run), "not running"
+    return (
+        None
+        if runs
+        else StepFailed("restart_failed", "the service {0} was restarted and is {1} now".format(name, state))
+    )
 
 
 def _is_restarted(program: str, name: str, run: Run, noted: Optional[List[str]]) -> bool:
-    try:
-        if program == "systemctl" and _only_runs_now_and_then(unit_of(name, run)):
-            return False
-        return name in (noted or ()) or _is_wanted(program, name, run)
-    except TookTooLong:
-        return True  # the restart itself says what is wrong
+    if program == "systemctl" and _only_runs_now_and_then(unit_of(name, run)):
+        return False
+    return name in (noted or ()) or _is_wanted(program, name, run)
 
 
 def _is_wanted(program: str, name: str, run: Run) -> bool:

@@ -259,6 +259,28 @@ def test_a_failed_health_check_is_tried_again_as_often_as_it_may(host: Host) -> 
     assert host.log() == ["check"] * 3
 
 
+def test_after_the_restart_for_a_process_with_the_old_key_all_is_checked_once_more(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was just started may fail, and may not have the key yet that it takes from elsewhere."""
+    hit = {"key": OLD.fingerprint, "pid": 7, "command": "app", "place": "service", "unit": "app.service"}
+    found, done = [[hit], [hit], []], []
+
+    def noted(word: str, returns: Any = None) -> Callable[..., Any]:
+        return lambda *_given: (done.append(word), returns() if callable(returns) else returns)[1]
+
+    monkeypatch.setattr(phases.processes, "scan", noted("scan", lambda: (found.pop(0), False)))
+    monkeypatch.setattr(services, "runs_now_and_then", lambda unit, run: False)
+    monkeypatch.setattr(services, "restart", noted("restart", (True, [])))
+    monkeypatch.setattr(services, "refuse_ended", noted("ended"))
+    monkeypatch.setattr(services, "check_health", noted("health"))
+    steps: dict[str, Any] = dict(services=[{"name": "app", "state": "restarted"}], health=[["true"]])
+    answer = host.ask("deploy", retries=10, **steps)
+    assert answer["problems"] == []
+    assert done == ["restart", "ended", "health", "scan"] * 2 + ["scan"]
+    assert host.events == ["written"] + ["restarted", "healthy"] * 2
+
+
 def test_a_file_that_holds_another_key_than_was_inspected_is_left_alone(host: Host) -> None:
     """S7: another run may have written a newer key meanwhile."""
     host.paths[1].write_text(written(OTHER))

@@ -129,7 +129,7 @@ def test_t8_a_service_that_ends_shortly_after_its_restart_has_failed(
     services.refuse_ended(PROXY, run)
     with pytest.raises(services.StepFailed, match=f"app was restarted and is {state}") as failed:
         services.refuse_ended([*PROXY, *APP], run)
-    assert failed.value.reason == "restart_failed"
+    assert failed.value.reason == "restart_failed" and "proxy" not in str(failed.value)
 
 
 @pytest.mark.parametrize("pid", ["0", "1", "none"])
@@ -197,12 +197,43 @@ def test_systemctl_without_systemd_is_not_the_manager(programs: Programs) -> Non
     assert programs() == ["service app status", "service app restart"]
 
 
-def test_services_come_before_commands_and_nothing_after_the_first_that_failed(programs: Programs) -> None:
-    programs(service='[ "$2" = status ] || exit 3', notify="")
-    with pytest.raises(services.StepFailed, match=r"service app could not be restarted \(exit code 3;") as failed:
-        services.restart(APP, [["notify", "all"]], run)
+def test_services_come_before_commands_and_one_that_fails_keeps_no_other_from_the_key(programs: Programs) -> None:
+    """All hold a key that is revoked by now."""
+    programs(service='[ "$2" = status ] || [ "$1" = proxy ] || exit 3', notify="")
+    with pytest.raises(services.StepFailed, match=r"^the service app could not be restarted \(exit code 3;") as failed:
+        services.restart([*APP, *PROXY], [["notify", "all"]], run)
     assert failed.value.reason == "restart_failed"
-    assert programs() == ["service app status", "service app restart"]
+    done = ["service app status", "service app restart", "service proxy status", "service proxy reload", "notify all"]
+    assert programs() == done
+
+
+def test_commands_are_run_up_to_the_first_that_fails_and_all_that_failed_is_named(programs: Programs) -> None:
+    """They may be the lines of a script."""
+    programs(service='[ "$2" = status ] || exit 3', notify='[ "$1" != first ]')
+    with pytest.raises(services.StepFailed) as failed:
+        services.restart([*APP, *PROXY], [["notify", "first"], ["notify", "second"]], run)
+    assert [words.partition(" (")[0] for words in str(failed.value).split(", ")] == [
+        "the service app could not be restarted",
+        "the service proxy could not be reloaded",
+        "the command notify failed",
+    ]
+    assert programs()[-1] == "notify first"
+
+
+@pytest.mark.parametrize("asks", ["restart", "refuse_ended"])
+def test_a_manager_that_does_not_answer_is_named_once(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch, asks: str
+) -> None:
+    monkeypatch.setattr(services, "SETTLING", 0.01)
+    programs(systemd=True, systemctl="sleep 60")
+    (Path(os.environ["PATH"]) / "sleep").symlink_to(shutil.which("sleep", path=os.defpath) or "/bin/sleep")
+    hasty = services.runner(0.3)
+    with pytest.raises(services.StepFailed, match="^its systemctl does not answer$") as failed:
+        services.refuse_ended([*APP, *PROXY], hasty) if asks == "refuse_ended" else services.restart(
+            [*APP, *PROXY], [], hasty
+        )
+    assert failed.value.reason == "restart_failed"
+    assert len(programs()) == 1
 
 
 def test_a_command_that_failed_is_told_without_what_it_said_or_was_given(programs: Programs) -> None:
