@@ -292,8 +292,10 @@ class Act:
 
     def _tell_processes(self, host: Host) -> None:
         """Tell of the processes that hold a key and that nothing of this run restarts."""
+        steps = host.spec.steps if host.spec is not None else None
+        restarts = steps is not None and bool(steps.services or steps.commands)
         for process in host.consumer.processes:
-            if process.uncovered or not process.blamed:
+            if process.uncovered or not process.blamed or (process.in_container and not restarts):
                 self._say(f"{host.name}: {process.words} holds the key {process.key}.")
 
     def _plan(self, live: Live, wanted: Wanted, refusals: Refusals) -> Plan:

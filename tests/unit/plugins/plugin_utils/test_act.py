@@ -1049,10 +1049,11 @@ def test_processes_that_keep_a_key_and_services_that_were_left_are_told(fleet: F
 app = dict(key={OLD.fingerprint!r}, pid=7, command="app", where="no service", uncovered=True, blamed=True)
 shell = dict(app, pid=8, command="sh", where="a login", uncovered=False, blamed=False)
 quiet = dict(app, pid=9, uncovered=False)
+boxed = dict(quiet, pid=10, where="a container")
 for request in requests():
     file = {{"holds": [request["live"]] if request["phase"] != "ping" else []}}
     say(request, files=[] if request["phase"] == "ping" else [file], left=["app.service", "job"],
-        processes=[app, shell, quiet], hidden=True)
+        processes=[app, shell, quiet, boxed], hidden=True)
 """
     fleet.hosts[1].link = LocalLink(strange(code))
     result = fleet.act().rotate(Wanted(True, warn_uncovered=True))
@@ -1060,6 +1061,7 @@ for request in requests():
     assert f"web2: app (process 7, no service) holds the key {OLD.fingerprint}." in lines
     assert f"web2: sh (process 8, a login) holds the key {OLD.fingerprint}." in lines
     assert not [line for line in lines if "process 9" in line]
+    assert f"web2: app (process 10, a container) holds the key {OLD.fingerprint}." in lines
     assert "web2: stopped on purpose, and left alone: app.service, job." in lines
     assert re.search(rf"{SEEN} \(on [1-3] hosts?, some could not be read\)\.\Z", result.lines[-1])
     assert [(process.pid, process.key) for process in result.hosts[1].processes] == [
