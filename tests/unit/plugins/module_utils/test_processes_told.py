@@ -5,12 +5,17 @@
 """What is reported of processes that could be taken for a fault, of others that nobody sees; what the scan costs."""
 
 import ast
+import grp
 import os
+import pwd
 import secrets
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -156,15 +161,15 @@ def test_who_becomes_another_user_at_a_terminal_is_a_login(machine: Machine, com
     assert machine.told() == dict.fromkeys(holders, ("a login", False, False))
 
 
-@pytest.mark.parametrize(("services", "uncovered"), [((), True), (("php8.2-fpm",), False)])
+@pytest.mark.parametrize(("services", "uncovered"), [((), True), (("gunicorn",), False)])
 def test_children_of_a_service_are_told_of_by_its_unit(
     machine: Machine, services: tuple[str, ...], uncovered: bool
 ) -> None:
-    """Those of php-fpm hold what their master held when it forked; those of KillMode=process outlive it."""
-    machine.group = "/system.slice/php8.2-fpm.service"
+    """Those of gunicorn hold what their master held when it forked; those of KillMode=process outlive it."""
+    machine.group = "/system.slice/gunicorn.service"
     children = "( $sleep & wait ) & ( $sleep & wait ) & wait"
     machine.start(f"export MULTICART_API_KEY=$key; exec sh -c '{children}'", sleeps=2)
-    where = "unit php8.2-fpm.service"
+    where = "unit gunicorn.service"
     assert machine.told(*services) == dict.fromkeys(("sh", "sleep"), (where, uncovered, True))
 
 
@@ -181,6 +186,95 @@ def test_a_program_that_overwrites_its_environment_is_not_seen_and_nothing_else_
     assert machine.told() == {}
     left = next(Path(f"/proc/{pid}/environ") for pid, words in machine.running() if str(ready) in words)
     assert (machine.key.reveal()[5:].encode() in left.read_bytes()) == (behind == "left")
+
+
+def said_of(program: str) -> set[str]:
+    """Return what the architecture page says of a program, before a rotation and after it."""
+    page = Path(COLLECTIONS, "ansible_collections/multicart/keys/docs/docsite/rst/architecture.rst").read_text()
+    row = page.split(f"\n   * - {program}\n")[1].split("\n   * - ")[0].split("\n\n")[0]
+    return {line.strip(" -") for line in row.splitlines()}
+
+
+TITLED = """
+import os, sys, time
+import setproctitle
+setproctitle.setproctitle("app " + sys.argv[1])
+with open(sys.argv[1], "w") as file:
+    file.write(os.environ["MULTICART_API_KEY"])
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("noenv", ["", "SPT_NOENV=1"])
+def test_what_is_said_of_programs_with_setproctitle_is_so(machine: Machine, tmp_path: Path, noenv: str) -> None:
+    """The real one. What it clears, the program itself still has."""
+    ready = tmp_path / machine.mark
+    (tmp_path / "app.py").write_text(TITLED)
+    machine.start(f"$sleep & export MULTICART_API_KEY=$key {noenv}; exec {sys.executable} {tmp_path}/app.py {ready}")
+    machine.wait(lambda: ready.exists() and ready.read_text() == machine.key.reveal())
+    assert list(machine.told().values()) == ([("no service", True, True)] if noenv else [])
+    named = "the same, with ``SPT_NOENV=1``" if noenv else "a program that has set its title with setproctitle"
+    assert said_of(named) == {"as any other" if noenv else "it is not seen"}
+
+
+POOL = """
+[global]
+error_log = {folder}/log
+daemonize = no
+[{mark}]
+user = {user}
+group = {group}
+listen = {folder}/socket
+pm = static
+pm.max_children = 2
+clear_env = {clear_env}
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("clear_env", ["yes", "no"])
+def test_what_is_said_of_php_fpm_is_so(machine: Machine, clear_env: str) -> None:
+    """The real one: its workers have the key with ``clear_env = no``, and its master has it in any case."""
+    program = next(filter(None, map(shutil.which, ("php-fpm", *(f"php-fpm8.{minor}" for minor in range(9))))), None)
+    if program is None:
+        pytest.skip("php-fpm is missing: apt-get install php-fpm")
+    folder = Path(tempfile.mkdtemp(prefix="mc-fpm-"))  # its socket needs a short path
+    try:
+        user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+        given = dict(folder=folder, mark=machine.mark, user=user, group=group, clear_env=clear_env)
+        (folder / f"{machine.mark}.conf").write_text(POOL.format(**given))
+        (folder / "app.php").write_text(
+            "<?php echo substr(hash('sha256', (string) getenv('MULTICART_API_KEY')), 0, 16);"
+        )
+        serves = f"{program} --nodaemonize --allow-to-run-as-root --fpm-config {folder}/{machine.mark}.conf"
+        machine.start(f"$sleep & export MULTICART_API_KEY=$key; exec {serves}")
+        machine.wait((folder / "socket").exists)
+        machine.wait(lambda: sum("php-fpm" in words[0] for _pid, words in machine.running()) == 3)
+        answer = fastcgi(folder / "socket", folder / "app.php")
+        assert (machine.key.fingerprint.encode() in answer) == (clear_env == "no"), answer
+        _hits, hidden = processes.scan([machine.key.fingerprint])
+        assert machine.told() == {}
+        machine.end()
+        assert processes.scan([machine.key.fingerprint]) == ([], hidden)  # it does not count as one that hides
+    finally:
+        shutil.rmtree(folder)
+    assert said_of("PHP-FPM: its master and its workers") == {"it is not seen"}
+
+
+def fastcgi(path: Path, script: Path) -> bytes:
+    """Return what a script answers, by the FastCGI specification."""
+
+    def record(kind: int, content: bytes) -> bytes:
+        return struct.pack("!BBHHBx", 1, kind, 1, len(content), 0) + content
+
+    values = {"SCRIPT_FILENAME": str(script), "REQUEST_METHOD": "GET"}
+    pairs = b"".join(bytes([len(name), len(value)]) + name.encode() + value.encode() for name, value in values.items())
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(SECONDS)
+        client.connect(str(path))
+        client.sendall(record(1, struct.pack("!HB5x", 1, 0)) + record(4, pairs) + record(4, b"") + record(5, b""))
+        with client.makefile("rb") as file:
+            return file.read()
 
 
 # --- what is not seen is said ---------------------------------------------------------------------
