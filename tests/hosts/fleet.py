@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -160,6 +161,10 @@ class RealHost:
         remove_group(self.stage.inside(self._group))
         self._process.wait(SECONDS)
         self._process, self._leader, self._is_ready = None, 0, False
+
+    def stall(self, stalled: bool = True) -> None:
+        """Let its process 1 do nothing any more, or go on."""
+        os.kill(self._leader, signal.SIGSTOP if stalled else signal.SIGCONT)
 
     def reboot(self) -> None:
         """Switch it off, unless it is, and on again, with its disk as it is, and wait until it has started."""

@@ -12,11 +12,14 @@ empty control groups, which the next one removes.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +32,8 @@ SECONDS = 60.0
 """In which anything ends that is done here, on a very busy machine."""
 NETWORK = "10.77.0"
 _NAME = "mc-hosts"
+_CLONE_NEWNET = 0x40000000
+"""As in sched.h; ``os`` has it since Python 3.12."""
 _FILES = Path(__file__).with_name("files")
 # A unified hierarchy, as Debian has it since bullseye, whatever this machine has.
 _SETUP = """
@@ -102,6 +107,7 @@ class Stage:
         self._pid = 0
         self._trees: dict[str, Path] = {}
         self._numbers = iter(range(11, 255))
+        self._doors: list[Door] = []
 
     def __enter__(self) -> Stage:
         for folder in (self._top, self.folder, self.keys):
@@ -137,6 +143,8 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.hang_up()
+        for door in self._doors:
+            door.close()
         self._end()
 
     # --- what happens in it -----------------------------------------------------------------------
@@ -166,6 +174,17 @@ class Stage:
     def next_address(self) -> str:
         """Return the address of one more host."""
         return f"{NETWORK}.{next(self._numbers)}"
+
+    def door(self, port: int) -> int:
+        """Let the hosts reach a server of this machine; return the port at which they find it, on the bridge."""
+        door = Door(self.net, port)
+        self._doors.append(door)
+        return door.port
+
+    @property
+    def gateway(self) -> str:
+        """The address of the bridge, at which hosts find what has a door."""
+        return f"{NETWORK}.1"
 
     def tree(self, suite: str) -> Path:
         """Return the folder with a release of Debian and the app on it, which is shared by all hosts that have it.
@@ -229,6 +248,54 @@ class Stage:
         assert self._keeper.stdout is not None
         self._keeper.stdout.close()
         shutil.rmtree(self._top, ignore_errors=True)
+
+
+class Door:
+    """What hands connections on, from the network of the hosts to a server of this machine, until it is closed."""
+
+    def __init__(self, net: str, port: int) -> None:
+        self._inside = port
+        self._socket: socket.socket | None = None
+        # A thread that has entered another network does not come back.
+        opening = threading.Thread(target=self._open, args=(net,))
+        opening.start()
+        opening.join()
+        assert self._socket is not None, "no socket can be made in the network of the hosts"
+        self.port = int(self._socket.getsockname()[1])
+        threading.Thread(target=self._serve, args=(self._socket,), daemon=True).start()
+
+    def close(self) -> None:
+        assert self._socket is not None
+        self._socket.shutdown(socket.SHUT_RDWR)  # ends the thread that waits for somebody
+        self._socket.close()
+
+    def _open(self, net: str) -> None:
+        with open(net, "rb") as file:
+            if ctypes.CDLL(None).setns(file.fileno(), _CLONE_NEWNET):
+                return
+        self._socket = socket.create_server((f"{NETWORK}.1", 0))
+
+    def _serve(self, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it was closed
+            while True:
+                there = server.accept()[0]
+                try:
+                    here = socket.create_connection(("127.0.0.1", self._inside))
+                except OSError:
+                    there.close()
+                    continue
+                for pair in ((there, here), (here, there)):
+                    threading.Thread(target=_hand_on, args=pair, daemon=True).start()
+
+
+def _hand_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # one of them has gone
+        while said := source.recv(65536):
+            target.sendall(said)
+    for each in (source, target):
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)  # ends the other direction, too
+        each.close()
 
 
 def run(command: list[str], environment: dict[str, str] | None = None, standard_input: str | None = None) -> str:

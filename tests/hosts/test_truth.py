@@ -4,7 +4,7 @@
 
 """Green is true: what counts is not what a file holds but what the processes hold that use the key.
 
-Tests are named after what was found in the field.
+Tests are named after what was found in the field. All of it at once is in :mod:`tests.hosts.test_truth_matrix`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,8 @@ from typing import Any
 import pytest
 
 from tests.hosts.fleet import KEY_FILE, RealFleet, RealHost, health_of
+from tests.hosts.whole import DROP_IN, ENV_LINE, IMAGE, RUN_CONTAINER
 from tests.integration.harness import Run, fingerprint
-
-DROP_IN = "/etc/systemd/system/app-dropin.service.d/key.conf"
-ENV_LINE = "MULTICART_API_KEY={key}\n"
-RUN_CONTAINER = f"podman run --replace --detach --name c1 --env-file {KEY_FILE} app " + (
-    "/usr/bin/python3 /usr/local/lib/app.py serve c1"
-)
 
 
 def used(host: RealHost, *services: str) -> dict[str, str]:
@@ -34,23 +29,6 @@ def refused(run: Run, reason: str, fleet: RealFleet) -> bool:
 
 
 # --- services -------------------------------------------------------------------------------------
-
-
-def test_every_shape_of_a_service_has_the_new_key(real: RealFleet) -> None:
-    """Started by systemd in all its ways."""
-    services = ("app", "app-notify", "app-credential", "app-once", "app-file", "app@one")
-    web1 = real.boot(
-        "web1",
-        services=services,
-        files={KEY_FILE: ENV_LINE, "/etc/app/one.env": ENV_LINE},
-        multicart_deploy_services=[*services, "app-socket"],
-        multicart_deploy_health_checks=[health_of(service) for service in services if service != "app-once"],
-    )
-    web1.run("systemctl start app-socket.socket && " + health_of("app-socket"))
-    run = real.rotate()
-    assert run.green, run
-    assert used(web1, *services, "app-socket") == dict.fromkeys((*services, "app-socket"), real.live_fingerprint)
-    assert {holder.fingerprint for holder in web1.holders} == {real.live_fingerprint}
 
 
 def test_t7_a_reload_is_refused_where_systemd_reads_the_file_only_when_it_starts_a_process(real: RealFleet) -> None:
@@ -395,8 +373,7 @@ def test_t10_a_container_has_the_new_key_only_once_it_was_created_anew(real: Rea
         multicart_deploy_commands=[RUN_CONTAINER if recreated else "podman restart c1"],
         multicart_deploy_health_checks=[health_of("c1")],
     )
-    import_image(web1)
-    web1.run(RUN_CONTAINER)
+    web1.run(f"{IMAGE} && {RUN_CONTAINER}")
     old = real.live_fingerprint
     run = real.rotate()
     assert real.rotations == 1, run
@@ -407,13 +384,6 @@ def test_t10_a_container_has_the_new_key_only_once_it_was_created_anew(real: Rea
         assert (run.green, run.states) == (False, {"web1": "process out of date"}), run
         assert "container" in run.consumers["web1"]
         assert used(web1, "c1") == {"c1": old}
-
-
-def import_image(host: RealHost) -> None:
-    """Make an image of folders without files; those are the host's own."""
-    links = "ln -s usr/bin bin && ln -s usr/lib lib && ln -s usr/lib64 lib64"
-    folders = "mkdir usr etc proc sys dev run tmp"
-    host.run(f"mkdir /tmp/image && cd /tmp/image && {folders} && {links} && tar -c . | podman import - app 2>&1")
 
 
 # --- logs and records -----------------------------------------------------------------------------

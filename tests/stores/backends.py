@@ -198,14 +198,16 @@ class OpenBao(Backend):
     def _mended(self) -> None:
         self._path = "myapp"
         self._policy("create", "read", "update")
-        token = self._ask("POST", "auth/token/create", {"policies": ["ours"], "no_parent": True})["auth"][
-            "client_token"
-        ]
-        self.secrets = (token,)
+        self.secrets = (self.new_token(),)
         ours = {"custom_metadata": {"owner": "us"}, "max_versions": 7, "cas_required": False}
         self._ask("POST", "secret/metadata/myapp", ours)
         if not self._data():
             self._ask("POST", "secret/data/myapp", {"data": {"other": "ours", "count": 3}})
+
+    def new_token(self) -> str:
+        """Return one more token that may do the same."""
+        made = self._ask("POST", "auth/token/create", {"policies": ["ours"], "no_parent": True})
+        return str(made["auth"]["client_token"])
 
     def allow(self, *rights: str) -> None:
         """Let its token do this."""
@@ -251,7 +253,7 @@ class Another(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-_PASSWORD = "vault-password-canary"
+VAULT_PASSWORD = "vault-password-canary"
 
 
 class VaultedFile(Backend):
@@ -265,13 +267,13 @@ class VaultedFile(Backend):
         "read_only": {"store_not_writable"},
     }
     at_write: ClassVar = {"read_only"}
-    secrets = (_PASSWORD,)
+    secrets = (VAULT_PASSWORD,)
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "vars" / "vault.yml"
         self._file.parent.mkdir()
         self._text = "# ours\nfirst: 1\nmulticart_api_key: changeme\nlast: [a, 'b']  # kept\n"
-        self._password = _PASSWORD
+        self._password = VAULT_PASSWORD
         self.write_text(self._text)
 
     @property
@@ -312,7 +314,7 @@ class VaultedFile(Backend):
 
     def mend(self) -> None:
         subprocess.run(["chattr", "-i", self._file.parent, self._file], check=False, stderr=subprocess.DEVNULL)
-        self._password = _PASSWORD
+        self._password = VAULT_PASSWORD
         if not self._file.exists() or self.read_text().startswith("-"):
             self.write_text(self._text)
 
@@ -327,10 +329,10 @@ class VaultedFile(Backend):
         self._file.chmod(0o640)
 
     def read_text(self) -> str:
-        return VaultLib([("prod", VaultSecret(_PASSWORD.encode()))]).decrypt(self.read_bytes()).decode()
+        return VaultLib([("prod", VaultSecret(VAULT_PASSWORD.encode()))]).decrypt(self.read_bytes()).decode()
 
     def write_text(self, text: str) -> None:
-        secret = VaultSecret(_PASSWORD.encode())
+        secret = VaultSecret(VAULT_PASSWORD.encode())
         self.write_bytes(VaultLib([("prod", secret)]).encrypt(text, secret, vault_id="prod"))
 
     def _lines(self) -> list[str]:
@@ -391,7 +393,7 @@ class VaultedFileInGit(VaultedFile):
         if gone.exists():
             gone.rename(self._remote)
         (self._remote / "hooks" / "pre-receive").unlink(missing_ok=True)
-        self._password = _PASSWORD
+        self._password = VAULT_PASSWORD
         if b"vault.yml" not in git("ls-tree", "-r", "main", cwd=self._remote) or self.read_text().startswith("-"):
             (self._theirs / "vars").mkdir(exist_ok=True)
             self.write_text(self._text)

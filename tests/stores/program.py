@@ -50,7 +50,7 @@ if verb == "inspect":
         )
     )
 elif verb == "write":
-    kept["key"] = sys.stdin.read()
+    kept["key"] = kept["key"] if kept["fault"] == "forgets" else sys.stdin.read()
     save(kept)
     time.sleep(60 * kept.get("hang_after_the_write", 0))
     print("{}")
