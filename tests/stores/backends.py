@@ -476,7 +476,7 @@ class Programs(Backend):
 
 def example(name: str) -> str:
     """Return a script out of the documentation, by the name that its usage has."""
-    page = (Path(__file__).parents[2] / "docs" / "docsite" / "rst" / "stores.rst").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "docsite" / "rst" / "store_command.rst").read_text(encoding="utf-8")
     blocks = re.findall(r"\.\. code-block:: sh\n\n((?:   .*\n|\n)+)", page)
     (found,) = [textwrap.dedent(block) for block in blocks if f"Usage: {name} " in block]
     return found

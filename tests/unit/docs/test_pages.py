@@ -99,7 +99,7 @@ def mappings(data: Any) -> Iterator[dict[str, Any]]:
 
 def test_every_language_is_held_against_something() -> None:
     """Templates: test_files_page.py; what else is on the page about stores: tests/stores."""
-    assert {example.language for example in EXAMPLES if "stores.rst" not in example.place} == {"yaml", "shell", "jinja"}
+    assert {example.language for example in EXAMPLES if "store" not in example.place} == {"yaml", "shell", "jinja"}
     assert len(YAML) > 20 and len(SHELL) > 10
     blocks = sum(page.read_text(encoding="utf-8").count(".. code-block::") for page in rst.PAGES)
     assert blocks == len(EXAMPLES)
@@ -116,7 +116,7 @@ def test_an_example_is_accepted(example: Example) -> None:
             if OURS.match(str(name))
         }
         assert not complaints(ours, OPTIONS), ours
-        if any(name.startswith("multicart_deploy_") for name in ours) and "stores.rst" not in example.place:
+        if any(name.startswith("multicart_deploy_") for name in ours) and "store" not in example.place:
             spec_of({name: value for name, value in mapping.items() if OURS.match(str(name))}, lambda value: value)
         for name, value in mapping.items():
             if str(name).startswith(NAMESPACE):

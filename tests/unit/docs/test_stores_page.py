@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The page about stores: every type with its fields and its library, and examples that the collection accepts."""
+"""The pages about stores: every type with its fields and its library, and examples that the collection accepts."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ THERE_ANYWAY = {"ansible-core", "azure-core", "PyYAML", "requests", "urllib3"}
 TYPE_ROWS = rst.tables(PAGE)[0]
 
 
-def section(kind: str) -> str:
-    """Return the section of a type."""
-    (text,) = (each for each in rst.sections(PAGE).values() if each.lstrip().startswith(f"``type: {kind}``"))
-    return text
+def page_of(kind: str) -> str:
+    """Return the page of a type."""
+    return rst.read(f"store_{kind}")
 
 
-def examples() -> list[dict[str, Any]]:
-    """Return the entries of all examples."""
-    return [entry for _line, kind, text in rst.codes(PAGE) if kind == "yaml" for entry in entries(yaml.safe_load(text))]
+def examples(page: str) -> list[dict[str, Any]]:
+    """Return the entries of all examples of a page."""
+    return [entry for _line, kind, text in rst.codes(page) if kind == "yaml" for entry in entries(yaml.safe_load(text))]
 
 
 def entries(data: Any) -> list[dict[str, Any]]:
@@ -61,20 +60,23 @@ def test_the_libraries_are_those_that_the_code_asks_for(kind: str) -> None:
     asked = {*re.findall(r'\blibrary\("[\w.]+", "([\w-]+)"\)', code), *package} - THERE_ANYWAY
     (row,) = (row for row in TYPE_ROWS if rst.names(row[0]) == [kind])
     assert set(rst.names(row[1])) == asked
-    assert all(f"``{library}``" in section(kind) for library in asked)
+    assert all(f"``{library}``" in page_of(kind) for library in asked)
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_the_fields_are_those_of_the_code(kind: str) -> None:
     known = {name for name, field in fields_of(kind).items() if not field.of_run}
     if kind == "command":  # its programs have a list of their own
-        told = {"label", *re.findall(r"^``(\w+)``\n", section(kind), re.MULTILINE)}
+        told = {"label", *re.findall(r"^``(\w+)``\n", page_of(kind), re.MULTILINE)}
     else:
-        told = {name for row in rst.tables(section(kind))[0] for name in rst.names(row[0])}
+        told = {name for row in rst.tables(page_of(kind))[0] for name in rst.names(row[0])}
     assert told == known
 
 
-@pytest.mark.parametrize("entry", examples(), ids=lambda entry: entry["type"])
+EXAMPLES = [entry for page in (PAGE, *map(page_of, TYPES)) for entry in examples(page)]
+
+
+@pytest.mark.parametrize("entry", EXAMPLES, ids=lambda entry: entry["type"])
 def test_the_examples_are_accepted(entry: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, field in fields_of(entry["type"]).items():
@@ -88,5 +90,7 @@ def test_the_examples_are_accepted(entry: dict[str, Any], tmp_path: Path, monkey
     assert store.path.startswith(f"{entry['type']} ")
 
 
-def test_every_type_has_an_example() -> None:
-    assert {entry["type"] for entry in examples()} == set(TYPES)
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_type_has_a_page_with_an_example(kind: str) -> None:
+    assert page_of(kind).partition("\n\n``type: ")[2].startswith(f"{kind}``: ")
+    assert {entry["type"] for entry in examples(page_of(kind))} == {kind}
