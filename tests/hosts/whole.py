@@ -103,7 +103,9 @@ class Whole(RealFleet):
             multicart_deploy_health_checks=[health_of("app-user")],
         )
         self.uses[name] = Uses(["app-user"], files=[USER_FILE])
-        lingers = "loginctl enable-linger plain && systemctl start user@$(id -u plain)"
+        # As loginctl enable-linger, which newer ones refuse to a process outside the host's own control groups.
+        lingers = "mkdir -p /var/lib/systemd/linger && touch /var/lib/systemd/linger/plain"
+        lingers += " && systemctl start user@$(id -u plain)"
         starts = f"chown plain:plain {USER_FILE} && {lingers} && {USER} enable --now app-user 2>&1"
         self._first_steps.append(lambda: host.run(starts))
 
