@@ -348,7 +348,7 @@ def test_a_store_that_hangs_ends_with_its_session(tmp_path: Path) -> None:
     with talking(backend) as talk:
         began = time.monotonic()
         said = talk.ask("inspect", limit=5, live=fingerprint(OLD))
-        assert time.monotonic() - began < 60  # it hangs for much longer
+        assert time.monotonic() - began < 30  # it hangs for a minute
         assert said["files"][0]["problem"]["reason"] == "timed_out"
     left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path) in _text(path)]
     assert left == []
