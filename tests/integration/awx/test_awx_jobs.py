@@ -34,7 +34,7 @@ def test_a_rotation_and_its_relaunch(fleet: Fleet, awx: Awx) -> None:
     answers = confirmed(fleet)
     job = awx.launch("rotate.yml", answers, verbosity=4, diff=True, fact_cache=True)
     check_rotated_once(fleet, job)
-    assert results(job) == dict.fromkeys(fleet.hosts, ("ok", True, "up to date")), job
+    assert results(job) == dict.fromkeys(fleet.hosts, ("ok", True, "up_to_date")), job
     assert job.shown_env["MULTICART_PASSWORD"] == "**********"
     assert job.shown_env["MULTICART_EMAIL"] == fleet.email
     assert job.shown_env["MULTICART_SESSION_TOKEN"] == ""
