@@ -69,7 +69,7 @@ def test_a_failed_job_tells_no_secret_at_any_verbosity(fleet: Fleet, awx: Awx, v
     job = awx.launch("rotate.yml", confirmed(fleet), verbosity=verbosity, diff=True, fact_cache=True)
     assert (job.green, job.reason, fleet.rotations) == (False, "not_up_to_date", 1), job
     assert "web2" in job.message
-    ended = {host: status for host, (status, _, _) in results(job).items()}
+    ended = {host: status for host, (status, *_rest) in results(job).items()}
     assert ended == {"web1": "ok", "web2": "failed", "web3": "ok"}, job
 
 
