@@ -1090,7 +1090,7 @@ for request in requests():
     assert "web2: stopped on purpose, and left alone: app.service, job." in lines
     assert re.search(rf"{SEEN} \(on [1-3] hosts?, some could not be read\)\.\Z", result.lines[-1])
     assert [(process.pid, process.key) for process in result.hosts[1].processes] == [
-        (pid, OLD.fingerprint) for pid in (7, 8, 9)
+        (pid, OLD.fingerprint) for pid in (7, 8, 9, 10)
     ]
     assert result.hosts[1].hidden and result.hosts[0].processes == ()
 
