@@ -24,7 +24,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_sto
     RunStore,
     this_run,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import Worker, end_rest, hold
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import Worker, disarm, end_rest, hold
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.allowed_hours import AllowedHours, NotHours, parse
@@ -196,6 +196,7 @@ class ActionModule(FleetAction):
 
     def _tell(self, report: Report) -> None:
         if self._monitoring is not None and not self._task.check_mode:
+            disarm()
             self._monitoring.tell(report)
 
     def _kept(self, result: ActResult) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations imp
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import ControllerAction, refuse_facts
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consumers import (
+    SKIPPED,
     join,
     own_host,
     read_spec,
@@ -30,13 +31,15 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_sto
     RunStore,
     this_run,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import end_rest, hold
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import disarm, end_rest, hold
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult, HostResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import verdict
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Standing, State
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import HOST, MONITORING, Options
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import (
+    Report,
     Versions,
     joined,
     report_from,
@@ -84,18 +87,20 @@ class ActionModule(ControllerAction):
         try:
             return self._deploy_live(options)
         except MulticartError as error:
-            here = HostResult(self._name, Standing(State.UNREADABLE, error.what.rstrip(".")))
-            self._came_of = ActResult(error=error, hosts=[here])
+            self._came_of = _failed(self._name, error.what, error)
             raise
         finally:
-            if monitoring.tells_of_deployments and not self._task.check_mode and self._came_of is not None:
-                self._tell(monitoring, self._came_of)
+            if monitoring.tells_of_deployments and not self._task.check_mode:
+                self._tell(monitoring)
 
-    def _tell(self, monitoring: Monitoring, result: ActResult) -> None:
-        """Write metrics and run hooks for the whole deployment, after its last host."""
-        versions, made_at = Versions(VERSION, core_version), datetime.now(timezone.utc)
-        own = replace(report_of(result, self._account, versions, made_at), run="deploy")
-        entry = {"host": self._name, "report": own.to_json()}
+    def _tell(self, monitoring: Monitoring) -> None:
+        """Write metrics and run hooks for the whole deployment, after its last host.
+
+        In the second task, also those come here that are done: where one failed without leaving anything, such as by a
+        time limit of Ansible's, the first task could not tell which host was the last.
+        """
+        own = self._report(self._came_of) if self._came_of is not None else None
+        entry = {"host": self._name, "report": own.to_json()} if own is not None else None
         going_on = [str(host) for host in self.variables.get("ansible_play_hosts") or ()]
         try:
             entries = self._store.put_last(DEPLOYED, self._name, entry, going_on) or []
@@ -103,12 +108,18 @@ class ActionModule(ControllerAction):
             self.warn(f"No metrics and no hooks for this deployment: {type(error).__name__}.")
             return
         # What an earlier play of this run has left is none of it.
-        mine = [each for each in entries if each["host"] in self.play_hosts]
-        report = joined([report_from(each["report"]) for each in mine]) if mine else None
+        mine = {each["host"]: report_from(each["report"]) for each in entries if each["host"] in self.play_hosts}
+        gone = [self._report(_failed(host, SKIPPED)) for host in self.play_hosts if host not in mine]
+        report = joined([*mine.values(), *gone]) if mine else None
         if report is not None and report.lines:
             # In a play of the user's own there may be more consumers than its hosts: only multicart_hosts names all.
-            whole = "multicart_hosts" in self.variables and set(self.consumers()) <= {each["host"] for each in mine}
+            disarm()
+            whole = "multicart_hosts" in self.variables and set(self.consumers()) <= set(self.play_hosts)
             monitoring.tell(replace(report, whole=whole))
+
+    def _report(self, result: ActResult) -> Report:
+        versions, made_at = Versions(VERSION, core_version), datetime.now(timezone.utc)
+        return replace(report_of(result, self._account, versions, made_at), run="deploy")
 
     def _deploy_live(self, options: Options) -> dict[str, Any]:
         refuse_facts(self.variables)
@@ -139,3 +150,9 @@ class ActionModule(ControllerAction):
         if result is None:
             raise MulticartError(Reason.NOT_RUN, "This run has done nothing for this host.")
         return {name: value for name, value in result.items() if name != "diff" or self._task.diff}
+
+
+def _failed(host: str, why: str, error: MulticartError | None = None) -> ActResult:
+    """Return what came of the deployment to a host that could not even be inspected."""
+    standing = Standing(State.UNREADABLE, why.rstrip("."))
+    return ActResult(error=error or verdict({host: standing}), hosts=[HostResult(host, standing)])

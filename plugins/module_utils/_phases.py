@@ -249,7 +249,7 @@ def _look_at_processes(request: Request, answer: Answer, run: services.Run, tell
             again.difference_update(due)
             units = [{"name": unit, "state": "restarted"} for unit in due]
             services.restart(units, [], run)
-            answer.update(processes=[])
+            answer.update(processes=[], restarted=True, changed=True)
             tell("restarted")
             # Before that, what was just started may not have its key yet, and does not seem to have an old one.
             services.refuse_ended(units, run)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.integration.harness import UNREACHABLE, Fleet, Run, fingerprint
+from tests.rows import every_other
 
 # Keeps what it is given, and shows what it was started with.
 HOOK = """#!{python}
@@ -141,6 +142,28 @@ def test_a_deployment_is_told_once_whatever_the_strategy(fleet: Fleet, strategy:
     assert metrics(fleet) != before
 
 
+LEAVES_NOTHING = {
+    "before_its_task": {"multicart_deploy_health_retries": "many"},
+    "by_its_options": {"multicart_validate_certs": "perhaps"},
+}
+
+
+@pytest.mark.parametrize("case", every_other(LEAVES_NOTHING))
+def test_a_host_that_fails_without_leaving_anything_is_told_of_by_the_others(fleet: Fleet, case: str) -> None:
+    with_metrics(fleet)
+    fleet.variables["multicart_report_hooks"] = [hook(fleet, "change", "failure")]
+    fleet.add_many(2)
+    fleet.hosts["web2"].variables.update(LEAVES_NOTHING[case])
+    run = fleet.deploy()
+    assert not run.green, run
+    (report,) = [each["report"] for each in told(fleet).values()]
+    assert (report["events"], report["reason"]) == (["change", "failure"], "not_up_to_date")
+    states = [(host["name"], host["state"], host["why"]) for host in report["hosts"]]
+    why = "it was skipped, or failed, before this task"
+    assert states == [("web2", "unreadable", why), ("web1", "up_to_date", None)]
+    assert consumers(metrics(fleet)) == {"default unreadable": 1, "default up_to_date": 1}
+
+
 UNWRITABLE = {
     "no_directory": (lambda path: path.parent.rmdir(), "No such file or directory"),
     "of_somebody_else": (lambda path: path.write_text("node_load1 0.5\n"), "other things than metrics"),
@@ -202,6 +225,20 @@ def test_a_hook_that_hangs_or_floods_is_told_and_fails_nothing(fleet: Fleet) -> 
     assert set(told(fleet)) == {"rotate-change"}
     state = Path(f"/proc/{pids.read_text().strip()}/stat")
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("playbook", ["audit", "deploy"])
+def test_a_hook_that_outlasts_the_time_limit_of_the_task_fails_nothing(fleet: Fleet, playbook: str) -> None:
+    """A rotation disarms that limit by itself."""
+    ended = fleet.folder / "ended"
+    slow = ["sh", "-c", f"sleep 16; touch {ended}"]
+    fleet.variables["multicart_report_hooks"] = [{"command": slow, "events": ["change", "drift"]}]
+    fleet.add("web1")
+    fleet.sandbox.rotate_behind(fleet.email)
+    run = fleet.run(f"multicart.keys.{playbook}", env={"ANSIBLE_TASK_TIMEOUT": "15"})
+    assert run.reason == ("not_up_to_date" if playbook == "audit" else None), run
+    assert ended.exists() and "A hook failed" not in run.output, run
 
 
 @pytest.mark.full

@@ -37,6 +37,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.store_link import StoreLink
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode
 
+SKIPPED = "it was skipped, or failed, before this task"
+
 # Before ansible-core 2.19 the lookup would convert what looks like data; since then naming that option is deprecated.
 _KEEP_TEXT: dict[str, Any] = {} if internals.IS_CORE_2_19 else {"convert_data": False}
 
@@ -104,7 +106,7 @@ def take_hosts(
         entry = store.take(HOST, name)
         if entry is None:
             skipped.append(name)
-            hosts.append(Host(name, failure=Problem("skipped", "it was skipped, or failed, before this task")))
+            hosts.append(Host(name, failure=Problem("skipped", SKIPPED)))
             continue
         host = _host(action, name, entry, variables)
         if host is None:

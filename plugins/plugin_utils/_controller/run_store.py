@@ -63,7 +63,7 @@ class RunStore:
         return [EncryptedFile(path, _secret()).load() for path in self._paths(kind)]
 
     def put_last(self, kind: str, name: str, entry: Any, names: Collection[str]) -> list[Any] | None:
-        """Leave an entry. If these names have one each by then, return all that there are, and forget them.
+        """Leave an entry, if any. If these names have one each by then, return all that there are, and forget them.
 
         Of several processes, one gets them.
 
@@ -73,7 +73,8 @@ class RunStore:
         lock = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
             hold(lock, LOCKED)
-            self.put(kind, name, entry)
+            if entry is not None:
+                self.put(kind, name, entry)
             if not {self._path(kind, each) for each in names} <= set(self._paths(kind)):
                 return None
             entries = self.all(kind)

@@ -385,6 +385,7 @@ class Act:
             if host.failure is not None:
                 continue
             host.moments["released"] = _now()
+            host.moments.pop("healthy", None)  # of what it had before
             inspected = [list(file.holds) for file in host.consumer.files] if as_inspected else None
             reply = host.ask(
                 "deploy",

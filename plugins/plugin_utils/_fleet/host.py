@@ -105,7 +105,11 @@ class Host:
     def is_checked(self) -> bool | None:
         """Whether it passed its health checks in this run; None: it has none."""
         has_checks = self.spec is not None and bool(self.spec.steps.health)
-        return "healthy" in self.moments if has_checks else None
+        if not has_checks:
+            return None
+        # What was restarted again after that has to pass them again.
+        healthy = self.moments.get("healthy")
+        return healthy is not None and healthy >= self.moments.get("restarted", healthy)
 
     def is_settled(self, live: str) -> bool:
         """Whether there is nothing to do there, not even to check."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import syslog
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -155,7 +156,7 @@ def write_all(contents: Mapping[Path, bytes], mode: int | None = None) -> None:
 
     :param mode: of the files; None: as the user's umask says.
     """
-    drafts = {path.with_name(f".{path.name}.{os.getpid()}"): path for path in contents}
+    drafts = {path.with_name(f".{path.name}.{secrets.token_hex(8)}"): path for path in contents}
     written: list[Path] = []
     try:
         for draft, path in drafts.items():

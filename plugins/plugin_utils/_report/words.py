@@ -94,6 +94,7 @@ def headline(report: Report) -> str:
             Step.FINISH.value: "The rotation of an earlier run was finished",
             Step.RETIRED.value: "The key had been retired before",
             Step.CATCH_UP.value: "Not rotated",
+            Step.OUTSIDE_HOURS.value: "Not rotated at this hour",
         }.get(report.decision.step if report.decision else "", "No rotation was necessary"),
     }[report.outcome]
     total, open_ = len(report.lines), len(report.unfinished)

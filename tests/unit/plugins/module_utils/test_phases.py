@@ -281,6 +281,26 @@ def test_after_the_restart_for_a_process_with_the_old_key_all_is_checked_once_mo
     assert host.events == ["written"] + ["restarted", "healthy"] * 2
 
 
+def test_a_restart_for_nothing_but_a_process_with_the_old_key_is_a_change(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was to be written, and nothing else to be restarted."""
+    steps: dict[str, Any] = dict(services=[{"name": "app", "state": "restarted"}], retries=10)
+    hit = {"key": OLD.fingerprint, "pid": 7, "command": "app", "place": "service", "unit": "app.service"}
+    monkeypatch.setattr(services, "runs_now_and_then", lambda unit, run: False)
+    monkeypatch.setattr(services, "restart", lambda *_given: (True, []))
+    monkeypatch.setattr(services, "refuse_ended", lambda *_given: None)
+    found: list[Any] = [[], [hit], []]
+    monkeypatch.setattr(phases.processes, "scan", lambda *_given: (found.pop(0), False))
+    host.ask("deploy", **steps)
+    host.ask("close", **steps)
+    seen = dict(key=OLD.fingerprint, seen="unseen", at=None, accepted=True, updated_at=None)
+    host.ask("conclude", seen=seen, **steps)
+    answer = host.ask("deploy", **steps)
+    assert (found, answer["problems"]) == ([], [])
+    assert (answer["restarted"], answer["changed"]) == (True, True)
+
+
 def test_a_file_that_holds_another_key_than_was_inspected_is_left_alone(host: Host) -> None:
     """S7: another run may have written a newer key meanwhile."""
     host.paths[1].write_text(written(OTHER))

@@ -512,6 +512,31 @@ def test_a_key_that_is_replaced_again_while_it_is_deployed_is_followed(fleet: Fl
     assert (reason(result), fleet.holds, states(result)) == (None, ["newer"] * 3, UP_TO_DATE)
 
 
+def test_health_checks_passed_with_a_key_before_the_last_one_do_not_count(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.hosts[0].variables = {"health_checks": [f"mkdir {tmp_path}/first"], "health_retries": 0}
+    fleet.api.at["verify"] = fleet.api.replace_key
+    result = fleet.rotate()
+    assert (result.hosts[0].reason, result.hosts[0].checked) == ("unhealthy", False)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "checked"),
+    [
+        ({"written": 1, "restarted": 2, "healthy": 3}, True),
+        ({"written": 1, "healthy": 3}, True),
+        ({"written": 1, "restarted": 2}, False),
+        ({"written": 1, "healthy": 3, "restarted": 4}, False),  # for a process with the old key
+    ],
+)
+def test_what_was_restarted_has_to_pass_its_health_checks_after_that(
+    fleet: Fleet, seconds: dict[str, int], checked: bool
+) -> None:
+    fleet.hosts[0].variables = {"health_checks": ["true"]}
+    host = fleet.hosts[0].host()
+    host.moments = {event: datetime(2026, 6, 20, 3, 0, at, tzinfo=timezone.utc) for event, at in seconds.items()}
+    assert host.is_checked is checked
+
+
 # --- a host after the rotation --------------------------------------------------------------------
 
 

@@ -432,6 +432,14 @@ def test_since_when_a_key_is_live_is_what_two_hosts_confirm() -> None:
 # --- files ----------------------------------------------------------------------------------------
 
 
+def test_what_a_run_that_was_killed_has_left_keeps_none_from_writing(tmp_path: Path) -> None:
+    """In a container, the next run may have the same process id."""
+    path = tmp_path / "multicart.prom"
+    path.with_name(f".{path.name}.{os.getpid()}").touch()
+    write_all({path: b"1"})
+    assert path.read_bytes() == b"1"
+
+
 @pytest.mark.parametrize("names", [("good", "missing/bad"), ("missing/bad", "good")])
 def test_all_files_are_written_or_none(tmp_path: Path, names: tuple[str, str]) -> None:
     with pytest.raises(FileNotFoundError):

@@ -53,6 +53,7 @@ REFUSED = ActResult(ROTATE, Live(OLD), Result(Outcome.UNCHANGED, OLD, OLD), FAIL
 NOT_READY = ActResult(ROTATE, Live(OLD), None, FAILED)
 FINISHED = ActResult(Plan(Step.FINISH, "because", OLD.fingerprint), Live(NEW))
 AGAIN = f"Fix what is named, then run the same command again, with: -e multicart_rotate_retire={OLD.fingerprint}"
+OUTSIDE = ActResult(Plan(Step.OUTSIDE_HOURS, "because"), Live(NEW))
 CAUGHT_UP = ActResult(Plan(Step.CATCH_UP, "because"), Live(NEW), None, MulticartError(Reason.CAUGHT_UP, "Red."))
 
 
@@ -299,6 +300,7 @@ def process(pid: int, blamed: bool) -> Process:
         ({}, NOT_READY, ["Not rotated: the old key is still live.", "It failed."]),
         ({}, FINISHED, ["The rotation of an earlier run was finished. The consumer is up to date.", "Why: because."]),
         ({}, CAUGHT_UP, ["Not rotated. The consumer is up to date.", "What to do Run the same command again."]),
+        ({}, OUTSIDE, ["Not rotated at this hour. The consumer is up to date.", "Why: because."]),
     ],
 )
 def test_what_was_checked_and_what_not(consumer: dict[str, Any], run: ActResult, told: list[str]) -> None:

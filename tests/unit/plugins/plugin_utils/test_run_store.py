@@ -90,6 +90,9 @@ def test_the_last_one_gets_what_all_have_left() -> None:
     assert sorted(store.put_last(RESULT, "web2", 4, names) or []) == [2, 3, 4]
     assert store.put_last(RESULT, "web2", 5, names) is None, "they were forgotten"
     assert sorted(store.put_last(RESULT, "web1", 6, []) or []) == [5, 6]
+    assert store.put_last(RESULT, "web1", 7, names) is None
+    assert store.put_last(RESULT, "web2", None, names) is None
+    assert store.put_last(RESULT, "web2", None, ["web1"]) == [7], "one that leaves nothing may be the last"
     assert RunStore("other").get(RESULT, "web2") == 0
 
 
