@@ -364,7 +364,7 @@ def check_health(commands: List[Command], retries: int, delay: float, run: Run) 
     for command in commands:
         for left in range(retries, -1, -1):
             try:
-                _run("unhealthy", "the health command {0} failed".format(command[0]), command, run)
+                _run("unhealthy", "the health check {0} failed".format(command[0]), command, run)
                 break
             except StepFailed as failed:
                 if failed.hung or not left:

@@ -89,7 +89,8 @@ ADVICE: dict[Reason, str] = {
     Reason.NOT_AN_ENVELOPE: "Check that api_url ends in /api/v1 and that no proxy answers in its place.",
     Reason.ANSWER_TOO_LARGE: "Check that api_url is the address of the API.",
     Reason.CREDENTIALS_REJECTED: (
-        "Check the credentials; a session token can be renewed by logging in, so give email and password as well."
+        "Check what was given. A session token expires, and logging in gives a new one; email and password do that in "
+        "each run."
     ),
     Reason.REFUSED: "Read the API's message, if there is one, and the account's state in the dashboard.",
     Reason.RATE_LIMITED: "There were too many requests, perhaps by others. Wait some minutes, then run again.",
@@ -135,8 +136,7 @@ ADVICE: dict[Reason, str] = {
         "multicart_rotate_uncovered=warn rotates all the same."
     ),
     Reason.RETIRE_UNKNOWN: (
-        "Nothing was changed. It is neither the live key nor in any consumer's file or record, so it may be a "
-        "typo: compare multicart_rotate_retire with what audit.yml shows."
+        "Nothing was changed. It may be a typo: compare multicart_rotate_retire with what multicart.keys.audit shows."
     ),
     Reason.OTHER_ACCOUNT: (
         "Nothing was changed. Use the credentials of the account whose key it is. If it was a key of this account, run "
@@ -161,8 +161,8 @@ ADVICE: dict[Reason, str] = {
         "Try that key yourself; if the API rejects it, say so with -e multicart_rotate_assume_rejected=FINGERPRINT."
     ),
     Reason.CAUGHT_UP: (
-        "Consumers were behind and hold the live key now. Nothing was rotated; run again to rotate. "
-        "multicart_rotate_force=true rotates although the fleet is behind."
+        "Every consumer is up to date now; run again to rotate. multicart_rotate_force=true rotates even while "
+        "consumers are behind."
     ),
     Reason.NOT_UP_TO_DATE: "Fix what is named, then run multicart.keys.deploy: it finishes them without a rotation.",
     Reason.KEY_KEEPS_CHANGING: "Somebody else is rotating this account at the same time. Agree on one, then run again.",

@@ -235,7 +235,7 @@ ON_SYSTEMD = {
     "serves nobody": Break(
         "web",
         "restart due",
-        ("the health command /usr/bin/python3 failed",),
+        ("the health check /usr/bin/python3 failed",),
         before=drop_in("ExecStart=", "ExecStart=/bin/sleep infinity"),
         mend=no_drop_in,
     ),
@@ -316,7 +316,7 @@ ON_SYSTEMD = {
     "is a user's unit that dies with the new key": Break(
         "user",
         "restart due",
-        ("the health command",),
+        ("the health check",),
         before=steps(
             lambda whole: first_key(whole, "user", "app-user"),
             by_sed("user", "/etc/systemd/user/app-user.service", "s/serve app-user/& --one-key/"),

@@ -94,7 +94,7 @@ def test_what_hangs_on_one_host_is_stopped_and_holds_up_nobody(fleet: Fleet) -> 
     run = fleet.rotate()
     assert (run.green, run.reason) == (False, "not_up_to_date"), run
     for name in ("hanging", "silent"):
-        assert f"{name} is restart due: the" in run.message
+        assert f"{name}: restart due: the" in run.message
         assert run.own[name].status == "failed" and "stopped after 1 s" in run.own[name]["msg"]
     assert (fleet.rotations, fleet.stale) == (1, [])
     assert (fleet.hosts["fine"].log, fleet.hosts["fine"].record["open"]) == (["restarted"], False)

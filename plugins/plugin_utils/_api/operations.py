@@ -106,9 +106,7 @@ def _lagging(ledger: AccountLedger, asked: float) -> MulticartError | None:
 def rotate_key(connection: Connection, cache: RunCache, request: Request) -> Result:
     """Replace the account's key once for one intent. A failure is in the result, never raised."""
     try:
-        _need_credential(connection)
-        if not connection.can_read_back:
-            raise MulticartError(Reason.READBACK_IMPOSSIBLE, "There is only an API key to rotate with.")
+        _need_readback(connection)
         with cache.held_for(connection) as ledger, Client(connection, ledger) as client:
             return rotate(client, ledger, request)
     except MulticartError as error:
@@ -169,6 +167,13 @@ class AccountOfRun:
             ledger.keep_former(held - {newest.key.fingerprint})
         return newest
 
+    def need_readback(self) -> None:
+        """Refuse to rotate with an API key alone.
+
+        :raises MulticartError: ``readback_impossible``.
+        """
+        _need_readback(self._connection)
+
     def rotate(self, key: ApiKey, former: frozenset[str]) -> Result:
         """Retire the live key, which was just read, and read the one that replaces it; it is verified later."""
         request = Request(retire=key.fingerprint, live=key, former=former, verify=False)
@@ -196,6 +201,12 @@ def _tried(name: str, connection: Connection, cache: RunCache) -> Trial:
     except MulticartError as error:
         return Trial(name, error=error)
     return Trial(name, account.id, account.key)
+
+
+def _need_readback(connection: Connection) -> None:
+    _need_credential(connection)
+    if not connection.can_read_back:
+        raise MulticartError(Reason.READBACK_IMPOSSIBLE, "There is only an API key to rotate with.")
 
 
 def _need_credential(connection: Connection) -> None:

@@ -67,6 +67,9 @@ class AccountApi(Protocol):
     def confirm(self, live: Live, held: frozenset[str], inspected_at: float) -> Live:
         """Return the live key by a read that is newer than any of the keys that hosts held at a moment."""
 
+    def need_readback(self) -> None:
+        """Refuse to rotate with credentials that cannot read the key that replaces the live one."""
+
     def rotate(self, key: ApiKey, former: frozenset[str]) -> Result:
         """Retire the live key and return the one that replaced it; a key out of ``former`` is never that one."""
 
@@ -141,7 +144,7 @@ class HostResult:
     def message(self) -> str:
         checks = "; its health checks passed" if self.checked else ""
         unread = "; that is known by its record alone" if any(file.recorded for file in self.files) else ""
-        return f"It is {self.standing.words}{checks}{unread}."
+        return f"{self.standing.sentence}{checks}{unread}."
 
 
 @dataclass
@@ -301,7 +304,10 @@ class Act:
     def _plan(self, live: Live, wanted: Wanted, refusals: Refusals) -> Plan:
         if live.retired is not None:
             return Plan(Step.DONE, "this run has rotated the key already", live.retired)
-        return make_plan(self._fleet(), _account_state(live), wanted, _now(), refusals)
+        plan = make_plan(self._fleet(), _account_state(live), wanted, _now(), refusals)
+        if plan.step is Step.ROTATE:
+            self._api.need_readback()
+        return plan
 
     def _rotate(self, live: Live, turn: Turn) -> None:
         began = time.monotonic()
@@ -570,7 +576,9 @@ class Act:
             return
         result.error = verdict(self._standings())
         if result.error is None and plan.step is Step.CATCH_UP:
-            result.error = MulticartError(Reason.CAUGHT_UP, f"Nothing was rotated: {plan.why}.")
+            said = "Would not rotate" if result.check_mode else "Nothing was rotated"
+            advice = "Nothing was changed. First: multicart.keys.deploy." if result.check_mode else None
+            result.error = MulticartError(Reason.CAUGHT_UP, f"{said}: {plan.why}.", advice)
         if result.error is None and plan.step is Step.RETIRED and plan.retire is not None:
             result.error = self._judge_retirement(plan.retire, wanted.assume_rejected)
         if result.error is not None:

@@ -85,6 +85,8 @@ def _advice(trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | N
         return f"Fix the consumers that cannot be inspected, then: {deploy()}"
     if states & {State.OUT_OF_DATE, State.MISSING, State.RESTART_DUE}:
         return f"Deploy the live key to every consumer; this does not rotate: {deploy()}"
+    if State.PROCESS_OUT_OF_DATE in states:
+        return f"Restart the processes that are named, in the right way, then: {deploy()}"
     if not rotates:
         return (
             "Nothing is broken. An API key alone cannot rotate without locking you out: before you rotate, get a "

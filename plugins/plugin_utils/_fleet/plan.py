@@ -131,7 +131,7 @@ def _choose(fleet: Sequence[Consumer], account: AccountState, wanted: Wanted, no
     behind = [consumer.name for consumer in fleet if _is_behind(consumer, live)]
     alone = _unconfirmed_rotation(fleet, live)
     if behind:
-        return Plan(Step.CATCH_UP, f"out of date: {', '.join(behind)}", alone, alone is not None)
+        return Plan(Step.CATCH_UP, f"not up to date: {', '.join(behind)}", alone, alone is not None)
     if alone is not None:
         return Plan(
             Step.CATCH_UP, "a rotation was not finished, and there is no second consumer that confirms it", alone, True
@@ -174,7 +174,8 @@ def _recorded(record: Record | None) -> set[str]:
 
 
 def _is_behind(consumer: Consumer, live: str) -> bool:
-    return consumer.standing(live).state in (State.OUT_OF_DATE, State.RESTART_DUE)
+    # A process that holds a retired key, too: another rotation does not end it, and locks out all the others again.
+    return consumer.standing(live).state in (State.OUT_OF_DATE, State.RESTART_DUE, State.PROCESS_OUT_OF_DATE)
 
 
 def pending_rotation(fleet: Sequence[Consumer], live: str) -> str | None:
@@ -254,7 +255,10 @@ def _is_possible(moment: datetime | None, now: datetime, account: AccountState) 
 
 def _days(age: timedelta) -> str:
     days = age.total_seconds() / 86400
-    return f"{days:.0f} days" if days >= 2 else f"{age.total_seconds() / 3600:.1f} hours"
+    if days >= 2:
+        return f"{days:.0f} days"
+    hours = age.total_seconds() / 3600
+    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes"
 
 
 def outside_hours(allowed: AllowedHours | None, now: datetime) -> str | None:
@@ -351,7 +355,7 @@ def verdict(standings: dict[str, Standing]) -> MulticartError | None:
     """Return why the fleet is not as it should be at the end of a run; None: every consumer is up to date."""
     if not standings:
         return MulticartError(Reason.NO_CONSUMERS, "No consumer has a file of this account.")
-    behind = [f"{name} is {stands.words}" for name, stands in standings.items() if stands.state is not State.UP_TO_DATE]
+    behind = [f"{name}: {stands.words}" for name, stands in standings.items() if stands.state is not State.UP_TO_DATE]
     if not behind:
         return None
     return MulticartError(

@@ -181,6 +181,12 @@ class Standing:
     def words(self) -> str:
         return f"{self.state.words}: {self.why}" if self.why else self.state.words
 
+    @property
+    def sentence(self) -> str:
+        """The same of a consumer that is not named, without the full stop."""
+        of_what_it_has = self.state in (State.RESTART_DUE, State.PROCESS_OUT_OF_DATE, State.MISSING)
+        return self.words[0].upper() + self.words[1:] if of_what_it_has else f"It is {self.words}"
+
 
 @dataclass(frozen=True)
 class Consumer:
@@ -227,6 +233,8 @@ class Consumer:
         state = self._state(live)
         if state is State.PROCESS_OUT_OF_DATE and self.inspection is not None and why is None:
             why = ", ".join(f"{process.words} holds the retired key {process.key}" for process in self.inspection.stale)
+        if state is State.MISSING and why is None:
+            why = ", ".join(f"{file.path} holds no key" for file in self.files if not file.holds) or None
         return Standing(state, why)
 
     def _state(self, live: str) -> State:

@@ -347,7 +347,7 @@ def test_a_consumer_has_some_time_to_get_well(programs: Programs, tmp_path: Path
 
 def test_a_consumer_that_stays_ill_is_unhealthy(programs: Programs) -> None:
     programs(check="exit 1", other="")
-    with pytest.raises(services.StepFailed, match="health command check failed") as failed:
+    with pytest.raises(services.StepFailed, match="health check check failed") as failed:
         services.check_health([["check"], ["other"]], retries=1, delay=0, run=run)
     assert failed.value.reason == "unhealthy"
     assert programs() == ["check"] * 2

@@ -94,6 +94,9 @@ class Api:
         self._call("confirm")
         return self._live()
 
+    def need_readback(self) -> None:
+        self.at.get("need_readback", lambda: None)()
+
     def rotate(self, key: ApiKey, former: frozenset[str]) -> Result:
         self.former = former
         self._call("rotate")
@@ -360,6 +363,19 @@ def test_what_is_refused_changes_nothing(
     before = fleet.snapshot()
     result = fleet.rotate(wanted, refusals)
     assert reason(result) is expected
+    assert (fleet.snapshot(), fleet.api.calls) == (before, ["read"])
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_an_api_key_alone_is_refused_before_a_record_is_opened_and_in_check_mode(
+    fleet: Fleet, check_mode: bool
+) -> None:
+    def refuse() -> None:
+        raise MulticartError(Reason.READBACK_IMPOSSIBLE, "There is only an API key.")
+
+    fleet.api.at["need_readback"] = refuse
+    before, fleet.check_mode = fleet.snapshot(), check_mode
+    assert reason(fleet.rotate()) is Reason.READBACK_IMPOSSIBLE
     assert (fleet.snapshot(), fleet.api.calls) == (before, ["read"])
 
 
@@ -802,7 +818,7 @@ def test_a_young_key_is_kept_and_the_run_is_green(fleet: Fleet) -> None:
     result = fleet.rotate(Wanted(True, max_age=timedelta(days=30)))
     assert result.plan is not None and result.plan.step is Step.NOT_DUE
     assert (reason(result), fleet.snapshot(), fleet.api.calls.count("rotate")) == (None, before, 1)
-    assert result.lines[0].startswith("Not rotated: the key is 0.0 hours old")
+    assert result.lines[0].startswith("Not rotated: the key is 0 minutes old")
     assert [host.changed for host in result.hosts] == [False] * 3
 
 
@@ -1047,7 +1063,7 @@ def test_a_deployment_by_rotate_is_told_as_it_goes_on(fleet: Fleet) -> None:
     assert said(fleet) == [
         "Inspected 3 consumers in N s; 1 is not ready.",
         f"web3: {problem}.",
-        "Not rotating: out of date: web2.",
+        "Not rotating: not up to date: web2.",
         f"web3: {problem}.",
     ]
     assert result.error is not None and result.error.reason is Reason.NOT_UP_TO_DATE
@@ -1057,7 +1073,7 @@ def test_a_deployment_by_rotate_is_told_as_it_goes_on(fleet: Fleet) -> None:
     assert reason(result) is None  # who holds no key is no obstacle
     fleet.hosts[1].put(OLD)
     result = fleet.rotate()
-    assert result.error is not None and result.error.what == "Nothing was rotated: out of date: web2."
+    assert result.error is not None and result.error.what == "Nothing was rotated: not up to date: web2."
 
 
 def test_what_check_mode_would_not_do_is_told(fleet: Fleet) -> None:
@@ -1065,7 +1081,7 @@ def test_what_check_mode_would_not_do_is_told(fleet: Fleet) -> None:
     fleet.check_mode = True
     result = fleet.rotate(Wanted(True, max_age=timedelta(days=30)))
     assert result.lines[0] == (
-        "Would not rotate: the key is 0.0 hours old, not more than multicart_rotate_max_age. Nothing was changed."
+        "Would not rotate: the key is 0 minutes old, not more than multicart_rotate_max_age. Nothing was changed."
     )
 
 

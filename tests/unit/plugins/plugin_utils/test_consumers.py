@@ -32,8 +32,8 @@ ERROR = MulticartError(Reason.OLD_KEY_STILL_VALID, "It still works.", "Wait.")
     [
         (GOOD, None, False, None, "It is up to date."),
         (replace(GOOD, checked=True), None, False, None, "It is up to date; its health checks passed."),
-        (FAILED, None, True, "restart_failed", "It is restart due: the command x failed."),
-        (FAILED, ERROR, True, "restart_failed", "It is restart due: the command x failed."),
+        (FAILED, None, True, "restart_failed", "Restart due: the command x failed."),
+        (FAILED, ERROR, True, "restart_failed", "Restart due: the command x failed."),
         (BEHIND, None, True, "not_up_to_date", "It is out of date."),
         (BEHIND, ERROR, True, "old_key_still_valid", "It still works. Wait."),
         (GOOD, ERROR, True, "old_key_still_valid", "It still works. Wait."),

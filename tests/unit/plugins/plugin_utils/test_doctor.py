@@ -16,7 +16,9 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import
     File,
     Inspection,
     Problem,
+    Process,
     Record,
+    Retired,
 )
 
 LIVE = ApiKey("173axcs.aaaaBBBBccccDDDD")
@@ -40,6 +42,13 @@ GOOD = consumer("web1", LIVE.fingerprint)
 STALE = consumer("web2", OLD)
 DUE = consumer("web3", LIVE.fingerprint, restart_due=True)
 MISSING = consumer("web4")
+KEPT = Consumer(
+    "web7",
+    Inspection(
+        (File("/a", holds=(LIVE.fingerprint,), record=Record(retired=(Retired(OLD, "rejected", None, True),))),),
+        processes=(Process(OLD, 7, "shop", "no service", False, True),),
+    ),
+)
 PENDING = [consumer(f"db{number}", LIVE.fingerprint, record=Record(True, OLD)) for number in (1, 2)]
 GONE = Consumer("web5", failure=Problem("unreachable", "it is unreachable"), reached=False)
 BROKEN = consumer("web6", problem=Problem("not_regular", "path /a is a directory"))
@@ -54,6 +63,8 @@ BROKEN = consumer("web6", problem=Problem("not_regular", "path /a is a directory
         ([KEY], [GOOD], "An API key alone cannot rotate"),
         ([DEAD_TOKEN, KEY], [GOOD], "An API key alone cannot rotate"),
         *(([TOKEN], [GOOD, behind], f"this does not rotate: {DEPLOY}") for behind in (STALE, DUE, MISSING)),
+        *(([held], [GOOD, KEPT], "Restart the processes that are named") for held in (TOKEN, KEY)),
+        ([TOKEN], [STALE, KEPT], f"this does not rotate: {DEPLOY}"),
         ([KEY], [STALE], f"this does not rotate: {DEPLOY}"),
         ([TOKEN], [STALE, GONE], f"Fix the consumers that cannot be inspected, then: {DEPLOY}"),
         ([TOKEN], [STALE, BROKEN], f"Fix the consumers that cannot be inspected, then: {DEPLOY}"),

@@ -187,8 +187,20 @@ def test_a_fleet_without_consumers_is_refused_whatever_is_wanted() -> None:
 
 
 def test_who_is_behind_is_told_by_name() -> None:
-    assert decide(GOOD, STALE, MISSING, DUE).why == "out of date: web2, web4"
+    assert decide(GOOD, STALE, MISSING, DUE).why == "not up to date: web2, web4"
     assert OLD in decide(PENDING, PENDING).why
+
+
+def test_a_process_that_still_holds_a_retired_key_lets_no_further_rotation_begin() -> None:
+    """A re-run of what has failed for it would lock out everybody once more, and fail for it again."""
+    kept = holding(LIVE, Record(held=LIVE, retired=(Retired(OLD, "rejected", None, True),)))
+    holder = Process(OLD, 7, "shop", "no service", uncovered=False, blamed=True)
+    fleet = [consumer("web1", GOOD), Consumer("web2", Inspection((kept,), processes=(holder,)))]
+    for wanted in (Wanted(confirmed=True), Wanted(confirmed=True, max_age=timedelta(0), rotate_unknown_age=True)):
+        plan = make_plan(fleet, ACCOUNT, wanted, NOW)
+        assert (plan.step, plan.why) == (Step.CATCH_UP, "not up to date: web2")
+    for wanted in (Wanted(confirmed=True, force=True), Wanted(confirmed=True, retire=LIVE)):
+        assert make_plan(fleet, ACCOUNT, wanted, NOW).step is Step.ROTATE
 
 
 @pytest.mark.parametrize(
@@ -226,7 +238,7 @@ WHY: list[tuple[list[File], dict[str, Any], str]] = [
     ([KNOWN_STALE], {"retire": OLD}, "the key to retire is not the live one"),
     ([PENDING, PENDING], {}, f"the rotation that retired {OLD} was not finished"),
     ([GOOD], {"force": True}, "it was forced"),
-    ([GOOD, STALE, DUE], {}, "out of date: web2, web3"),
+    ([GOOD, STALE, DUE], {}, "not up to date: web2, web3"),
     ([PENDING], {}, "a rotation was not finished, and there is no second consumer that confirms it"),
     ([MISSING], {}, "no consumer holds a key"),
     (
@@ -799,9 +811,9 @@ def test_a_run_is_green_only_if_every_consumer_is_up_to_date() -> None:
             assert error is None
             continue
         assert error is not None and error.reason is Reason.NOT_UP_TO_DATE
-        assert error.what == f"1 of 2 consumers are not up to date: web2 is {state.words}: because."
+        assert error.what == f"1 of 2 consumers are not up to date: web2: {state.words}: because."
     error = verdict({"a": Standing(State.MISSING), "b": Standing(State.RESTART_DUE)})
-    assert error is not None and "a is missing; b is restart due" in error.what
+    assert error is not None and "a: missing; b: restart due" in error.what
 
 
 def test_a_run_without_consumers_is_not_green() -> None:
