@@ -73,7 +73,11 @@ class KeyFile:
         return record.path_of(self.path, self.variable, state_dir)
 
     def _inspect(self) -> None:
-        self._kept = self._read_record()
+        try:
+            self._kept = self._read_record()
+        except host_file.HostFileError:
+            host_file.read(self.path)  # what is wrong with both is reported with the path that somebody wrote
+            raise
         self.record = record.parse(self._kept.data) if self._kept.data else None
         self._content = host_file.read(self.path)
         self.held = self.holds = self._keys()
@@ -82,11 +86,11 @@ class KeyFile:
         trial = self._content.data or b"" if self._is_template else self._with(LONGEST_KEY)
         self.notes = other_form.former(self._content.data or b"", self.variable, self._known, self._beside)
         self._ids = ids_of(self._entry)
+        if host_file.check(self._content, trial, self._entry["unsafe_writes"], self._ids):
+            Ownership(self._content, self._entry).refuse_in_place()
         host_file.check(
             self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, account=self._account))
         )
-        if host_file.check(self._content, trial, self._entry["unsafe_writes"], self._ids):
-            Ownership(self._content, self._entry).refuse_in_place()
 
     def _read_record(self) -> Any:
         """Return the content of the record; through a link it would be written where somebody else wants it."""

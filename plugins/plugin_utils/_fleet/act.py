@@ -298,7 +298,7 @@ class Act:
         steps = host.spec.steps if host.spec is not None else None
         restarts = steps is not None and bool(steps.services or steps.commands)
         for process in host.consumer.processes:
-            if process.uncovered or not process.blamed or (process.in_container and not restarts):
+            if process.uncovered or not process.blamed or not restarts:
                 self._say(f"{host.name}: {process.words} holds the key {process.key}.")
 
     def _plan(self, live: Live, wanted: Wanted, refusals: Refusals) -> Plan:

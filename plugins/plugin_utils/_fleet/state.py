@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.module_utils import _processes, _record
+from ansible_collections.multicart.keys.plugins.module_utils import _record
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import is_fingerprint
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import clean
 
@@ -117,11 +117,6 @@ class Process:
     where: str
     uncovered: bool
     blamed: bool
-
-    @property
-    def in_container(self) -> bool:
-        """Whether it is in a container, which a service or a command may create again."""
-        return self.where == _processes.WORDS[_processes.CONTAINER]
 
     @property
     def words(self) -> str:

@@ -650,6 +650,13 @@ def test_a_directory_for_records_that_is_missing_is_found_out_by_the_inspection(
     assert host.request["state_dir"] in problem["text"] and "does not exist" in problem["text"]
 
 
+def test_what_is_wrong_with_file_and_record_is_told_of_the_path_that_was_given(host: Host, tmp_path: Path) -> None:
+    host.entry["path"] = str(tmp_path / "gone" / "env")
+    problem = host.inspect().describe()["problem"]
+    assert problem["reason"] == "no_such_directory"
+    assert host.entry["path"] in problem["text"] and "multicart.json" not in problem["text"]
+
+
 # --- problems -------------------------------------------------------------------------------------
 
 

@@ -1085,7 +1085,12 @@ def test_what_check_mode_would_not_do_is_told(fleet: Fleet) -> None:
     )
 
 
-def test_processes_that_keep_a_key_and_services_that_were_left_are_told(fleet: Fleet) -> None:
+@pytest.mark.parametrize(("commands", "named"), [([], [7, 8, 9, 10]), (["true"], [7, 8])])
+def test_processes_that_keep_a_key_and_services_that_were_left_are_told(
+    fleet: Fleet, commands: list[str], named: list[int]
+) -> None:
+    """Where nothing is configured that restarts anything, a container, or a process of none, is named, too."""
+    fleet.hosts[1].variables = {"commands": commands}
     code = f"""
 app = dict(key={OLD.fingerprint!r}, pid=7, command="app", where="no service", uncovered=True, blamed=True)
 shell = dict(app, pid=8, command="sh", where="a login", uncovered=False, blamed=False)
@@ -1099,10 +1104,11 @@ for request in requests():
     fleet.hosts[1].link = LocalLink(strange(code))
     result = fleet.act().rotate(Wanted(True, warn_uncovered=True))
     lines = said(fleet)
-    assert f"web2: app (process 7, no service) holds the key {OLD.fingerprint}." in lines
-    assert f"web2: sh (process 8, a login) holds the key {OLD.fingerprint}." in lines
-    assert not [line for line in lines if "process 9" in line]
-    assert f"web2: app (process 10, a container) holds the key {OLD.fingerprint}." in lines
+    told = {7: "app (process 7, no service)", 8: "sh (process 8, a login)", 9: "app (process 9, no service)"}
+    told[10] = "app (process 10, a container)"
+    assert {line for line in lines if " holds the key" in line} == {
+        f"web2: {told[pid]} holds the key {OLD.fingerprint}." for pid in named
+    }
     assert "web2: stopped on purpose, and left alone: app.service, job." in lines
     assert re.search(rf"{SEEN} \(on [1-3] hosts?, some could not be read\)\.\Z", result.lines[-1])
     assert [(process.pid, process.key) for process in result.hosts[1].processes] == [
