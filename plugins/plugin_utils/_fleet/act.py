@@ -215,6 +215,8 @@ class Act:
         result = self._ended(lambda: self._inspect(self._read()))
         if result.error is None and result.live is not None:
             result.error = verdict(self._standings())
+            if result.error is None:
+                result.lines.append(f"{len(result.hosts)} of {len(result.hosts)} consumers are up to date.")
             result.lines.append(f"Live key: {_shown(result.live.key)}")
         return result
 

@@ -841,7 +841,9 @@ def test_since_when_the_key_is_live_is_in_the_result(fleet: Fleet) -> None:
     rotated = fleet.rotate()
     assert rotated.rotation is not None
     assert rotated.since == parse_time(rotated.rotation.rotated_at)
-    assert fleet.audit().since == rotated.since
+    audit = fleet.audit()
+    assert audit.since == rotated.since
+    assert audit.lines == ["3 of 3 consumers are up to date.", f"Live key: {NEW.masked} {NEW.fingerprint}"]
 
 
 # --- a deployment (S7) ----------------------------------------------------------------------------
