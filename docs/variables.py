@@ -55,7 +55,8 @@ def _flat(options: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
     """Give each option, and after it those that it consists of, by their paths."""
     for name, option in options.items():
         yield above + name, option
-        yield from _flat(option.get("options", {}), f"{above}{name}[].")
+        within = "[]." if option["type"] == "list" else "."
+        yield from _flat(option.get("options", {}), f"{above}{name}{within}")
 
 
 def _default(option: dict[str, Any]) -> str:

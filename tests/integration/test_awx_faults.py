@@ -316,7 +316,12 @@ def test_a9_all_that_is_not_there_is_told_at_once_before_anything_is_made(fleet:
     ("variables", "user", "words"),
     [
         ({"organization": "Nobody"}, User(), "no organization Nobody that this token may see"),
-        pytest.param({"inventory": None}, User(), "Give multicart_awx_inventory", marks=pytest.mark.full),
+        pytest.param(
+            {"inventory": None, "configuration_file": ""},  # an empty one is unset
+            User(),
+            "Give multicart_awx_inventory",
+            marks=pytest.mark.full,
+        ),
         ({"scm_url": "git.example.com"}, User(), "multicart_awx_scm_url is not the address"),
         pytest.param(
             {"scm_url": None}, User(), "no project MultiCartAPI in the organization Default", marks=pytest.mark.full

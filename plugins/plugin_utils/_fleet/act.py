@@ -664,10 +664,10 @@ def _rotated(rotation: Result) -> str:
 def _checked(hosts: Sequence[HostResult], live: ApiKey) -> str:
     """Say what was checked, and what was not."""
     hidden = sum(host.hidden for host in hosts)
-    passed = sum(bool(host.checked) for host in hosts)
-    none = len(hosts) - passed
+    passed, unrun, none = (sum(host.checked is each for host in hosts) for each in (True, False, None))
     said = [f"{passed} passed {'its' if passed == 1 else 'their'} health checks"] if passed else []
-    said += [f"{none} {'has' if none == 1 else 'have'} none"] if none else []
+    said += [f"{unrun} did not run {'its' if unrun == 1 else 'their'} health checks"] if unrun else []
+    said += [f"{none} {'has' if none == 1 else 'have'} {'none' if said else 'no health checks'}"] if none else []
     seen = "no process that could be read holds a retired key"
     seen += f" (on {hidden} {'host' if hidden == 1 else 'hosts'}, some could not be read)" if hidden else ""
     return f"{len(hosts)} of {len(hosts)} consumers hold the live key {_shown(live)}; {', '.join(said)}; {seen}."

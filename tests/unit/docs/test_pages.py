@@ -162,8 +162,9 @@ def test_the_tables_of_variables_are_made_of_the_specifications(monkeypatch: pyt
     made = "".join(fill(rst.read(name)) for name in ("playbooks", "awx"))
     assert "make docs puts" not in made
     shown = set(re.findall(r"^   \* - :ansopt:`[\w.#]+:\w+:([\w\[\].]+)`$", made, re.MULTILINE))
-    fields = {f"{name}[].{field}" for name, option in OPTIONS.items() for field in option.get("options", {})}
-    assert shown >= {*OPTIONS, *fields} and not {name.split("[]")[0] for name in shown} - set(OPTIONS)
+    begin = {name: f"{name}[]" if option["type"] == "list" else name for name, option in OPTIONS.items()}
+    fields = {f"{begin[name]}.{field}" for name, option in OPTIONS.items() for field in option.get("options", {})}
+    assert shown >= {*OPTIONS, *fields} and not {re.split(r"\[\]|\.", name)[0] for name in shown} - set(OPTIONS)
 
 
 PROMISES = rst.rows(rst.read("promises"))

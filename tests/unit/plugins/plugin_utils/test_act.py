@@ -1294,3 +1294,13 @@ def test_what_was_checked_reads_well(tmp_path: Path, count: int) -> None:
     assert seen_by_this_machine(result.lines[-1]) == f"{count} of {count} consumers hold the live key {shown}; {told}"
     assert result.hosts[0].message == "It is up to date; its health checks passed."
     assert all(host.standing.state is State.UP_TO_DATE for host in result.hosts)
+
+
+def test_health_checks_that_were_not_run_are_not_told_as_none(fleet: Fleet) -> None:
+    fleet.deploy()
+    fleet.check_mode = True
+    fleet.hosts[0].variables = {"health_checks": ["true"]}
+    line = fleet.rotate(Wanted(max_age=timedelta(days=30))).lines[-1]
+    assert "; 1 did not run its health checks, 2 have none; " in line
+    fleet.hosts[0].variables = {}
+    assert "; 3 have no health checks; " in fleet.rotate(Wanted(max_age=timedelta(days=30))).lines[-1]
