@@ -79,18 +79,21 @@ def _ended_with_this_process(process: subprocess.Popen[bytes]) -> Iterator[None]
 
     def end(number: int, _frame: object) -> None:
         _kill_group(process)
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, before[number])
         os.kill(os.getpid(), number)
 
-    # Otherwise a signal is ignored or handled by somebody else already.
-    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) == signal.SIG_DFL]
-    for number in numbers:
+    # Ansible's workers have handlers of their own, which come next.
+    found = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    before: dict[int, Any] = {
+        number: handler for number, handler in found.items() if handler not in (signal.SIG_IGN, None)
+    }
+    for number in before:
         signal.signal(number, end)
     try:
         yield
     finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
