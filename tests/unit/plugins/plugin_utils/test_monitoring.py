@@ -205,17 +205,6 @@ def test_no_other_file_is_opened_to_everybody(tmp_path: Path, monkeypatch: pytes
     assert (stat.S_IMODE(private.stat().st_mode), private.read_bytes()) == (0o600, b"")
 
 
-def test_what_a_killed_run_has_left_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a container, the next run may have the same process id."""
-    with monkeypatch.context() as killed:
-        killed.setattr(Path, "replace", _full)
-        killed.setattr(Path, "unlink", lambda *given, **options: None)
-        told_by(metrics=str(tmp_path / "x.prom")).tell(ROTATED)
-    assert len(list(tmp_path.iterdir())) == 1
-    told_by(metrics=str(tmp_path / "x.prom")).tell(ROTATED)
-    assert values((tmp_path / "x.prom").read_bytes()) and warned == []
-
-
 def _full(*_given: object) -> None:
     raise OSError(28, "No space left on device")
 
