@@ -91,7 +91,10 @@ class ActionModule(ControllerAction):
             raise
         finally:
             if monitoring.tells_of_deployments and not self._task.check_mode:
-                self._tell(monitoring)
+                try:
+                    self._tell(monitoring)
+                except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
+                    self.warn(f"No metrics and no hooks for this deployment: {type(error).__name__}.")
 
     def _tell(self, monitoring: Monitoring) -> None:
         """Write metrics and run hooks for the whole deployment, after its last host.
@@ -102,11 +105,7 @@ class ActionModule(ControllerAction):
         own = self._report(self._came_of) if self._came_of is not None else None
         entry = {"host": self._name, "report": own.to_json()} if own is not None else None
         going_on = [str(host) for host in self.variables.get("ansible_play_hosts") or ()]
-        try:
-            entries = self._store.put_last(DEPLOYED, self._name, entry, going_on) or []
-        except (MulticartError, OSError) as error:
-            self.warn(f"No metrics and no hooks for this deployment: {type(error).__name__}.")
-            return
+        entries = self._store.put_last(DEPLOYED, self._name, entry, going_on) or []
         # What an earlier play of this run has left is none of it.
         mine = {each["host"]: report_from(each["report"]) for each in entries if each["host"] in self.play_hosts}
         gone = [self._report(_failed(host, SKIPPED)) for host in self.play_hosts if host not in mine]

@@ -127,6 +127,16 @@ def test_the_file_has_no_secret_and_every_setting_of_the_templates(fleet: Fleet,
 
 
 @pytest.mark.full
+def test_a_text_does_not_become_a_template_that_is_run_when_the_file_is_applied(fleet: Fleet, awx: Awx) -> None:
+    labels = "{multicart_awx_labels: [keys, !unsafe \"{{ lookup('pipe', 'id') }}\"]}"
+    done, path = written(fleet, awx, "-e", labels)
+    assert not done.green and "multicart_awx_labels must not contain the signs" in done.message, done
+    assert not path.exists() and awx.requests == []
+    done, path = written(fleet, awx, "-e", '{multicart_awx_password: !unsafe "{{ secret"}')
+    assert done.green and "{{ secret" not in path.read_text(encoding="utf-8"), done
+
+
+@pytest.mark.full
 def test_what_is_made_of_the_file_is_what_the_role_makes(
     fleet: Fleet, awx: Awx, bare: dict[str, Any], first: Past
 ) -> None:

@@ -261,6 +261,19 @@ def test_check_mode_tells_nobody(fleet: Fleet) -> None:
     assert told(fleet) == {} and not (fleet.folder / "multicart.prom").exists()
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("pattern", [{"web": 1}, "{{ nowhere }}"])
+def test_a_deployment_is_not_failed_by_who_the_consumers_would_be(fleet: Fleet, pattern: Any) -> None:
+    """In a play of the user's own, only metrics and hooks ask for them."""
+    fleet.variables["multicart_report_hooks"] = [hook(fleet, "change")]
+    fleet.add("web1")
+    fleet.sandbox.rotate_behind(fleet.email)
+    role = "- ansible.builtin.include_role: {name: multicart.keys.multicart_deploy}"
+    run = fleet.play(role, "-e", json.dumps({"multicart_hosts": pattern}))
+    assert run.green and fleet.stale == [], run
+    assert "No metrics and no hooks for this deployment" in warnings(run), run
+
+
 # --- the log of the system ------------------------------------------------------------------------
 
 

@@ -12,8 +12,8 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,8 @@ class Hook:
             why = getattr(error, "strerror", None) or type(error).__name__
             raise HookFailed(f"it cannot be run ({why})") from None
         try:
-            process.communicate(report, timeout=LIMIT)
+            with _ended_with_this_process(process):
+                process.communicate(report, timeout=LIMIT)
         except subprocess.TimeoutExpired:
             raise HookFailed(f"it did not end within {LIMIT} s, and was killed") from None
         finally:
@@ -72,11 +73,38 @@ class Hook:
             raise HookFailed(f"exit status {process.returncode}")
 
 
+@contextmanager
+def _ended_with_this_process(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End a program when this process is ended, as when a run is broken off: nobody would watch its time any more."""
+
+    def end(number: int, _frame: object) -> None:
+        _kill_group(process)
+        signal.signal(number, before[number])
+        os.kill(os.getpid(), number)
+
+    # Ansible's workers have handlers of their own, which come next.
+    found = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    before: dict[int, Any] = {
+        number: handler for number, handler in found.items() if handler not in (signal.SIG_IGN, None)
+    }
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End a program, if it has not ended yet, and what it has started, which may go on without it."""
+    _kill_group(process)
+    process.wait()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def hooks_of(entries: Sequence[Any], secrets: Sequence[str]) -> list[Hook]:

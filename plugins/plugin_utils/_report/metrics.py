@@ -11,6 +11,7 @@ The library is imported when there is something to write, so that nobody else ne
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -31,6 +32,8 @@ METRICS = {
     OUTAGE: ("Seconds from the last rotation until the last consumer was restarted.", ("account",)),
 }
 """The description of each metric, and its labels."""
+
+_COMMENT = re.compile(rf"# (HELP|TYPE) ({'|'.join(METRICS)}) ")
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 """Values, by metric and values of its labels."""
@@ -75,11 +78,16 @@ def _read(content: bytes) -> Samples:
     parser: Any = import_module("prometheus_client.parser")
     samples: Samples = {}
     try:
-        for family in parser.text_string_to_metric_families(content.decode()):
+        text = content.decode()
+        # The parser skips comments, and a file may hold nothing else.
+        if any(line.lstrip().startswith("#") and not _COMMENT.match(line) for line in text.split("\n")):
+            raise ForeignMetrics
+        for family in parser.text_string_to_metric_families(text):
             labels = METRICS[family.name][1]
-            samples.update(
-                ((family.name, tuple(each.labels[name] for name in labels)), each.value) for each in family.samples
-            )
+            for each in family.samples:
+                if set(each.labels) != set(labels):
+                    raise ForeignMetrics
+                samples[family.name, tuple(each.labels[name] for name in labels)] = each.value
     except Exception:  # pylint: disable=broad-except  # whatever a parser makes of any text
         raise ForeignMetrics from None
     return samples

@@ -16,6 +16,7 @@ import json
 import os
 import secrets
 import syslog
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -31,6 +32,9 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._report.metrics imp
 
 WAITING = 5.0
 """Seconds to wait for another run that writes metrics into the same directory."""
+
+LOGGING = 5.0
+"""Seconds in which the log of the system must take a line: one that is stuck would be waited for without end."""
 
 LARGEST = 4 * 1024 * 1024
 """Bytes that a file of metrics may have."""
@@ -101,7 +105,7 @@ class Monitoring:
             try:
                 # A pipe of that name would be waited for.
                 with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-                    before = file.read(LARGEST + 1)
+                    before = file.read(LARGEST + 1) or b""
             except FileNotFoundError:
                 before = b""
             if len(before) > LARGEST:
@@ -123,11 +127,20 @@ class Monitoring:
             os.close(lock)
 
     def _log(self, report: Report) -> None:
-        syslog.openlog("multicart.keys", syslog.LOG_PID, syslog.LOG_AUTH)
-        syslog.syslog(syslog.LOG_NOTICE if report.reason is None else syslog.LOG_WARNING, log_record(report))
-        syslog.closelog()
-        if not any(map(os.path.exists, LOG_SOCKETS)):
+        level = syslog.LOG_NOTICE if report.reason is None else syslog.LOG_WARNING
+        logging = threading.Thread(target=_to_syslog, args=(level, log_record(report)), daemon=True)
+        logging.start()
+        logging.join(LOGGING)
+        if logging.is_alive():
+            self._warn(f"The rotation was not logged: the system log took nothing for {LOGGING:g} s.")
+        elif not any(map(os.path.exists, LOG_SOCKETS)):
             self._warn(f"The rotation was not logged: no system log listens here ({' or '.join(LOG_SOCKETS)}).")
+
+
+def _to_syslog(level: int, line: str) -> None:
+    syslog.openlog("multicart.keys", syslog.LOG_PID, syslog.LOG_AUTH)
+    syslog.syslog(level, line)
+    syslog.closelog()
 
 
 def _invalid(name: str, must: str) -> MulticartError:
@@ -163,8 +176,9 @@ def write_all(contents: Mapping[Path, bytes], mode: int | None = None) -> None:
             with draft.open("xb") as file:
                 written.append(draft)
                 file.write(contents[path])
-            if mode is not None:
-                draft.chmod(mode)
+                if mode is not None:
+                    # Not by the path: the owner of the directory could put a link to another file there.
+                    os.fchmod(file.fileno(), mode)
         for draft, path in drafts.items():
             draft.replace(path)
             written[written.index(draft)] = path

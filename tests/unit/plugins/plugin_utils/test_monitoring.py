@@ -7,11 +7,15 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
 import stat
 import syslog
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -118,7 +122,17 @@ def test_accounts_of_any_name_keep_their_metrics(names: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"node_load1 0.5\n", b"multicart_consumers 7\n", b"{}\n", b"\xff", b"no metrics\n", b"a{", b'a{b="c"} d\n'],
+    [
+        b"node_load1 0.5\n",
+        b"multicart_consumers 7\n",
+        b"{}\n",
+        b"\xff",
+        b"no metrics\n",
+        b"a{",
+        b'a{b="c"} d\n',
+        b"# my own notes\n",
+        b'multicart_consumers{account="a",state="missing",site="b"} 1\n',
+    ],
 )
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.prom"
@@ -160,6 +174,37 @@ def test_a_link_and_a_pipe_are_replaced_and_not_followed(tmp_path: Path) -> None
     assert elsewhere.read_text() == ""
 
 
+def test_a_pipe_that_somebody_writes_to_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "x.prom"
+    os.mkfifo(path)
+    pipe = os.open(path, os.O_RDWR)
+    told_by(metrics=str(path)).tell(ROTATED)
+    os.close(pipe)
+    assert path.is_file(), warned
+
+
+def test_no_other_file_is_opened_to_everybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner of the directory puts a link there at the worst moment, after each step."""
+    private, folder = tmp_path / "private", tmp_path / "collector"
+    private.touch(0o600)
+    folder.mkdir()
+
+    def swapped(act: Any) -> Any:
+        def acting(*given: Any, **options: Any) -> Any:
+            for draft in folder.iterdir():
+                draft.unlink()
+                draft.symlink_to(private)
+            return act(*given, **options)
+
+        return acting
+
+    monkeypatch.setattr(os, "fchmod", swapped(os.fchmod))
+    monkeypatch.setattr(os, "chmod", swapped(os.chmod))
+    monkeypatch.setattr(Path, "chmod", swapped(Path.chmod))
+    told_by(metrics=str(folder / "x.prom")).tell(ROTATED)
+    assert (stat.S_IMODE(private.stat().st_mode), private.read_bytes()) == (0o600, b"")
+
+
 def _full(*_given: object) -> None:
     raise OSError(28, "No space left on device")
 
@@ -168,7 +213,7 @@ def test_a_full_disk_leaves_what_there_was(tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "x.prom"
     told_by(metrics=str(path)).tell(ROTATED)
     before = path.read_bytes()
-    monkeypatch.setattr(Path, "chmod", _full)
+    monkeypatch.setattr(os, "fchmod", _full)
     told_by(metrics=str(path)).tell(AUDITED)
     assert (path.read_bytes(), list(tmp_path.iterdir())) == (before, [path])
     assert warned == [f"The metrics were not written to {path}: No space left on device."]
@@ -259,12 +304,45 @@ def test_nothing_that_a_hook_has_started_outlives_it(tmp_path: Path, monkeypatch
     monkeypatch.setenv("HOME", str(tmp_path))
     background = "sleep 1000 & echo $! > $HOME/pid"
     told_by(hooks=[{"command": ["sh", "-c", background], "events": ["change"]}]).tell(ROTATED)
-    status = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
-    deadline = time.monotonic() + 30
-    while status.exists() and " Z " not in status.read_text() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not status.exists() or " Z " in status.read_text()
+    assert _ends(int((tmp_path / "pid").read_text()))
     assert warned == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_hook_does_not_outlive_a_run_that_is_broken_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    asked = told_by(hooks=[{"command": ["sh", "-c", "echo $$ > $HOME/pid; exec sleep 1000"], "events": ["change"]}])
+
+    def act() -> None:
+        # As a worker of Ansible does.
+        signal.signal(signal.SIGTERM, lambda *_given: os._exit(7))
+        asked.tell(ROTATED)
+
+    run = multiprocessing.get_context("fork").Process(target=act)
+    run.start()
+    pid = tmp_path / "pid"
+    deadline = time.monotonic() + 30
+    while not (pid.exists() and pid.read_text().endswith("\n")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(run.pid or 0, number)
+    run.join(30)
+    assert run.exitcode == (7 if number is signal.SIGTERM else -number)
+    assert _ends(int(pid.read_text()))
+
+
+def _ends(pid: int) -> bool:
+    """Return whether a process is no more, or soon."""
+    status = Path(f"/proc/{pid}/stat")
+    deadline = time.monotonic() + 30
+    with suppress(FileNotFoundError):
+        while " Z " not in status.read_text():
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                return False
+            time.sleep(0.01)
+    return True
 
 
 def test_a_hook_that_is_gone_when_its_turn_comes_is_a_warning(tmp_path: Path) -> None:
@@ -392,6 +470,18 @@ def test_a_machine_without_a_log_is_told(log: list[tuple[int, str]], monkeypatch
     monkeypatch.setattr(monitoring, "LOG_SOCKETS", ("/no/such/socket",))
     told_by(syslog=True).tell(ROTATED)
     assert warned == ["The rotation was not logged: no system log listens here (/no/such/socket)."]
+
+
+def test_a_log_that_is_stuck_is_not_waited_for_without_end(
+    log: list[tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the real one is when its daemon was stopped and its queue is full."""
+    goes_on = threading.Event()
+    monkeypatch.setattr(syslog, "syslog", lambda *given: goes_on.wait(10))
+    monkeypatch.setattr(monitoring, "LOGGING", 0.05)
+    told_by(syslog=True).tell(ROTATED)
+    goes_on.set()
+    assert warned == ["The rotation was not logged: the system log took nothing for 0.05 s."]
 
 
 # --- deployments, host by host --------------------------------------------------------------------
