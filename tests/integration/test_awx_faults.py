@@ -323,6 +323,7 @@ def test_a9_all_that_is_not_there_is_told_at_once_before_anything_is_made(fleet:
             marks=pytest.mark.full,
         ),
         ({"scm_url": "git.example.com"}, User(), "multicart_awx_scm_url is not the address"),
+        ({"scm_url": "https://a-token@git.example.com/keys.git"}, User(), "must not contain a user, a password or"),
         pytest.param(
             {"scm_url": None}, User(), "no project MultiCartAPI in the organization Default", marks=pytest.mark.full
         ),
