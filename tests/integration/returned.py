@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ COMMON = {"changed", "failed", "msg", "diff", "warnings", "deprecations", "excep
 COMMON |= {"skipped", "skip_reason", "retries", "item", "failed_when_result", "failed_when_suppressed_exception"}
 COMMON |= {"censored", "unreachable", "module_stdout", "module_stderr", "rc", "results", "false_condition"}
 OF_FILES = {"gid", "group", "mode", "owner", "size", "state", "uid", "secontext"}
+OF_ARGUMENTS = re.compile(r"\A(Task failed: Finalization of task args|The field 'args' has an invalid value)")
+"""What Ansible says, newer and older ones, when it cannot even make the arguments; the module has not run."""
 TYPES: dict[str, tuple[type[Any], ...]] = {
     "bool": (bool,),
     "dict": (dict,),
@@ -49,7 +52,7 @@ def undocumented(module: str, result: Mapping[str, Any], status: str = "ok") -> 
 def _contradictions(
     known: dict[str, dict[str, Any]], result: Mapping[str, Any], status: str, of_file: bool
 ) -> Iterator[str]:
-    if "timedout" in result:  # Ansible's own result, of a task that its time limit has ended
+    if "timedout" in result or OF_ARGUMENTS.search(str(result.get("msg"))):  # a result of Ansible's own
         return
     for name, value in result.items():
         if name.startswith("_ansible") or (name not in known and name in COMMON | (OF_FILES if of_file else set())):
