@@ -26,12 +26,12 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation impor
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import act as act_module
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import host as host_module
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult, Guard, Turn
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult, Guard, HostResult, Turn
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.allowed_hours import parse
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import Host
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Step, Wanted
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem, State, parse_time
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem, Standing, State, parse_time
 
 from tests.unit.plugins.plugin_utils.local_hosts import (
     IN_PROCESS,
@@ -485,6 +485,7 @@ def test_t12_an_old_key_that_stays_valid_is_red_until_its_rejection_is_seen(flee
     fleet.api.verification = lambda result: replace(result, verified=False, old_key_rejected=False, error=error)
     result = fleet.rotate()
     assert (reason(result), states(result), fleet.holds) == (Reason.OLD_KEY_STILL_VALID, UP_TO_DATE, ["new"] * 3)
+    assert result.rotation is not None and result.rotation.error is error
     assert fleet.records == [(False, concluded(OLD))] * 3
     assert [host.record["retired"][0]["seen"] for host in fleet.hosts if host.record] == ["still_valid"] * 3
     again = Wanted(confirmed=True, retire=OLD.fingerprint)
@@ -494,6 +495,25 @@ def test_t12_an_old_key_that_stays_valid_is_red_until_its_rejection_is_seen(flee
     assert (reason(result), result.lines[0]) == (None, f"The key {OLD.fingerprint} is retired; the API rejected it.")
     assert reason(fleet.rotate(again)) is None  # it is noted
     assert fleet.api.calls.count("rotate") == 1
+
+
+def test_a_rejection_that_nobody_tried_to_see_is_told_as_that(fleet: Fleet) -> None:
+    fleet.api.verification = lambda result: replace(result, old_key_rejected=None)
+    assert reason(fleet.rotate()) is None
+    assert [host.record["retired"][0]["seen"] for host in fleet.hosts if host.record] == ["unseen"] * 3
+    result = fleet.rotate(Wanted(confirmed=True, retire=OLD.fingerprint))
+    told = f"The key {OLD.fingerprint} is retired; that the API rejects it was not seen."
+    assert (reason(result), result.lines[0]) == (None, told)
+
+
+def test_what_went_wrong_at_the_rotation_is_told_also_if_the_verification_fails(fleet: Fleet) -> None:
+    full = MulticartError(Reason.RUN_CACHE_UNUSABLE, "The disk is full.")
+    lost = MulticartError(Reason.UNREACHABLE, "No connection.")
+    fleet.api.rotation = lambda result: replace(result, error=full)
+    fleet.api.verification = lambda result: replace(result, live=None, verified=False, error=lost)
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (Reason.UNREACHABLE, ["new"] * 3)
+    assert result.rotation is not None and result.rotation.error is full
 
 
 def test_what_could_not_be_verified_stays_pending_for_the_next_run(fleet: Fleet) -> None:
@@ -526,6 +546,7 @@ def test_a_key_that_is_replaced_again_while_it_is_deployed_is_followed(fleet: Fl
     fleet.api.at["verify"] = fleet.api.replace_key
     result = fleet.rotate()
     assert (reason(result), fleet.holds, states(result)) == (None, ["newer"] * 3, UP_TO_DATE)
+    assert "The key was replaced again meanwhile." in fleet.lines
 
 
 def test_health_checks_passed_with_a_key_before_the_last_one_do_not_count(fleet: Fleet, tmp_path: Path) -> None:
@@ -1304,3 +1325,90 @@ def test_health_checks_that_were_not_run_are_not_told_as_none(fleet: Fleet) -> N
     assert "; 1 did not run its health checks, 2 have none; " in line
     fleet.hosts[0].variables = {}
     assert "; 3 have no health checks; " in fleet.rotate(Wanted(max_age=timedelta(days=30))).lines[-1]
+
+
+def ended(*checked: bool | None, hidden: int = 0) -> list[HostResult]:
+    """Return how hosts ended: up to date, with health checks that passed, were not run, or are not there."""
+    standing = Standing(State.UP_TO_DATE)
+    return [HostResult(f"web{n}", standing, checked=each, hidden=n < hidden) for n, each in enumerate(checked)]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "told"),
+    [
+        (ended(True), f"1 of 1 consumers hold the live key {{}}; 1 passed its health checks; {SEEN}."),
+        (
+            ended(True, True, None, None),
+            f"4 of 4 consumers hold the live key {{}}; 2 passed their health checks, 2 have none; {SEEN}.",
+        ),
+        (
+            ended(True, False, None),
+            "3 of 3 consumers hold the live key {}; 1 passed its health checks, 1 did not run its health checks, "
+            f"1 has none; {SEEN}.",
+        ),
+        (
+            ended(False, False),
+            f"2 of 2 consumers hold the live key {{}}; 2 did not run their health checks; {SEEN}.",
+        ),
+        (
+            ended(None, hidden=1),
+            f"1 of 1 consumers hold the live key {{}}; 1 has no health checks; {SEEN} (on 1 host, some could not be "
+            "read).",
+        ),
+        (
+            ended(None, None, hidden=2),
+            f"2 of 2 consumers hold the live key {{}}; 2 have no health checks; {SEEN} (on 2 hosts, some could not be "
+            "read).",
+        ),
+    ],
+)
+def test_what_was_checked_is_told_in_a_sentence(hosts: list[HostResult], told: str) -> None:
+    assert act_module._checked(hosts, NEW) == told.format(f"{NEW.masked} {NEW.fingerprint}")
+
+
+@pytest.mark.parametrize(("rejected", "told"), [(True, "; the API rejects it"), (False, ""), (None, "")])
+def test_a_rejection_is_told_of_a_rotation_if_it_was_seen(rejected: bool | None, told: str) -> None:
+    rotation = Result(Outcome.ROTATED, NEW, OLD, old_key_rejected=rejected, rotated_at="2026-01-01T00:00:00.000Z")
+    expected = f"Rotated at 2026-01-01T00:00:00.000Z: {OLD.masked} {OLD.fingerprint} was revoked{told}."
+    assert act_module._rotated(rotation) == expected
+
+
+def test_records_say_when_something_was_seen_of_a_key_and_not_when_nothing_was() -> None:
+    assert act_module._seen("f" * 16, "unseen") == {
+        "key": "f" * 16,
+        "seen": "unseen",
+        "at": None,
+        "accepted": True,
+        "updated_at": None,
+    }
+    at = act_module._seen("f" * 16, "rejected")["at"]
+    assert at is not None and parse_time(at) is not None
+
+
+def test_the_outage_is_told_to_the_millisecond_rounded_as_in_the_report(fleet: Fleet) -> None:
+    began = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    lines: list[str] = []
+    hosts = [host.host() for host in fleet.hosts]
+    act = Act(hosts, fleet.api, lines.append)
+    for host in hosts:
+        host.moments["written"] = began + timedelta(seconds=1.2346)
+    hosts[1].moments["restarted"] = began + timedelta(seconds=3.5)
+    act._say_outage(Result(Outcome.ROTATED, rotated_at="2026-01-01T00:00:00.000Z"))
+    assert lines == ["Released: 3 of 3 have the new key, the last after 1.24 s; outage of the fleet 3.50 s."]
+
+
+def test_what_a_thread_does_is_returned_or_raised_and_no_text_of_an_exception_is_shown() -> None:
+    done = Result(Outcome.ROTATED)
+    assert act_module._InThread(lambda: done).result() is done
+
+    def broken() -> Result:
+        raise ZeroDivisionError("canary")
+
+    thread = act_module._InThread(broken)
+    with pytest.raises(MulticartError) as raised:
+        thread.result()
+    assert raised.value.reason is Reason.INTERNAL_ERROR and "ZeroDivisionError" in raised.value.what
+    assert "canary" not in str(raised.value)
+    assert thread._thread.daemon, "it would keep a run from ending"
+    with pytest.raises(MulticartError, match=r"^The verification ended without a result\."):
+        act_module._InThread(lambda: None).result()  # type: ignore[arg-type,return-value]
