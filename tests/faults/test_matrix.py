@@ -39,7 +39,7 @@ ELSEWHERE = "(the address of another host)"
 # What the operator is told, in a word of it.
 CHECK_NETWORK = "the network"
 CHECK_URL = "Check that api_url"
-CHECK_CREDENTIALS = "Check the credentials"
+CHECK_CREDENTIALS = "Check what was given"
 FIX_URL = "Set api_url to the address"
 LOOK_AT_DASHBOARD = "dashboard"
 SAME_INTENT = "Run again with retire="

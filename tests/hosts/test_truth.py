@@ -351,6 +351,8 @@ def test_among_mixed_hosts_exactly_those_are_red_that_are_broken(real: RealFleet
 
     for name in ("fragile", "openrc-fragile", "runit-fragile"):
         real.real[name].run("rm /var/lib/app/app-fragile.first")
+    # runit starts it again by itself, a second after it has ended; a restart in that second is another story.
+    real.real["runit-fragile"].run("timeout 20 sh -c 'until sv status app-fragile | grep -q ^run:; do sleep 0.1; done'")
     drop_in = "/etc/systemd/system/app-hanging.service.d/stop.conf"
     real.real["hanging"].write(drop_in, "[Service]\nTimeoutStopSec=200ms\n")
     real.real["hanging"].run("systemctl daemon-reload && systemctl kill --signal=KILL app-hanging")

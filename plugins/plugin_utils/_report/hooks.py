@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -50,37 +50,55 @@ class Hook:
 
         :raises HookFailed: it did.
         """
-        try:
-            process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or type(error).__name__
-            raise HookFailed(f"it cannot be run ({why})") from None
-        try:
-            with _ended_with_this_process(process):
+        with _ended_with_this_process() as watch:
+            try:
+                process = subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                    start_new_session=True,
+                )
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or type(error).__name__
+                raise HookFailed(f"it cannot be run ({why})") from None
+            try:
+                watch(process)
                 process.communicate(report, timeout=LIMIT)
-        except subprocess.TimeoutExpired:
-            raise HookFailed(f"it did not end within {LIMIT} s, and was killed") from None
-        finally:
-            _kill(process)
+            except subprocess.TimeoutExpired:
+                raise HookFailed(f"it did not end within {LIMIT} s, and was killed") from None
+            finally:
+                _kill(process)
         if process.returncode:
             raise HookFailed(f"exit status {process.returncode}")
 
 
 @contextmanager
-def _ended_with_this_process(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """End a program when this process is ended, as when a run is broken off: nobody would watch its time any more."""
+def _ended_with_this_process() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
+    """End a program when this process is ended, as when a run is broken off: nobody would watch its time any more.
+
+    A signal that comes while the program is being started waits until it is watched.
+    """
+    watched: list[subprocess.Popen[bytes]] = []
+    came: list[int] = []
 
     def end(number: int, _frame: object) -> None:
-        _kill_group(process)
+        came.append(number)
+        if watched:
+            pass_on()
+
+    def pass_on() -> None:
+        for process in watched:
+            _kill_group(process)
+        number = came.pop()
         signal.signal(number, before[number])
         os.kill(os.getpid(), number)
+
+    def watch(process: subprocess.Popen[bytes]) -> None:
+        watched.append(process)
+        if came:
+            pass_on()
 
     # Ansible's workers have handlers of their own, which come next.
     found = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
@@ -90,10 +108,12 @@ def _ended_with_this_process(process: subprocess.Popen[bytes]) -> Iterator[None]
     for number in before:
         signal.signal(number, end)
     try:
-        yield
+        yield watch
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if came:
+            os.kill(os.getpid(), came.pop())
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
