@@ -315,7 +315,7 @@ def test_a_host_that_stalls_after_its_write_is_named(victim: Victim) -> None:
     check_finished_by_deploy(victim)
 
 
-@pytest.mark.parametrize("record", [4, 5], ids=["closes", "concludes"])
+@pytest.mark.parametrize("record", [pytest.param(4, marks=pytest.mark.full), 5], ids=["closes", "concludes"])
 def test_a_host_that_stalls_while_its_record_is_written_is_named(victim: Victim, record: int) -> None:
     """It has the key and was restarted, and only says so too late."""
     run = rotating(victim, lambda: victim.control("stop").write_text(f"rename {victim.record_name} #{record}"))

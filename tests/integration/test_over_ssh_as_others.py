@@ -171,7 +171,9 @@ def test_su(remote: Remote) -> None:
     remote.rotate(armed=1, as_user=other.name)
 
 
-@pytest.mark.parametrize("password", [None, "not-the-password"], ids=["missing", "wrong"])
+@pytest.mark.parametrize(
+    "password", [pytest.param(None, marks=pytest.mark.full), "not-the-password"], ids=["missing", "wrong"]
+)
 def test_su_without_the_right_password_is_refused(remote: Remote, password: str | None) -> None:
     remote.log_in()
     other = remote.made.add()
