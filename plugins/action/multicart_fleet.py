@@ -33,7 +33,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import 
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Wanted, outside_hours
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, MONITORING, Options
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, MONITORING, Options, invalid
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report, Versions, report_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.monitoring import Monitoring
 
@@ -117,11 +117,7 @@ class ActionModule(FleetAction):
         try:
             return parse(given) if given is not None else None
         except NotHours as error:
-            raise MulticartError(
-                Reason.INVALID_OPTION,
-                f"The variable multicart_rotate_allowed_hours {error}.",
-                "Nothing was changed; correct it and run again.",
-            ) from None
+            raise invalid(FLEET, "allowed_hours", str(error)) from None
 
     def _audit(self) -> dict[str, Any]:
         self._refuse_parts()

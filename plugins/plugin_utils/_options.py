@@ -279,6 +279,12 @@ def _invalid(option: Option, source: Source, must: str, reason: Reason = Reason.
     )
 
 
+def invalid(options: Iterable[Option], name: str, must: str) -> MulticartError:
+    """Describe what is wrong with a variable of a role whose value is read further elsewhere."""
+    (option,) = (option for option in options if option.name == name)
+    return _invalid(option, Source.VARIABLE, must)
+
+
 def _parse(option: Option, raw: Any, source: Source) -> Any:
     """Read a raw value strictly; the error names the option and where it came from, never the value."""
     if option.kind is Kind.LIST:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, clean
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import MONITORING, Options
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import MONITORING, Options, invalid
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.hooks import HookFailed, NotAHook, hooks_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.metrics import ForeignMetrics, merged
@@ -58,7 +58,7 @@ class Monitoring:
         self._logged: bool = given["syslog"]
         self._metrics = Path(os.path.abspath(os.path.expanduser(given["metrics"]))) if given["metrics"] else None
         if self._metrics is not None and self._metrics.suffix != ".prom":
-            raise _invalid("metrics", "must end in .prom, or node_exporter does not read the file")
+            raise invalid(MONITORING, "metrics", "must end in .prom, or node_exporter does not read the file")
         if self._metrics is not None and find_spec("prometheus_client") is None:
             raise MulticartError(
                 Reason.PROMETHEUS_CLIENT_MISSING, "multicart_report_metrics needs the Python library prometheus_client."
@@ -66,7 +66,7 @@ class Monitoring:
         try:
             self._hooks = hooks_of(given["hooks"], options.connection.secrets)
         except NotAHook as error:
-            raise _invalid("hooks", str(error)) from None
+            raise invalid(MONITORING, "hooks", str(error)) from None
 
     @property
     def tells_of_deployments(self) -> bool:
@@ -141,13 +141,6 @@ def _to_syslog(level: int, line: str) -> None:
     syslog.openlog("multicart.keys", syslog.LOG_PID, syslog.LOG_AUTH)
     syslog.syslog(level, line)
     syslog.closelog()
-
-
-def _invalid(name: str, must: str) -> MulticartError:
-    variable = next(option.variable for option in MONITORING if option.name == name)
-    return MulticartError(
-        Reason.INVALID_OPTION, f"The variable {variable} {must}.", "Nothing was changed; correct it and run again."
-    )
 
 
 def log_record(report: Report) -> str:
