@@ -17,7 +17,6 @@ import tempfile
 from functools import cache
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -29,7 +28,7 @@ from moto.server import ThreadedMotoServer
 from pyrage import x25519
 
 from tests.stores import gitlab_api
-from tests.stores.backends import Another, Backend
+from tests.stores.backends import Backend, another
 from tests.stores.gitlab_api import GitLabApi
 
 KEY = "MULTICART_API_KEY"
@@ -207,8 +206,7 @@ class OfAws(Backend):
         elif fault == "missing":
             self._given = "nowhere"
         elif fault == "malformed":
-            self._another = ThreadingHTTPServer(("127.0.0.1", 0), Another)
-            Thread(target=self._another.serve_forever, daemon=True).start()
+            self._another = another()
 
     def deny(self, right: str) -> None:
         """Let its credentials do everything but this."""

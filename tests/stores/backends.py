@@ -146,8 +146,7 @@ class OpenBao(Backend):
         elif fault == "deleted":
             self._ask("DELETE", "secret/data/myapp")
         elif fault == "malformed":
-            self._another = ThreadingHTTPServer(("127.0.0.1", 0), Another)
-            Thread(target=self._another.serve_forever, daemon=True).start()
+            self._another = another()
 
     def mend(self) -> None:
         if self._another is not None:
@@ -239,9 +238,7 @@ class OpenBao(Backend):
         return answer.json() if answer.text else None
 
 
-class Another(BaseHTTPRequestHandler):
-    """Something else that answers there."""
-
+class _Another(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
@@ -251,6 +248,13 @@ class Another(BaseHTTPRequestHandler):
 
     def log_message(self, *_words: Any) -> None:
         """Say nothing."""
+
+
+def another() -> ThreadingHTTPServer:
+    """Start something else that answers in place of a store; its ``shutdown`` ends it."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Another)
+    Thread(target=server.serve_forever, daemon=True).start()
+    return server
 
 
 VAULT_PASSWORD = "vault-password-canary"

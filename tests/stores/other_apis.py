@@ -23,7 +23,6 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
@@ -31,7 +30,7 @@ import pytest
 import requests
 import trustme
 
-from tests.stores.backends import Another, Backend
+from tests.stores.backends import Backend, another
 from tests.stores.http_api import Answer, HttpApi, Request
 
 
@@ -102,8 +101,7 @@ class Etcd(Backend):
         elif fault == "missing":
             self._missing = True
         elif fault == "malformed":
-            self._another = ThreadingHTTPServer(("127.0.0.1", 0), Another)
-            Thread(target=self._another.serve_forever, daemon=True).start()
+            self._another = another()
 
     def mend(self) -> None:
         if self._another is not None:
