@@ -32,11 +32,10 @@ from tests.integration.harness import (
     Run,
     Task,
     _files,
-    _found,
-    _pieces,
     fingerprint,
 )
 from tests.integration.sshd import Sshd
+from tests.leaks.canaries import Canaries
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account, JournalEntry
 
@@ -305,12 +304,12 @@ class Victim(Fleet):
             assert host.env.read_text() in allowed, f"the file of {host.name} is neither the old nor the new one"
             for left in _leftovers(host):
                 assert stat.S_IMODE(left.stat().st_mode) == 0o600, left
-        pieces = _pieces(self.sandbox.secrets())
+        canaries = Canaries.of(self.sandbox.secrets())
         files = {
             path for host in self.hosts.values() for path in (host.env, host.folder / "other-name", *_leftovers(host))
         }
         for path in {*_files(self.folder), *_files(self.tmp)} - files:
-            assert not _found(pieces, path.read_bytes().decode("utf-8", "replace")), f"a secret was left in {path}"
+            assert not (found := canaries.found_in(path.read_bytes())), f"{found} was left in {path}"
         assert self.rotations <= 1, run.output.read_text()
 
     def check_finished(self, run: Run) -> None:

@@ -22,7 +22,8 @@ from typing import Any
 
 from tests.awx.collection import COLLECTIONS
 from tests.hosts.stage import PATH, SECONDS, Stage, children, remove_group, run
-from tests.integration.harness import VARIABLE, Fleet, Host, Run, _found, _masked, _pieces
+from tests.integration.harness import VARIABLE, Fleet, Host, Run
+from tests.leaks.canaries import Canaries
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account
 
@@ -388,12 +389,11 @@ class RealFleet(Fleet):
 
     def search_logs(self, done: Run) -> None:
         """Fail if a secret is in what a run has printed or in what the hosts have logged."""
-        pieces = _pieces({*self.sandbox.secrets(), self.stage.password})
-        assert not _found(pieces, done.output), f"a secret was printed: {_masked(done.output, pieces)}"
+        canaries = Canaries.of({*self.sandbox.secrets(), self.stage.password})
+        assert not (found := canaries.lines_in(done.output)), f"a secret was printed: {found}"
         for host in self.real.values():
-            lines = host.journal().splitlines() if host.is_on else []
-            with_secrets = [_masked(line, pieces) for line in lines if _found(pieces, line)]
-            assert not with_secrets, f"a secret was logged on {host.name}: {with_secrets}"
+            found = canaries.lines_in(host.journal()) if host.is_on else []
+            assert not found, f"a secret was logged on {host.name}: {found}"
 
     def _is_current(self, host: Host) -> bool:
         if not isinstance(host, Consumer):

@@ -12,7 +12,6 @@ What the modules of the collection return is held against their documentation.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import itertools
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.returned import COLLECTION, undocumented
+from tests.leaks.canaries import Canaries
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account, JournalEntry
 
@@ -61,7 +61,6 @@ _NO_RECORD: dict[str, Any] = {
     "retired": [],
     **dict.fromkeys(("account", "rotation", "held", "since", "digest", "updated_at")),
 }
-_PIECE = 8  # characters of a secret that are too many in any output
 _SECONDS = 300  # in which a run ends on a very busy machine
 
 
@@ -453,39 +452,17 @@ class Fleet:
 
     def search_output(self, run: Run) -> None:
         """Fail if a run has printed a secret."""
-        pieces = _pieces(self.sandbox.secrets())
-        assert not _found(pieces, run.output), f"a secret was printed: {_masked(run.output, pieces)}"
+        found = Canaries.of(self.sandbox.secrets()).lines_in(run.output)
+        assert not found, f"a secret was printed: {found}"
 
     def _search_files(self, run: Run) -> None:
-        pieces = _pieces(self.sandbox.secrets())
+        canaries = Canaries.of(self.sandbox.secrets())
         ours = self.folder / "hosts"
         for path in _files(self.folder):
             if ours not in path.parents or path.name.startswith("."):
                 with contextlib.suppress(FileNotFoundError):  # of another run, which has ended meanwhile
-                    text = path.read_bytes().decode("utf-8", "replace")
-                    assert not _found(pieces, text), f"a secret was left in {path} by {run.command}"
-
-
-def _pieces(secrets: set[str]) -> set[str]:
-    """Return all pieces of the secrets, plain and as base64, that are long enough to tell them."""
-    pieces = set()
-    for secret in secrets:
-        hidden = secret.partition(".")[2] or secret
-        shifted = [base64.b64encode(b"x" * shift + hidden.encode()).decode()[4:-4] for shift in range(3)]
-        for text in (hidden, *shifted):
-            pieces |= {text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1)}
-    return pieces
-
-
-def _found(pieces: set[str], text: str) -> set[str]:
-    words = re.findall(f"[A-Za-z0-9+/=-]{{{_PIECE},}}", text)
-    return {word[at : at + _PIECE] for word in words for at in range(len(word) - _PIECE + 1)} & pieces
-
-
-def _masked(text: str, pieces: set[str]) -> str:
-    for piece in sorted(_found(pieces, text)):
-        text = text.replace(piece, "<SECRET>")
-    return text
+                    found = canaries.found_in(path.read_bytes())
+                    assert not found, f"{found} was left in {path} by {run.command}"
 
 
 def _files(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import html
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 PIECE = 8
@@ -19,7 +19,6 @@ PIECE = 8
 
 _HEX_PIECE = 12
 """The same of hexadecimal digits, which hashes and ids are full of: eight of them are found by chance."""
-
 
 _HTML = "HTML-escaped"
 """Found by taking it back in the text: an entity is six characters for one, so that eight are soon found by chance."""
@@ -63,6 +62,17 @@ class Canaries:
                 size = _HEX_PIECE if re.fullmatch("[0-9a-fA-F]+", text) else PIECE
                 for at in range(len(text) - size + 1):
                     self._pieces[size].setdefault(text[at : at + size], f"{name}, {form}")
+
+    @classmethod
+    def of(cls, secrets: Iterable[str]) -> Canaries:
+        """Name secrets by the little of each that does not tell it."""
+        return cls({f"{secret[:3]}…": secret for secret in secrets})
+
+    def lines_in(self, text: str) -> list[str]:
+        """Return the lines of a text that have a piece of a secret in them, each with what was found."""
+        if not self.found_in(text):
+            return []
+        return [f"{sorted(found)}: {line}" for line in text.splitlines() if (found := self.found_in(line))]
 
     def found_in(self, text: str | bytes) -> set[str]:
         """Return the names and forms of the secrets of which there is a piece in a text."""

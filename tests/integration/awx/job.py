@@ -27,7 +27,8 @@ from typing import Any
 
 import yaml
 
-from tests.integration.harness import ANSIBLE_BIN, Fleet, Run, Task, _files, _found, _masked, _pieces
+from tests.integration.harness import ANSIBLE_BIN, Fleet, Run, Task, _files
+from tests.leaks.canaries import Canaries
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "multicart_awx" / "files"
 _RUNNER = "import ansible_runner, json, sys; sys.exit(ansible_runner.run(**json.load(sys.stdin)).rc)"
@@ -90,7 +91,7 @@ class Started:
         return job
 
     def _search(self, job: Job) -> None:
-        pieces = _pieces(self.awx.fleet.sandbox.secrets())
+        canaries = Canaries.of(self.awx.fleet.sandbox.secrets())
         texts = {"the environment shown": json.dumps(self.shown_env), "the output": job.output}
         for path in _files(self.folder):
             text = path.read_bytes().decode("utf-8", "replace")
@@ -100,7 +101,7 @@ class Started:
                 text = json.dumps(content)
             texts[str(path)] = text
         for place, text in texts.items():
-            assert not _found(pieces, text), f"a secret is in {place}: {_masked(text, pieces)}"
+            assert not (found := canaries.lines_in(text)), f"a secret is in {place}: {found}"
         self.awx.fleet._search_files(job)
 
     def cancel(self, container: bool = True) -> Job:
