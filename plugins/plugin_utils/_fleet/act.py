@@ -61,7 +61,7 @@ ATTEMPTS = 5
 class AccountApi(Protocol):
     """What an act needs of the API. `rotate` and `verify` return what failed, all else raises `MulticartError`."""
 
-    def read(self, newest: bool = True) -> Live:
+    def read(self, newest: bool) -> Live:
         """Return the live key, which the API accepts; not ``newest``: as it was a few seconds ago is enough."""
 
     def confirm(self, live: Live, held: frozenset[str], inspected_at: float) -> Live:
@@ -502,11 +502,8 @@ class Act:
     def _conclude_earlier(self, live: Live, plan: Plan, wanted: Wanted) -> None:
         if plan.step in (Step.NOT_DUE, Step.OUTSIDE_HOURS, Step.DONE):
             return
-        seen = None
-        if plan.retire is not None:
-            assumed = plan.retire == wanted.assume_rejected
-            seen = _seen(plan.retire, REJECTED if assumed else UNSEEN, accepted=plan.finishes)
-        self._conclude(live, seen)
+        known = REJECTED if plan.retire == wanted.assume_rejected else UNSEEN
+        self._conclude(live, _seen(plan.retire, known, accepted=plan.finishes) if plan.retire else None)
 
     def _ask_all(self, phase: str, hosts: Iterable[Host], live: Live | None, **fields: Any) -> None:
         """Ask hosts for the same, all at once, and take over what they answer.

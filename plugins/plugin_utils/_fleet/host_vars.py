@@ -161,13 +161,13 @@ class HostSpec:
 
     @property
     def longest_deploy(self) -> float:
-        """Seconds that restarts and health checks may take, each in its own limit."""
+        """Seconds that restarts, health checks and the end of old processes may take, each in its own limit."""
         steps = self.steps
         restarts = len(steps.services) + len(steps.commands)
         restarts += sum(len(spec.options.get("restart") or ()) for spec in self.files if isinstance(spec, StoreSpec))
         checks = len(steps.health) * (steps.timeout + steps.retries * steps.delay) if steps.health else 0.0
         tries = len(steps.health) * steps.retries * min(steps.timeout, TRY)
-        return restarts * steps.timeout + checks + tries
+        return restarts * steps.timeout + checks + tries + steps.retries * steps.delay
 
     def request(self) -> dict[str, Any]:
         """Return what every request of a host session holds of it."""

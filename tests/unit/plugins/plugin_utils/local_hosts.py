@@ -112,8 +112,12 @@ class DirectSession(Session):
             self.give_up(error)
             reply.resolve(error=error)
             return reply
-        said = phases.answer_to(request, lambda event: reply.moments.update({event: time.monotonic()}))
-        reply.resolve(json.loads(json.dumps(said)))
+
+        def tell(event: str) -> None:
+            reply.moments[event] = time.monotonic()
+            reply.begin()
+
+        reply.resolve(json.loads(json.dumps(phases.answer_to(request, tell))))
         return reply
 
 

@@ -84,7 +84,8 @@ class Api:
     def _live(self, key: ApiKey | None = None) -> Live:
         return Live(**{"key": key or self.key, "account": ACCOUNT, "updated_at": self.updated_at, **self.more})
 
-    def read(self, newest: bool = True) -> Live:
+    def read(self, newest: bool) -> Live:
+        assert newest in (True, False)
         self._call("read" if newest else "read a few seconds ago")
         key, self.stale = (None if newest else self.stale), None
         return self._live(key)
@@ -111,6 +112,7 @@ class Api:
         return result
 
     def verify(self, retired: str) -> Result:
+        assert retired in {key.fingerprint for key in KEYS} - {self.key.fingerprint}
         self._call("verify")
         return self.verification(Result(Outcome.ALREADY_ROTATED, self.key, OLD, verified=True, old_key_rejected=True))
 
@@ -305,7 +307,8 @@ def test_check_mode_foretells_a_rotation_and_changes_nothing(fleet: Fleet) -> No
     assert (fleet.snapshot(), fleet.api.calls) == (before, ["read"])
     assert (reason(result), states(result)) == (None, UP_TO_DATE)
     assert [host.changed for host in result.hosts] == [True] * 3
-    assert result.rotation is not None and result.rotation.outcome is Outcome.WOULD_ROTATE
+    assert result.rotation is not None
+    assert (result.rotation.outcome, result.rotation.previous) == (Outcome.WOULD_ROTATE, OLD)
     assert result.lines == [
         f"Would retire {OLD.masked} {OLD.fingerprint} and deploy the new key to 3 consumers. Nothing was changed."
     ]
@@ -318,7 +321,9 @@ def test_check_mode_foretells_that_consumers_are_brought_up_to_date(fleet: Fleet
     before = fleet.snapshot()
     result = fleet.rotate()
     assert (fleet.snapshot(), "rotate" in fleet.api.calls) == (before, False)
-    assert reason(result) is Reason.CAUGHT_UP
+    assert result.error is not None and result.error.reason is Reason.CAUGHT_UP
+    assert result.error.what == "Would not rotate: not up to date: web2, web3."
+    assert result.error.advice == "Nothing was changed. First: multicart.keys.deploy."
     assert [host.changed for host in result.hosts][1:] == [True, True]
 
 
@@ -465,6 +470,7 @@ def test_without_a_new_key_no_host_is_given_one(fleet: Fleet, rotation: Result, 
     fleet.api.rotation = lambda _result: rotation
     result = fleet.rotate()
     assert (reason(result), fleet.holds) == (expected, ["old"] * 3)
+    assert result.error is not None and result.error.what in ("The API refused.", "The key was not replaced.")
     assert result.rotation is rotation
     assert fleet.api.calls == ["read", "rotate"]
     fleet.api.rotation = lambda rotated: rotated
@@ -491,7 +497,11 @@ def test_t12_an_old_key_that_stays_valid_is_red_until_its_rejection_is_seen(flee
     again = Wanted(confirmed=True, retire=OLD.fingerprint)
     for _run in (1, 2):
         assert reason(fleet.rotate(again)) is Reason.OLD_KEY_STILL_VALID
-    result = fleet.rotate(replace(again, assume_rejected=OLD.fingerprint))
+    assumed = replace(again, assume_rejected=OLD.fingerprint)
+    fleet.check_mode = True
+    assert (reason(fleet.rotate(again)), reason(fleet.rotate(assumed))) == (Reason.OLD_KEY_STILL_VALID, None)
+    fleet.check_mode = False
+    result = fleet.rotate(assumed)
     assert (reason(result), result.lines[0]) == (None, f"The key {OLD.fingerprint} is retired; the API rejected it.")
     assert reason(fleet.rotate(again)) is None  # it is noted
     assert fleet.api.calls.count("rotate") == 1
@@ -514,6 +524,19 @@ def test_what_went_wrong_at_the_rotation_is_told_also_if_the_verification_fails(
     result = fleet.rotate()
     assert (reason(result), fleet.holds) == (Reason.UNREACHABLE, ["new"] * 3)
     assert result.rotation is not None and result.rotation.error is full
+    assert retired(fleet) == [(OLD.fingerprint, False)] * 3
+
+
+def retired(fleet: Fleet) -> list[tuple[str, bool]]:
+    """Return the key that each record tells to be retired, and whether the API had accepted that."""
+    entries = [entry for host in fleet.hosts for entry in (host.record or {})["retired"]]
+    return [(entry["key"], entry["accepted"]) for entry in entries]
+
+
+def test_the_moment_of_the_rotation_in_the_records_is_the_apis(fleet: Fleet) -> None:
+    fleet.api.rotation = lambda result: replace(result, rotated_at="2026-06-20T03:00:00.000Z")
+    fleet.rotate()
+    assert [host.record and host.record["since"] for host in fleet.hosts] == ["2026-06-20T03:00:00.000Z"] * 3
 
 
 def test_what_could_not_be_verified_stays_pending_for_the_next_run(fleet: Fleet) -> None:
@@ -522,6 +545,7 @@ def test_what_could_not_be_verified_stays_pending_for_the_next_run(fleet: Fleet)
     result = fleet.rotate()
     assert (reason(result), fleet.holds) == (Reason.UNREACHABLE, ["new"] * 3)
     assert fleet.records == [(True, concluded(OLD, False))] * 3
+    assert retired(fleet) == [(OLD.fingerprint, True)] * 3
     result = fleet.rotate()
     assert result.plan is not None and (result.plan.step, result.plan.retire) == (Step.FINISH, OLD.fingerprint)
     assert (reason(result), fleet.api.calls.count("rotate")) == (None, 1)
@@ -720,7 +744,10 @@ def test_a_run_that_died_in_the_outage_is_finished_by_the_next(
     fleet: Fleet, wanted: Wanted, refusals: Refusals | None
 ) -> None:
     break_off(fleet)
+    last_read: list[list[tuple[str, bool]]] = []
+    fleet.api.at["read"] = lambda: last_read.append(retired(fleet))
     result = fleet.rotate(wanted, refusals)
+    assert last_read == [[], [(OLD.fingerprint, True)] * 3], "the key was not written together with what it replaces"
     assert result.plan is not None and (result.plan.step, result.plan.retire) == (Step.FINISH, OLD.fingerprint)
     assert (reason(result), fleet.holds, states(result)) == (None, ["new"] * 3, UP_TO_DATE)
     assert fleet.records == [(False, concluded(OLD))] * 3
@@ -959,6 +986,7 @@ def test_a_file_that_is_changed_again_and_again_is_its_hosts_failure(fleet: Flee
     result = fleet.deploy()
     assert reason(result) is Reason.NOT_UP_TO_DATE
     assert result.hosts[1].reason == "changed_meanwhile"
+    assert fleet.api.calls.count("confirm") == act_module.ATTEMPTS
     assert [fleet.holds[0], fleet.holds[2]] == ["new"] * 2
 
 
@@ -1002,6 +1030,14 @@ def test_an_audit_of_a_fleet_in_order_is_green(fleet: Fleet) -> None:
     assert (reason(result), states(result)) == (None, UP_TO_DATE)
 
 
+def test_an_audit_whose_run_has_ended_tells_nothing(fleet: Fleet) -> None:
+    fleet.hosts[1].link = LocalLink(strange("for request in requests(): time.sleep(0.5)"))
+    guard = fleet.guard = Watch(fleet.api)
+    guard.orphaned = True
+    result = fleet.audit()
+    assert (reason(result), result.lines) == (Reason.BROKEN_OFF, [])
+
+
 def test_an_inspection_needs_no_live_key(fleet: Fleet) -> None:
     fleet.hosts[1].put(NEW)
     before = fleet.snapshot()
@@ -1035,6 +1071,34 @@ def test_a_template_is_rendered_with_the_new_key_at_the_release(fleet: Fleet) ->
     assert rendered == [OLD, NEW]
 
 
+def test_a_template_is_inspected_with_what_it_would_be(fleet: Fleet) -> None:
+    rendered: list[ApiKey] = []
+
+    def render(key: ApiKey) -> list[str | None]:
+        rendered.append(key)
+        return [f"KEY={key.reveal()}\n"]
+
+    templated(fleet, render).inspect(Live(key=NEW))
+    assert rendered == [NEW]
+    fleet.api.key = NEW
+    assert reason(templated(fleet, render).deploy()) is None
+    assert rendered == [NEW] * 3
+
+
+def test_a_template_of_a_run_that_died_in_the_outage_is_finished(fleet: Fleet) -> None:
+    def die(_result: Result) -> Result:
+        raise Killed
+
+    def render(key: ApiKey) -> list[str | None]:
+        return [f"A=1\nKEY={key.reveal()}\n"]
+
+    fleet.api.rotation = die
+    with pytest.raises(Killed):
+        templated(fleet, render).rotate(CONFIRMED)
+    result = templated(fleet, render).rotate(CONFIRMED)
+    assert result.plan is not None and (result.plan.step, states(result)) == (Step.FINISH, UP_TO_DATE)
+
+
 def test_a_template_that_cannot_be_rendered_makes_its_host_not_ready(fleet: Fleet) -> None:
     def render(key: ApiKey) -> list[str | None]:
         raise MulticartError(Reason.INVALID_OPTION, "The template app.j2 cannot be rendered (x is undefined).", "")
@@ -1063,6 +1127,8 @@ def test_a_rotation_is_told_as_it_goes_on(fleet: Fleet) -> None:
         "3 of 3 armed in N s.",
         "Released: 3 of 3 have the new key, the last after N s; outage of the fleet N s.",
     ]
+    armed_in = re.search(r"armed in ([0-9.]+) s", "".join(fleet.lines))
+    assert armed_in is not None and float(armed_in[1]) < 60
     assert result.rotation is not None
     assert result.lines[0] == f"Rotated at {result.rotation.rotated_at}: {shown} was revoked; the API rejects it."
     fleet.hosts[1].link.holds = False
@@ -1234,8 +1300,9 @@ def test_a_run_that_has_ended_rotates_nothing(fleet: Fleet, word: str) -> None:
     guard = fleet.guard = Watch(fleet.api)
     when(fleet, word, lambda: setattr(guard, "orphaned", True))
     result = fleet.rotate()
-    assert (reason(result), fleet.holds) == (Reason.BROKEN_OFF, ["old"] * 3)
-    assert "rotate" not in fleet.api.calls
+    assert result.error is not None and result.error.reason is Reason.BROKEN_OFF
+    assert result.error.what == "The run that this rotation belongs to has ended."
+    assert fleet.holds == ["old"] * 3 and "rotate" not in fleet.api.calls
 
 
 def test_once_the_api_has_accepted_a_run_that_has_ended_goes_on_to_its_end(fleet: Fleet) -> None:
@@ -1275,6 +1342,32 @@ def test_who_cannot_be_alone_does_nothing(fleet: Fleet) -> None:
     before = fleet.snapshot()
     assert reason(fleet.rotate()) is Reason.BUSY
     assert fleet.snapshot() == before and all(not host.link.processes for host in fleet.hosts)
+
+
+def test_what_cannot_be_noted_at_the_end_is_its_hosts_failure(fleet: Fleet) -> None:
+    code = f"""
+for request in requests():
+    problems = [{{"reason": "record_unwritable", "text": "no"}}] if request["phase"] == "conclude" else []
+    holds = {OLD.fingerprint!r} if request["phase"] in ("inspect", "prepare") else {NEW.fingerprint!r}
+    say(request, files=[] if request["phase"] == "ping" else [{{"holds": [holds]}}], problems=problems)
+"""
+    fleet.hosts[1].link = LocalLink(strange(code))
+    result = fleet.act().rotate(CONFIRMED)
+    assert [host.reason for host in result.hosts] == [None, "record_unwritable", None]
+
+
+def test_an_act_that_ends_without_a_plan_is_a_defect(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Act, "_rotate_or_deploy", lambda self, *dummy: self._read())
+    with pytest.raises(MulticartError, match=r"^The act ended without a plan\.") as raised:
+        fleet.act().rotate(CONFIRMED)
+    assert raised.value.reason is Reason.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_what_reads_from_a_store_that_has_no_key_yet_is_restarted_and_not_green(fleet: Fleet, served: bool) -> None:
+    fleet.hosts[1].variables = {"files": [], "commands": [fleet.hosts[1].logs("restart")]}
+    result = fleet.act().deploy(stores_served=served)
+    assert (result.hosts[1].reason, fleet.hosts[1].log) == (None if served else "stores_behind", ["restart"])
 
 
 # --- the end --------------------------------------------------------------------------------------
