@@ -236,8 +236,7 @@ def _look_at_processes(request: Request, answer: Answer, run: services.Run, tell
 
     :raises StepFailed: ``process_out_of_date``.
     """
-    former = {key for file in answer["files"] for key in file["held"]} - {request["live"]}
-    retired, again = _retired(answer["files"]) | former, _units(request)
+    retired, again = _retired(answer["files"]), _units(request)
     deadline = time.monotonic() + request["retries"] * request["delay"]
     while retired:
         answer.update(_scanned(request, retired, run))

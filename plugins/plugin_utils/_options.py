@@ -400,8 +400,8 @@ def _checked_url(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine, by its name or address."""
-    if host.rstrip(".").lower() == "localhost":
+    """Tell whether a host is this machine, by its name or address; with a dot at its end, a name is asked of the DNS."""
+    if host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -407,7 +407,7 @@ def _proxies(url: str) -> dict[str, str]:
 
     :raises MulticartError: ``invalid_option``; the text holds nothing of the proxy's URL, which may hold a password.
     """
-    if is_loopback(urlsplit(url).hostname or ""):
+    if is_loopback((urlsplit(url).hostname or "").rstrip(".")):
         return {}
     proxy: str | None = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
     if proxy is None:

@@ -136,7 +136,8 @@ def test_a_rotation_that_is_done_changes_nothing_when_it_is_run_again(host: Host
 
 def test_a_deployment_opens_the_record_for_no_rotation(host: Host) -> None:
     assert host.write(NEW).restart_due
-    assert (host.record["open"], host.record["rotation"], host.record["retired"]) == (True, None, [])
+    assert (host.record["open"], host.record["rotation"]) == (True, None)
+    assert [(entry["key"], entry["accepted"]) for entry in host.record["retired"]] == [(OLD.fingerprint, False)]
 
 
 def test_the_record_is_opened_before_the_bytes_change_and_tells_them_after(

@@ -242,6 +242,7 @@ def test_a_bad_url_is_refused(url: str) -> None:
         "http://0.0.0.0/",
         "http://[::]/",
         "http://10.0.0.1/",
+        "http://localhost./",
         "http://localhost6.example/",
         "http://2130706433.example/",
     ],
