@@ -169,7 +169,8 @@ class KeyFile:
         digest = record.digest_of(content)
         if self.variable is not None and known is not None and known["held"] == key.fingerprint and found:
             digest = known["digest"]  # other lines are not this collection's
-        kept = record.wrote(known or record.NONE, key.fingerprint, digest, since, self._account, self.held)
+        kept = record.replaced(known or record.NONE, self.held, key.fingerprint)
+        kept = record.wrote(kept, key.fingerprint, digest, since, self._account)
         return record.retired(kept, retires["key"], record.UNSEEN, None, retires["accepted"]) if retires else kept
 
     def _new_content(self, key: ApiKey) -> bytes:

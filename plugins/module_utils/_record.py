@@ -47,7 +47,7 @@ verdict was given; None: no rotation has been here.
 ``held``, ``since``: the key that the file was given, by its fingerprint, and since when it is known (UTC, ISO 8601).
 ``digest``: of the content with that key.
 ``readers``: which key each set of services and commands was last restarted with.
-``retired``: the last keys that were retired, or replaced here: ``key``; ``seen``, see `REJECTED`, and ``at``, when that was;
+``retired``: the last keys that were retired or replaced: ``key``; ``seen``, see `REJECTED`, and ``at``, when that was;
 ``accepted``, whether the API accepted its replacement and it was read back.
 ``updated_at``: that of the account before and after the last rotation.
 ``running``: the services that ran when the record was opened; None: that is not known.
@@ -154,21 +154,19 @@ def rewritten(record: Record, readers: str, running: Callable[[], List[str]] = l
     return dict(_begun(record, running), readers=known)
 
 
-def wrote(
-    record: Record,
-    held: str,
-    digest: Optional[str],
-    since: str,
-    account: Optional[str] = None,
-    replaced: Iterable[str] = (),
-) -> Record:
-    """Return the record of a file that holds this key now; a key that it held already keeps its date.
-
-    :param replaced: the keys that were found in the file. An account has one key: those are retired, whoever did it.
-    """
+def wrote(record: Record, held: str, digest: Optional[str], since: str, account: Optional[str] = None) -> Record:
+    """Return the record of a file that holds this key now; a key that it held already keeps its date."""
     known = record["since"] if record["held"] == held else None
-    kept = dict(record, held=held, digest=digest, since=known or since, account=account or record["account"])
-    for key in (record["held"], *replaced):
+    return dict(record, held=held, digest=digest, since=known or since, account=account or record["account"])
+
+
+def replaced(record: Record, found: Iterable[str], held: str) -> Record:
+    """Return the record of a file in which a key replaces those that were found: they are retired, whoever did it.
+
+    An account has one key. A process that keeps another one is found by that, in every later run.
+    """
+    kept = record
+    for key in (record["held"], *found):
         if key not in (None, held):
             kept = retired(kept, key, UNSEEN, None, accepted=False)
     return kept

@@ -400,7 +400,7 @@ def _checked_url(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine, by its name or address; with a dot at its end, a name is asked of the DNS."""
+    """Tell whether a host is this machine, by its name or address. A name with a dot at its end is asked of the DNS."""
     if host.lower() == "localhost":
         return True
     try:

@@ -119,8 +119,8 @@ class StoredKey:
         known = self.record
         if known is None and not wrote:
             known = records.adopted(records.NONE, key.fingerprint)
-        since, replaced = self._request["since"], self.held
-        kept = records.wrote(known or records.NONE, key.fingerprint, None, since, self._account, replaced)
+        kept = records.replaced(known or records.NONE, self.held, key.fingerprint)
+        kept = records.wrote(kept, key.fingerprint, None, self._request["since"], self._account)
         retires = self._request["retires"]
         if retires:
             kept = records.retired(kept, retires["key"], records.UNSEEN, None, retires["accepted"])

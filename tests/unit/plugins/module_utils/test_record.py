@@ -281,25 +281,24 @@ def test_opening_names_the_key_to_retire_and_keeps_what_was_known(full: record.R
 
 def test_another_key_has_a_new_date_and_the_same_one_keeps_its_own(full: record.Record) -> None:
     first = record.wrote(full, NEWER, "d1", LATER)
-    assert first == {**full, "held": NEWER, "since": LATER, "digest": "d1", "retired": first["retired"]}
+    assert first == {**full, "held": NEWER, "since": LATER, "digest": "d1"}
     assert record.wrote(first, NEWER, "d2", FIRST) == {**first, "digest": "d2"}
-    second = record.wrote(first, OLD, "d3", FIRST)
-    assert second == {**first, "held": OLD, "since": FIRST, "digest": "d3", "retired": second["retired"]}
+    assert record.wrote(first, OLD, "d3", FIRST) == {**first, "held": OLD, "since": FIRST, "digest": "d3"}
     assert record.wrote({**first, "since": None}, NEWER, "d1", FIRST)["since"] == FIRST
 
 
 def test_the_keys_that_another_one_replaces_are_retired_whoever_did_it() -> None:
     """A process that keeps one of them is found by that, in every later run."""
     unseen = {"seen": record.UNSEEN, "at": None, "accepted": False}
-    kept = record.wrote(record.NONE, NEW, "d1", FIRST, replaced=[OLD, OLD, OTHERS])
-    assert kept["retired"] == [{"key": OLD, **unseen}, {"key": OTHERS, **unseen}]
+    kept = record.replaced(record.NONE, [OLD, OLD, OTHERS], NEW)
+    assert kept == {**record.NONE, "retired": [{"key": OLD, **unseen}, {"key": OTHERS, **unseen}]}
     # Also one that was held, and is not in the file any more: it was put right by hand.
-    later = record.wrote(kept, NEWER, "d2", LATER, replaced=[NEWER])
+    later = record.replaced({**kept, "held": NEW}, [NEWER], NEWER)
     assert later["retired"] == [*kept["retired"], {"key": NEW, **unseen}]
-    assert record.wrote(later, NEWER, "d2", LATER, replaced=[NEWER]) == later
+    assert record.replaced({**later, "held": NEWER}, [NEWER], NEWER) == {**later, "held": NEWER}
     # What is known of one by now is not forgotten.
     known = record.retired(record.NONE, OLD, record.REJECTED, FIRST, accepted=True)
-    assert record.wrote(known, NEW, "d1", LATER, replaced=[OLD])["retired"] == known["retired"]
+    assert record.replaced(known, [OLD], NEW) == known
 
 
 def test_the_account_is_learnt_and_not_forgotten(full: record.Record) -> None:
