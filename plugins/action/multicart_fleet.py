@@ -199,8 +199,12 @@ class ActionModule(FleetAction):
         """Leave each host its own result, and return that of the whole, which never fails: each host shows its own."""
         error = result.error
         will_show = {str(host) for host in self.variables.get("ansible_play_batch") or ()}
-        own_failures = [host for host in result.hosts if not host.up_to_date and host.name in will_show]
-        by_hosts = error is not None and error.reason is Reason.NOT_UP_TO_DATE and own_failures
+        own_failures = [
+            host for host in result.hosts if (not host.up_to_date or host.reason) and host.name in will_show
+        ]
+        # An audit refuses nothing for the others' sake.
+        of_hosts = (Reason.NOT_UP_TO_DATE, *([Reason.NOT_READY] if self._phase == "audit" else []))
+        by_hosts = error is not None and error.reason in of_hosts and own_failures
         for host in result.hosts:
             self._store.put(RESULT, host.name, shown(result, host, None if by_hosts else error))
         members = {host.name for host in result.hosts}

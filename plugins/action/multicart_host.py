@@ -140,6 +140,8 @@ class ActionModule(ControllerAction):
         host = result.hosts[0]
         if own.has_stores:
             self._store.put(STORES, self._name, host.up_to_date)
+        for note in host.notes:
+            self.say(f"{host.name}: {note}")
         if host.standing.state is State.UNREACHABLE:
             raise AnsibleConnectionFailure(host.message)
         return shown(result, host, result.error, self._task.diff)

@@ -23,6 +23,9 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Mult
 
 DEFAULT_URL = "https://multicartapi.com/api/v1"
 
+LONGEST_TIMEOUT = 3600
+"""Seconds."""
+
 
 class Source(enum.Enum):
     """Where a value came from."""
@@ -336,8 +339,8 @@ def _parse_seconds(option: Option, raw: Any, source: Source) -> float:
         seconds = float(raw)
     except (TypeError, ValueError):
         seconds = 0.0
-    if isinstance(raw, bool) or not 0 < seconds <= 3600:
-        raise _invalid(option, source, "must be a number of seconds above 0 and up to 3600")
+    if isinstance(raw, bool) or not 0 < seconds <= LONGEST_TIMEOUT:
+        raise _invalid(option, source, f"must be a number of seconds above 0 and up to {LONGEST_TIMEOUT}")
     return seconds
 
 

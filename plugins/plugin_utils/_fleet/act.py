@@ -27,7 +27,12 @@ from typing import Any, Protocol
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.module_utils._record import REJECTED, STILL_VALID, UNSEEN
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result, iso_time
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import (
+    Outcome,
+    Result,
+    another_was_replaced,
+    iso_time,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, unexpected
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import ROLL_CALL, WRITING, Host
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import (
@@ -38,9 +43,11 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import 
     Step,
     Wanted,
     age_of_key,
+    impossible_dates,
     make_plan,
     refuse_unready,
     retirement,
+    unready,
     verdict,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError, Reply, wait_for
@@ -121,6 +128,7 @@ class HostResult:
     :ivar has_stores: it is one or more stores, and no host.
     :ivar processes: those found last that hold another key than the live one.
     :ivar hidden: it has processes that could not be read.
+    :ivar notes: what there is to tell of it besides, a sentence each.
     :ivar moments: when each event happened: ``armed``, ``released``, ``written``, ``restarted``, ``healthy``; UTC.
     """
 
@@ -134,6 +142,7 @@ class HostResult:
     has_stores: bool = False
     processes: tuple[Process, ...] = ()
     hidden: bool = False
+    notes: tuple[str, ...] = ()
     moments: dict[str, datetime] = field(default_factory=dict)
 
     @property
@@ -144,7 +153,8 @@ class HostResult:
     def message(self) -> str:
         checks = "; its health checks passed" if self.checked else ""
         unread = "; that is known by its record alone" if any(file.recorded for file in self.files) else ""
-        return f"{self.standing.sentence}{checks}{unread}."
+        hidden = "; some of its processes could not be read" if self.hidden else ""
+        return f"{self.standing.sentence}{checks}{unread}{hidden}."
 
 
 @dataclass
@@ -214,9 +224,10 @@ class Act:
         self._result.check_mode = False  # it tells what is, not what would be
         result = self._ended(lambda: self._inspect(self._read()))
         if result.error is None and result.live is not None:
-            result.error = verdict(self._standings())
+            result.error = verdict(self._standings()) or unready(self._fleet())
             if result.error is None:
-                result.lines.append(f"{len(result.hosts)} of {len(result.hosts)} consumers are up to date.")
+                total = len(result.hosts)
+                result.lines.append(f"{total} of {total} consumers are up to date; {_seen_of_processes(result.hosts)}.")
             result.lines.append(f"Live key: {_shown(result.live.key)}")
         return result
 
@@ -281,32 +292,44 @@ class Act:
                 host.failure = over.problem if over is not None else None
         asked = [host for host in self._hosts if host.can_be_asked]
         contents = {host.name: host.contents(live.key) for host in asked} if live is not None else {}
-        unrendered = {host.name: host.failure for host in asked if host.failure}
         self._ask_all("inspect", asked, live, contents=contents)
-        for host in asked:
-            host.failure = host.failure or unrendered.get(host.name)
         faulty = sum(bool(host.consumer.problems) for host in self._hosts)
-        unready = f"; {faulty} {'is' if faulty == 1 else 'are'} not ready" if faulty else ""
+        not_ready = f"; {faulty} {'is' if faulty == 1 else 'are'} not ready" if faulty else ""
         total = f"{len(self._hosts)} {'consumer' if len(self._hosts) == 1 else 'consumers'}"
-        self._say(f"Inspected {total} in {time.monotonic() - began:.1f} s{unready}.")
+        self._say(f"Inspected {total} in {time.monotonic() - began:.1f} s{not_ready}.")
         for host in self._hosts:
-            notes = [note for file in host.consumer.files for note in file.notes]
-            for text in (*(problem.text for problem in host.consumer.problems), *dict.fromkeys(notes)):
-                self._say(f"{host.name}: {text.rstrip('.')}.")
-            self._tell_processes(host)
+            for problem in host.consumer.problems:
+                self._say(f"{host.name}: {problem.text.rstrip('.')}.")
+            for file in host.consumer.files:
+                self._note(host, *file.notes)
+            self._note_processes(host)
 
-    def _tell_processes(self, host: Host) -> None:
+    def _note(self, host: Host, *texts: str) -> None:
+        """Tell what there is to tell of a host besides, once."""
+        for text in texts:
+            note = f"{text.rstrip('.')}."
+            if note not in host.notes:
+                host.notes.append(note)
+                self._say(f"{host.name}: {note}")
+
+    def _note_processes(self, host: Host) -> None:
         """Tell of the processes that hold a key and that nothing of this run restarts."""
         steps = host.spec.steps if host.spec is not None else None
         restarts = steps is not None and bool(steps.services or steps.commands)
         for process in host.consumer.processes:
             if process.uncovered or not process.blamed or not restarts:
-                self._say(f"{host.name}: {process.words} holds the key {process.key}.")
+                self._note(host, f"{process.words} holds the key {process.key}")
 
     def _plan(self, live: Live, wanted: Wanted, refusals: Refusals) -> Plan:
         if live.retired is not None:
+            if wanted.retire == live.key.fingerprint:
+                raise another_was_replaced()
             return Plan(Step.DONE, "this run has rotated the key already", live.retired)
-        plan = make_plan(self._fleet(), _account_state(live), wanted, _now(), refusals)
+        account, now = _account_state(live), _now()
+        if wanted.max_age is not None:
+            for name in impossible_dates(self._fleet(), account, now):
+                self._say(f"{name}: since when it holds the live key cannot be true, and does not count.")
+        plan = make_plan(self._fleet(), account, wanted, now, refusals)
         if plan.step is Step.ROTATE:
             self._api.need_readback()
         return plan
@@ -395,19 +418,23 @@ class Act:
             host.moments["released"] = _now()
             host.moments.pop("healthy", None)  # of what it had before
             inspected = [list(file.holds) for file in host.consumer.files] if as_inspected else None
-            reply = host.ask(
-                "deploy",
-                live,
-                host.longest_deploy,
-                contents=contents,
-                key=live.key.reveal(),
-                since=since,
-                retires=retires,
-                inspected=inspected,
-                stores_behind=behind and host.has_readers_alone,
-                check_mode=self._result.check_mode,
-            )
-            asked.append((host, reply))
+            try:
+                reply = host.ask(
+                    "deploy",
+                    live,
+                    host.longest_deploy,
+                    contents=contents,
+                    key=live.key.reveal(),
+                    since=since,
+                    retires=retires,
+                    inspected=inspected,
+                    stores_behind=behind and host.has_readers_alone,
+                    check_mode=self._result.check_mode,
+                )
+            except Exception as error:  # pylint: disable=broad-except  # the others still need the key
+                host.failure = Problem(Reason.INTERNAL_ERROR.value, unexpected(error).what)
+            else:
+                asked.append((host, reply))
         return asked
 
     def _collect(self, asked: Sequence[tuple[Host, Reply]]) -> None:
@@ -421,11 +448,11 @@ class Act:
                 host.changed = host.changed or answer.changed
                 host.moments.update({event: self._utc(at) for event, at in answer.moments.items()})
             if answer is not None and answer.left:
-                self._say(f"{host.name}: stopped on purpose, and left alone: {', '.join(answer.left)}.")
+                self._note(host, f"stopped on purpose, and left alone: {', '.join(answer.left)}")
             if host.failure is not None:
                 self._say(f"{host.name}: {host.failure.text}.")
             else:
-                self._tell_processes(host)
+                self._note_processes(host)
 
     def _deploy_live(self) -> Live:
         for attempt in range(ATTEMPTS):
@@ -557,6 +584,7 @@ class Act:
             has_stores=host.has_stores,
             processes=tuple(each for each in host.consumer.processes if live and each.key != live),
             hidden=inspection is not None and inspection.hidden,
+            notes=tuple(host.notes),
             moments=host.moments,
         )
 
@@ -660,14 +688,19 @@ def _rotated(rotation: Result) -> str:
 
 def _checked(hosts: Sequence[HostResult], live: ApiKey) -> str:
     """Say what was checked, and what was not."""
-    hidden = sum(host.hidden for host in hosts)
     passed, unrun, none = (sum(host.checked is each for host in hosts) for each in (True, False, None))
     said = [f"{passed} passed {'its' if passed == 1 else 'their'} health checks"] if passed else []
     said += [f"{unrun} did not run {'its' if unrun == 1 else 'their'} health checks"] if unrun else []
     said += [f"{none} {'has' if none == 1 else 'have'} {'none' if said else 'no health checks'}"] if none else []
-    seen = "no process that could be read holds a retired key"
-    seen += f" (on {hidden} {'host' if hidden == 1 else 'hosts'}, some could not be read)" if hidden else ""
-    return f"{len(hosts)} of {len(hosts)} consumers hold the live key {_shown(live)}; {', '.join(said)}; {seen}."
+    have = f"{len(hosts)} of {len(hosts)} consumers hold the live key {_shown(live)}"
+    return f"{have}; {', '.join(said)}; {_seen_of_processes(hosts)}."
+
+
+def _seen_of_processes(hosts: Sequence[HostResult]) -> str:
+    """Say what a green run has seen of the processes, and where it could not see all of them."""
+    hidden = sum(host.hidden for host in hosts)
+    unread = f" (on {hidden} {'host' if hidden == 1 else 'hosts'}, some could not be read)" if hidden else ""
+    return f"no process that could be read holds a retired key{unread}"
 
 
 class _InThread:

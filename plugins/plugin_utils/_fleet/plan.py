@@ -249,6 +249,12 @@ def _since(consumer: Consumer, live: str) -> datetime | None:
     return min((record.since for record in consumer.records if record.held == live and record.since), default=None)
 
 
+def impossible_dates(fleet: Sequence[Consumer], account: AccountState, now: datetime) -> list[str]:
+    """Return the consumers that record the live key since a moment in the future, or before there was an account."""
+    recorded = ((consumer.name, _since(consumer, account.live)) for consumer in fleet)
+    return [name for name, moment in recorded if moment is not None and not _is_possible(moment, now, account)]
+
+
 def _is_possible(moment: datetime | None, now: datetime, account: AccountState) -> bool:
     return moment is not None and moment <= now and (account.created_at is None or moment >= account.created_at)
 
@@ -314,13 +320,20 @@ def refuse_unready(fleet: Sequence[Consumer]) -> None:
 
     :raises MulticartError: ``not_ready``; it names every consumer and all that is wrong with it.
     """
-    unready = {consumer.name: consumer.problems for consumer in fleet if consumer.problems}
-    if unready:
-        listed = "; ".join(
-            f"{name}: {', '.join(problem.text.rstrip('.') for problem in problems)}"
-            for name, problems in unready.items()
-        )
-        raise MulticartError(Reason.NOT_READY, f"{len(unready)} of {len(fleet)} consumers are not ready: {listed}.")
+    error = unready(fleet)
+    if error is not None:
+        raise error
+
+
+def unready(fleet: Sequence[Consumer]) -> MulticartError | None:
+    """Return why the fleet is not ready for a rotation; None: every consumer is."""
+    found = {consumer.name: consumer.problems for consumer in fleet if consumer.problems}
+    if not found:
+        return None
+    listed = "; ".join(
+        f"{name}: {', '.join(problem.text.rstrip('.') for problem in problems)}" for name, problems in found.items()
+    )
+    return MulticartError(Reason.NOT_READY, f"{len(found)} of {len(fleet)} consumers are not ready: {listed}.")
 
 
 # --- the end of a run -----------------------------------------------------------------------------

@@ -39,8 +39,12 @@ GRACE = 1.0
 LEAVING = 5.0
 """Seconds in which a host's program ends after its input has ended."""
 
-ARMED = 400.0
-"""Seconds for which a host's program waits for the next request before it leaves by itself: longer than a rotation."""
+ARMED = 86400.0
+"""Seconds for which a host's program waits for the next request before it leaves by itself: longer than any act.
+
+The slowest rotation that `timeout` allows takes less, and so do all restarts and health checks of the slowest other
+host. It is the end of the connection that ends a program whose control node is gone.
+"""
 
 
 class LinkError(Exception):

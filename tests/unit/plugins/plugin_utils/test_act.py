@@ -285,6 +285,10 @@ def test_a_run_that_has_rotated_already_only_deploys(fleet: Fleet) -> None:
     result = fleet.rotate()
     assert result.plan is not None and result.plan.step is Step.DONE
     assert (reason(result), fleet.holds, fleet.api.calls.count("rotate")) == (None, ["new"] * 3, 1)
+    assert result.lines[0] == "Not rotated: this run has rotated the key already."
+    assert result.plan.retire == OLD.fingerprint
+    assert reason(fleet.rotate(Wanted(True, retire=OLD.fingerprint))) is None
+    assert reason(fleet.rotate(Wanted(True, retire=NEW.fingerprint))) is Reason.INVALID_OPTION
 
 
 @pytest.mark.parametrize("odd", ["2026-06-20 03:00:00", "yesterday", "2026-06-20", None])
@@ -668,6 +672,20 @@ def test_a_step_that_fails_on_one_host_is_its_own_failure_and_is_made_up_for(
     assert (reason(result), fleet.hosts[1].log) == (Reason.CAUGHT_UP, ["restart"])
 
 
+def test_a_defect_at_one_host_keeps_no_other_from_the_key(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Host.ask
+
+    def ask(host: Host, phase: str, *arguments: Any, **fields: Any) -> Any:
+        if (host.name, phase) == ("web1", "deploy"):
+            raise ZeroDivisionError("canary")
+        return asked(host, phase, *arguments, **fields)
+
+    monkeypatch.setattr(Host, "ask", ask)
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (Reason.NOT_UP_TO_DATE, ["old", "new", "new"])
+    assert (result.hosts[0].reason, states(result)[1:]) == ("internal_error", ["up_to_date"] * 2)
+
+
 MALFORMED = ["{'files': 5}", "[{}]", "{}", "{'files': [{'holds': [[]]}]}", "None"]
 PHASES = ["inspect", "prepare", "ping", "deploy", "close", "conclude"]
 
@@ -884,6 +902,17 @@ def test_a_key_that_is_due_waits_for_the_hours_in_which_rotations_are_allowed(fl
     assert fleet.snapshot() == before
 
 
+def test_a_date_of_the_key_that_cannot_be_true_is_told_and_does_not_count(fleet: Fleet) -> None:
+    fleet.deploy()
+    path = fleet.hosts[1].folder / ".env.KEY.multicart.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "since": "2126-01-01T00:00:00.000Z"}))
+    told = "web2: since when it holds the live key cannot be true, and does not count."
+    result = fleet.rotate(Wanted(True, max_age=timedelta(days=1)))
+    assert result.plan is not None and (result.plan.step, told in fleet.lines) == (Step.NOT_DUE, True)
+    fleet.rotate()
+    assert told not in fleet.lines, "nobody asked for it"
+
+
 def test_since_when_the_key_is_live_is_in_the_result(fleet: Fleet) -> None:
     assert fleet.audit().since is None
     rotated = fleet.rotate()
@@ -891,7 +920,10 @@ def test_since_when_the_key_is_live_is_in_the_result(fleet: Fleet) -> None:
     assert rotated.since == parse_time(rotated.rotation.rotated_at)
     audit = fleet.audit()
     assert audit.since == rotated.since
-    assert audit.lines == ["3 of 3 consumers are up to date.", f"Live key: {NEW.masked} {NEW.fingerprint}"]
+    assert [seen_by_this_machine(line) for line in audit.lines] == [
+        f"3 of 3 consumers are up to date; {SEEN}.",
+        f"Live key: {NEW.masked} {NEW.fingerprint}",
+    ]
 
 
 # --- a deployment (S7) ----------------------------------------------------------------------------
@@ -1023,6 +1055,15 @@ def test_an_audit_changes_nothing_and_is_red_for_what_is_behind(fleet: Fleet) ->
     assert (fleet.snapshot(), set(fleet.api.calls)) == (before, {"read"})
     assert result.lines == [f"Live key: {NEW.masked} {NEW.fingerprint}"]
     assert not any(b"canary" in each for host in fleet.hosts for each in host.link.inputs)
+
+
+def test_an_audit_is_red_for_what_could_not_be_rotated(fleet: Fleet) -> None:
+    fleet.hosts[1].variables = {"commands": ["absent-command"]}
+    result = fleet.audit()
+    assert result.error is not None and result.error.reason is Reason.NOT_READY
+    assert result.error.what == "1 of 3 consumers are not ready: web2: it has no command absent-command."
+    assert (states(result), result.hosts[1].reason) == (UP_TO_DATE, "not_ready")
+    assert result.lines == [f"Live key: {OLD.masked} {OLD.fingerprint}"]
 
 
 def test_an_audit_of_a_fleet_in_order_is_green(fleet: Fleet) -> None:
@@ -1204,6 +1245,11 @@ for request in requests():
         (pid, OLD.fingerprint) for pid in (7, 8, 9, 10)
     ]
     assert result.hosts[1].hidden and result.hosts[0].processes == ()
+    assert result.hosts[1].message == "It is up to date; some of its processes could not be read."
+    assert result.hosts[1].notes == (
+        *(f"{told[pid]} holds the key {OLD.fingerprint}." for pid in named),
+        "stopped on purpose, and left alone: app.service, job.",
+    )
 
 
 def flipping(fleet: Fleet) -> Callable[[], None]:

@@ -32,7 +32,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation impor
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import ARMED
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import LONGEST_TIMEOUT
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -456,7 +456,7 @@ SLOW = [Fault.NONE, Fault.LOST_BEFORE, Fault.LOST_AFTER, Fault.NOT_SENT, Fault.S
 @pytest.mark.parametrize("faults", [*itertools.product(SLOW, repeat=2)])
 def test_armed_hosts_outlast_the_slowest_rotation(faults: tuple[Fault, ...], for_ever: Fault) -> None:
     """Every answer comes at the last moment, and all the patience with limits of the rate is used up besides."""
-    timeout = Connection("https://api.example").timeout + GRACE
+    timeout = LONGEST_TIMEOUT + GRACE
 
     class Slow(Model):
         def _call(self, name: str) -> Fault:
