@@ -27,6 +27,11 @@ Problem = (host_file.HostFileError, env_file.EnvFileError, UnknownName, record.O
 """Why a file cannot be used: errors with a ``reason``."""
 
 
+def readers_of(request: Dict[str, Any]) -> str:
+    """Return the name of those who read the files of a request: on this machine, as others may share the files."""
+    return record.readers_of(request["services"], request["commands"], record.this_machine())
+
+
 class KeyFile:
     """A file that holds the account's key: as a variable of an environment file, alone, or in the user's own template.
 
@@ -54,7 +59,7 @@ class KeyFile:
         self._entry = entry
         self._is_template = self.variable is None and entry.get("format") != "key"
         self._beside = entry.get("beside") or ()
-        self._readers = record.readers_of(request["services"], request["commands"])
+        self._readers = readers_of(request)
         self._live = request["live"]
         shape = request.get("live_shape")
         self._known = [other_form.KnownKey(*(shape + [self._live]))] if shape else []
@@ -133,7 +138,7 @@ class KeyFile:
         # Its readers use the key that it holds: should nothing come of the rotation, no restart is due.
         if known is None and len(set(self.holds)) == 1:
             known = record.adopted(record.NONE, self.holds[0])
-        self._keep(record.opened(known, retire, self._running, self._account))
+        self._keep(record.opened(known, retire, self._running, self._account, self._readers))
 
     def write(self, key: ApiKey, since: str, retires: Optional[Dict[str, Any]] = None) -> None:
         """Make the file hold the key.

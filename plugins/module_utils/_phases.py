@@ -29,7 +29,7 @@ from ansible_collections.multicart.keys.plugins.module_utils import _processes a
 from ansible_collections.multicart.keys.plugins.module_utils import _services as services
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.module_utils._host_file import HostFileError
-from ansible_collections.multicart.keys.plugins.module_utils._key_file import KeyFile, Problem, ReadersAlone
+from ansible_collections.multicart.keys.plugins.module_utils._key_file import KeyFile, Problem, ReadersAlone, readers_of
 
 Request = Dict[str, Any]
 """``phase``, ``tag``, ``wait`` (seconds in which the next request must be here), ``limit`` (seconds in which the answer
@@ -216,7 +216,8 @@ def _deploy(request: Request, tell: Tell) -> Answer:
 
 
 def _restart(request: Request, answer: Answer, run: services.Run, tell: Tell) -> None:
-    ran = [name for file in answer["files"] if file["record"] for name in file["record"]["running"] or ()]
+    noted = [file["record"]["running"] or {} for file in answer["files"] if file["record"]]
+    ran = [name for running in noted for name in running.get(readers_of(request), ())]
     restarted, answer["left"] = services.restart(request["services"], request["commands"], run, ran)
     if restarted:
         answer.update(restarted=True, changed=True)

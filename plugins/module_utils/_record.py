@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+from contextlib import suppress
 from typing import Any, Callable, Dict, Iterable, List, Optional
 
 FORMAT = 1
@@ -25,17 +26,23 @@ FORMAT = 1
 RETIRED_KEPT = 8
 """How many retired keys a record lists, the newest last."""
 
-READERS_KEPT = 32
-"""How many sets of services and commands a record lists."""
+READERS_KEPT = 256
+"""How many sets of services and commands a record lists: of one file on a network share each host has its own."""
 
 SERVICES_KEPT = 100
-"""How many services that ran a record lists."""
+"""How many services that ran a record lists of one set of readers."""
 
 ANY = "any"
 """In ``readers``: all that read the file. It held the key already when it was first inspected."""
 
+MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+"""Where a machine has its identity: machine-id(5)."""
+
 REJECTED, STILL_VALID, UNSEEN = "rejected", "still_valid", "unseen"
 """What was seen of a retired key: the API rejected it, or accepted it all the same, or nobody could try it."""
+
+Running = Callable[[], List[str]]
+"""Returns the services that run now."""
 
 Record = Dict[str, Any]
 """The fields of a record:
@@ -46,11 +53,11 @@ Record = Dict[str, Any]
 verdict was given; None: no rotation has been here.
 ``held``, ``since``: the key that the file was given, by its fingerprint, and since when it is known (UTC, ISO 8601).
 ``digest``: of the content with that key.
-``readers``: which key each set of services and commands was last restarted with.
+``readers``: which key each set of services and commands of a machine was last restarted with.
 ``retired``: the last keys that were retired or replaced: ``key``; ``seen``, see `REJECTED`, and ``at``, when that was;
 ``accepted``, whether the API accepted its replacement and it was read back.
 ``updated_at``: that of the account before and after the last rotation.
-``running``: the services that ran when the record was opened; None: that is not known.
+``running``: the services that ran when each set of them opened the record; None: that is not known.
 """
 
 NONE = {
@@ -68,6 +75,7 @@ NONE = {
 }  # type: Record
 """The record of a file of which nothing is known."""
 
+_MACHINE_ID = re.compile(rb"(?!0+\Z)[0-9a-fA-F]{32}\Z")
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}\Z")
 _TIME = re.compile(r"[0-9T:.+Z-]{1,40}\Z")
 
@@ -118,7 +126,7 @@ def checked(raw: Any) -> Optional[Record]:
         and len(found["retired"]) <= RETIRED_KEPT
         and all(_is_retired(entry) for entry in found["retired"])
         and (found["updated_at"] is None or _is_pair(found["updated_at"]))
-        and (found["running"] is None or _is_names(found["running"]))
+        and (found["running"] is None or _is_running(found["running"]))
     )
     return found if right else None
 
@@ -129,29 +137,41 @@ def serialize(record: Record) -> bytes:
 
 
 def opened(
-    record: Optional[Record], retire: str, running: Callable[[], List[str]] = list, account: Optional[str] = None
+    record: Optional[Record],
+    retire: str,
+    running: Optional[Running] = None,
+    account: Optional[str] = None,
+    readers: str = ANY,
 ) -> Record:
     """Return the record with the rotation of a key under way; what it knew stays.
 
-    :param running: returns the services that run now; a record that was open already knows which did before.
+    :param running: returns the services that run now; a record that these readers opened already knows which did.
     """
-    begun = _begun(record or NONE, running)
+    begun = _begun(record or NONE, readers, running)
     return dict(begun, rotation={"retire": retire, "concluded": False}, account=account or begun["account"])
 
 
-def _begun(record: Record, running: Callable[[], List[str]]) -> Record:
-    known = record["running"] if record["open"] else None
-    return dict(record, open=True, running=running()[:SERVICES_KEPT] if known is None else known)
+def _begun(record: Record, readers: str, running: Optional[Running]) -> Record:
+    known = (record["running"] or {}) if record["open"] else {}
+    if running is not None and readers not in known:
+        known = _newest(known, readers, running()[:SERVICES_KEPT])
+    return dict(record, open=True, running=known)
 
 
-def rewritten(record: Record, readers: str, running: Callable[[], List[str]] = list) -> Record:
+def _newest(known: Dict[str, Any], readers: str, value: Any) -> Dict[str, Any]:
+    """Return what is known of sets of readers with one more of them, and of not too many others."""
+    others = [name for name in known if name != readers][-(READERS_KEPT - 1) :]
+    return dict({name: known[name] for name in others}, **{readers: value})
+
+
+def rewritten(record: Record, readers: str, running: Optional[Running] = None) -> Record:
     """Return the record of a file that is about to get another content: what its readers run with is no longer known.
 
     These readers are restarted with it, which is not noted before all went well; should the former content come back
     meanwhile, they need another restart.
     """
     known = {name: key for name, key in record["readers"].items() if name not in (ANY, readers)}
-    return dict(_begun(record, running), readers=known)
+    return dict(_begun(record, readers, running), readers=known)
 
 
 def wrote(record: Record, held: str, digest: Optional[str], since: str, account: Optional[str] = None) -> Record:
@@ -178,9 +198,12 @@ def adopted(record: Record, held: str) -> Record:
 
 
 def restarted(record: Record, readers: str, held: str) -> Record:
-    """Return the record after a set of readers was restarted with a key."""
-    others = [name for name in record["readers"] if name != readers][-(READERS_KEPT - 1) :]
-    return dict(record, readers=dict({name: record["readers"][name] for name in others}, **{readers: held}))
+    """Return the record after a set of readers was restarted with a key.
+
+    Those that have another one are forgotten: their restart is due in any case, unless their machine is gone.
+    """
+    others = {name: key for name, key in record["readers"].items() if key == held}
+    return dict(record, readers=_newest(others, readers, held))
 
 
 def closed(record: Record) -> Record:
@@ -222,9 +245,22 @@ def restart_due(record: Optional[Record], held: str, readers: str) -> bool:
     return record is not None and held not in (record["readers"].get(readers), record["readers"].get(ANY))
 
 
-def readers_of(services: Any, commands: Any) -> str:
-    """Return a name for a set of services and commands; those that are the same have the same name."""
-    return digest_of(json.dumps([services, commands], sort_keys=True).encode("utf-8"))
+def readers_of(services: Any, commands: Any, machine: str = "") -> str:
+    """Return a name for a set of services and commands; those that are the same have the same name.
+
+    :param machine: where they run, see `this_machine`: hosts that share a file mostly have the same. Empty: anywhere.
+    """
+    return digest_of(json.dumps([machine, services, commands], sort_keys=True).encode("utf-8"))
+
+
+def this_machine() -> str:
+    """Return a name for this machine, whatever the inventory calls it."""
+    for path in MACHINE_IDS:
+        with suppress(OSError), open(path, "rb") as file:
+            found = file.read(100).strip()
+            if _MACHINE_ID.match(found):  # an image that was never booted has none, or "uninitialized"
+                return digest_of(found.lower())
+    return digest_of(os.uname().nodename.encode("utf-8", "surrogateescape"))
 
 
 def _all(test: Any, *values: Any) -> bool:
@@ -264,6 +300,14 @@ def _is_retired(value: Any) -> bool:
         and value["seen"] in (REJECTED, STILL_VALID, UNSEEN)
         and _all(_is_time, value["at"])
         and isinstance(value["accepted"], bool)
+    )
+
+
+def _is_running(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and len(value) <= READERS_KEPT
+        and all((name == ANY or _is_digest(name)) and _is_names(names) for name, names in value.items())
     )
 
 

@@ -201,7 +201,7 @@ CONTENTS = {
     "a number of no form": b'{"format": 1e999, "open": NaN}',
     "surrogates": b'{"format": 1, "held": "\\ud800"}',
     "not UTF-8": b'{"format": 1, "held": "\xff"}',
-    "escapes": json.dumps({"format": 1, "held": "\x1b[31m\x07", "running": ["\x1b]0;x\x07"]}).encode(),
+    "escapes": json.dumps({"format": 1, "held": "\x1b[31m\x07", "running": {"any": ["\x1b]0;x\x07"]}}).encode(),
     "many readers": json.dumps({"format": 1, "readers": {f"{n:016x}": "0" * 16 for n in range(9000)}}).encode(),
     "many retired": json.dumps({"format": 1, "retired": [{}] * 9000}).encode(),
     "a format that is true": b'{"format": true, "open": true}',

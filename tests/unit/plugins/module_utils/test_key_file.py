@@ -26,7 +26,7 @@ SINCE, LATER = "2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z"
 ONE, ANOTHER = "a" * 16, "b" * 16
 NOBODY = 65534
 SERVICES = [{"name": "app", "state": "restarted"}]
-READERS = record.readers_of(SERVICES, [])
+READERS = record.readers_of(SERVICES, [], record.this_machine())
 
 
 class Host:
@@ -102,7 +102,8 @@ def test_a_rotation_leaves_the_right_record_at_each_step(host: Host) -> None:
 
     file = host.open(OLD)
     rotation = {"retire": OLD.fingerprint, "concluded": False}
-    opened = {**record.NONE, "open": True, "rotation": rotation, "readers": {"any": OLD.fingerprint}, "running": []}
+    opened = {**record.NONE, "open": True, "rotation": rotation, "readers": {"any": OLD.fingerprint}}
+    opened["running"] = {READERS: []}
     assert (file.changed, file.restart_due, host.record) == (True, False, opened)
 
     host.request["account"] = ONE
@@ -299,6 +300,33 @@ def test_t16_each_set_of_readers_of_a_file_is_restarted_once(host: Host) -> None
     host.close(OTHER)
     host.request["services"] = [{"name": "other", "state": "restarted"}]
     assert host.inspect().restart_due
+
+
+def test_t16_each_host_that_shares_a_file_has_its_own_restart_and_its_own_services(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T16: two hosts with the same services; that of the second was stopped on purpose."""
+
+    def on(machine: str, *running: str) -> None:
+        monkeypatch.setattr(record, "this_machine", lambda: machine)
+        host.request["running"] = lambda: list(running)
+
+    on(ONE, "app")
+    first = host.open(OLD)._readers
+    on(ANOTHER)
+    second = host.open(OLD)._readers
+    assert host.record["running"] == {first: ["app"], second: []}
+    on(ONE)
+    host.write(NEW)
+    host.close(NEW)
+    assert not host.inspect().restart_due
+    on(ANOTHER)
+    assert host.inspect().restart_due and host.write(NEW).restart_due
+    host.close(NEW)
+    for machine in (ONE, ANOTHER):
+        on(machine)
+        assert not host.inspect().restart_due
+    assert host.record["readers"] == {first: NEW.fingerprint, second: NEW.fingerprint}
 
 
 def test_a_rotation_is_named_on_a_host_that_had_no_key_too(host: Host) -> None:

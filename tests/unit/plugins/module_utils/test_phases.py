@@ -212,6 +212,28 @@ def test_a_restart_that_is_due_in_one_file_is_made_for_all(host: Host) -> None:
     assert (answer["restarted"], host.events, host.log()) == (True, ["written", "restarted"], ["restart"] * 2)
 
 
+def test_t16_what_ran_on_another_host_that_shares_the_file_is_not_started_here(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that is in reserve has stopped its app on purpose."""
+    started: list[Any] = []
+    monkeypatch.setattr(services, "restart", lambda wanted, commands, run, noted: started.append(noted) or (True, []))
+    monkeypatch.setattr(services, "refuse_ended", lambda wanted, run: None)
+
+    def ask(phase: str, machine: str, *running: str, **fields: Any) -> None:
+        monkeypatch.setattr(record, "this_machine", lambda: machine)
+        monkeypatch.setattr(services, "running", lambda wanted, run: list(running))
+        files = [host.entry(host.paths[0])]
+        answer = host.ask(phase, services=[{"name": "app", "state": "restarted"}], files=files, **fields)
+        assert answer["problems"] == []
+
+    ask("prepare", "works", "app", retire=OLD.fingerprint)
+    ask("prepare", "waits", retire=OLD.fingerprint)
+    ask("deploy", "waits")
+    ask("deploy", "works")
+    assert started == [[], ["app"]]
+
+
 def test_without_anything_to_restart_nothing_is_said_to_be(host: Host) -> None:
     answer = host.ask("deploy")
     assert (answer["changed"], answer["restarted"], host.events) == (True, False, ["written"])

@@ -6,6 +6,9 @@
 
 import copy
 import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Optional
 
 import pytest
@@ -34,7 +37,8 @@ RECORDS = st.fixed_dictionaries(
         "readers": st.dictionaries(DIGESTS | st.just(record.ANY), DIGESTS, max_size=4),
         "retired": st.lists(RETIRED, max_size=8),
         "updated_at": st.none() | st.lists(st.none() | TIMES, min_size=2, max_size=2),
-        "running": st.none() | st.lists(st.text(min_size=1, max_size=8), max_size=3),
+        "running": st.none()
+        | st.dictionaries(DIGESTS | st.just(record.ANY), st.lists(st.text(min_size=1, max_size=8), max_size=3)),
     }
 )
 
@@ -98,7 +102,7 @@ FULL = {
     "readers": {READERS: NEW, record.ANY: OLD},
     "retired": [{"key": OLD, "seen": "rejected", "at": LATER, "accepted": True}],
     "updated_at": [FIRST, None],
-    "running": ["app"],
+    "running": {READERS: ["app"]},
 }  # type: dict[str, Any]
 
 
@@ -157,6 +161,8 @@ def assert_record(kept: Any) -> None:
     if kept["updated_at"] is not None:
         assert len(kept["updated_at"]) == 2
         assert all(moment is None or is_time(moment) for moment in kept["updated_at"])
+    assert all(name == "any" or is_digest(name) for name in kept["running"] or {})
+    assert all(isinstance(name, str) and name for names in (kept["running"] or {}).values() for name in names)
 
 
 @given(st.binary() | (JSON | HALF_RIGHT).map(lambda value: json.dumps(value).encode()))
@@ -192,7 +198,7 @@ def _without(mapping: dict[str, Any], name: str) -> dict[str, Any]:
         *(("rotation", {"retire": OLD, "concluded": value}) for value in NO_FLAG),
         *(("readers", value) for value in (None, [], "any", 7, {"": OLD}, {"ANY": OLD}, {"x": OLD})),
         *(("readers", {READERS: value}) for value in [None, *NO_DIGEST]),
-        ("readers", {"{0:016x}".format(number): OLD for number in range(33)}),
+        ("readers", {"{0:016x}".format(number): OLD for number in range(257)}),
         *(
             ("retired", value)
             for value in (None, {}, "", OLD, [OLD], [None], [[]], [_without(FULL["retired"][0], "at")])
@@ -205,7 +211,9 @@ def _without(mapping: dict[str, Any], name: str) -> dict[str, Any]:
         *(("retired", _entry(accepted=value)) for value in NO_FLAG),
         *(("updated_at", value) for value in (FIRST, True, {}, [], [FIRST], [FIRST] * 3, [FIRST, 7], [[], FIRST])),
         *(("updated_at", [FIRST, value]) for value in NO_TIME),
-        *(("running", value) for value in ("app", 7, True, {}, [7], [None], [""], ["x" * 257], ["x"] * 101)),
+        *(("running", value) for value in ("app", 7, True, [], ["app"], {"": []}, {"x": []}, {"ANY": []})),
+        *(("running", {READERS: value}) for value in ("app", 7, None, {}, [7], [None], [""], ["x" * 257], ["x"] * 101)),
+        ("running", {"{0:016x}".format(number): [] for number in range(257)}),
     ],
 )
 def test_a_field_of_another_type_or_form_makes_it_no_record(name: str, value: Any) -> None:
@@ -221,8 +229,9 @@ def test_a_field_that_is_missing_is_unknown_but_for_the_format(name: str) -> Non
 
 
 def test_as_much_as_a_record_may_list_is_believed() -> None:
-    retired, readers = _entry() * 8, {"{0:016x}".format(number): OLD for number in range(32)}
-    assert parsed(retired=retired, readers=readers) == {**FULL, "retired": retired, "readers": readers}
+    retired, names = _entry() * 8, ["{0:016x}".format(number) for number in range(256)]
+    most = {"retired": retired, "readers": dict.fromkeys(names, OLD), "running": dict.fromkeys(names, ["x"] * 100)}
+    assert parsed(**most) == {**FULL, **most}
 
 
 @pytest.mark.parametrize(
@@ -269,14 +278,36 @@ def fixture_full(request: Any) -> Any:
 def test_opening_names_the_key_to_retire_and_keeps_what_was_known(full: record.Record) -> None:
     rotation = {"retire": NEW, "concluded": False}
     begun = {"open": True, "rotation": rotation}
-    assert record.opened({**full, "open": False}, NEW, lambda: ["now"]) == {**full, **begun, "running": ["now"]}
-    assert record.opened(None, NEW, lambda: ["now"]) == {**record.NONE, **begun, "running": ["now"]}
-    # What ran when it was opened for the first time counts: since then it may have been stopped by the restart itself.
-    before = {**full, "open": True, "running": ["before"]}
-    assert record.opened(before, NEW, lambda: ["now"])["running"] == ["before"]
-    assert record.rewritten(before, READERS, lambda: ["now"])["running"] == ["before"]
-    assert len(record.opened(None, NEW, lambda: ["x"] * 1000)["running"]) == record.SERVICES_KEPT
+    assert record.opened({**full, "open": False}, NEW) == {**full, **begun, "running": {}}
+    assert record.opened(None, NEW) == {**record.NONE, **begun, "running": {}}
     assert record.opened({**full, "rotation": {"retire": NEW, "concluded": True}}, NEW)["rotation"] == rotation
+
+
+def opened_by(readers: str, kept: Optional[record.Record], *names: str) -> record.Record:
+    """Return a record after readers have opened it of which these services run."""
+    return record.opened(kept, NEW, lambda: list(names), readers=readers)
+
+
+def test_what_ran_when_a_record_was_opened_is_noted_for_each_set_of_readers(full: record.Record) -> None:
+    """Once: since then it may have been stopped by the restart itself.
+
+    Of two hosts that share a file one may have stopped its own on purpose.
+    """
+    begun = opened_by(READERS, {**full, "open": False}, "app")
+    assert begun["running"] == {READERS: ["app"]}
+    assert opened_by(READERS, begun)["running"] == {READERS: ["app"]}
+    both = opened_by(OTHERS, begun)
+    assert both["running"] == {READERS: ["app"], OTHERS: []}
+    assert record.rewritten(both, OTHERS, lambda: ["now"])["running"] == {READERS: ["app"], OTHERS: []}
+    assert record.rewritten(begun, OTHERS, lambda: ["now"])["running"] == {READERS: ["app"], OTHERS: ["now"]}
+
+
+def test_of_what_ran_not_too_much_is_noted() -> None:
+    kept = record.NONE
+    for number in range(300):
+        kept = opened_by("{0:016x}".format(number), kept, *["x"] * 1000)
+    assert record.checked(kept) == kept
+    assert len(kept["running"]) == 256 and kept["running"]["{0:016x}".format(299)] == ["x"] * record.SERVICES_KEPT
 
 
 def test_another_key_has_a_new_date_and_the_same_one_keeps_its_own(full: record.Record) -> None:
@@ -366,29 +397,31 @@ def test_t16_each_set_of_readers_has_its_own_restart(full: record.Record) -> Non
     assert record.restart_due(kept, NEW, OTHERS)
     kept = record.restarted(kept, OTHERS, NEW)
     assert kept["readers"] == {READERS: NEW, OTHERS: NEW}
-    assert record.restarted(kept, READERS, NEWER)["readers"] == {READERS: NEWER, OTHERS: NEW}
+    # The others' restart is due from now on; or else they are gone, and would be listed for ever.
+    kept = record.restarted(kept, READERS, NEWER)
+    assert kept["readers"] == {READERS: NEWER}
+    assert record.restart_due(kept, NEWER, OTHERS)
 
 
 def test_of_a_file_that_gets_another_content_it_is_not_known_any_more_what_its_readers_use(full: record.Record) -> None:
     known = {READERS: NEW, OTHERS: OLD, record.ANY: NEW}
     kept = record.rewritten({**full, "open": False, "readers": known}, READERS, lambda: ["now"])
-    assert kept == {**full, "open": True, "readers": {OTHERS: OLD}, "running": ["now"]}
+    assert kept == {**full, "open": True, "readers": {OTHERS: OLD}, "running": {READERS: ["now"]}}
     assert record.restart_due(kept, NEW, READERS)
     assert not record.restart_due(kept, OLD, OTHERS)
 
 
-def test_the_newest_thirty_two_sets_of_readers_are_kept() -> None:
+def test_the_newest_sets_of_readers_are_kept() -> None:
     kept = dict(record.NONE)
-    names = ["{0:016x}".format(number) for number in range(40)]
+    names = ["{0:016x}".format(number) for number in range(300)]
     for name in [names[0], *names]:
         kept = record.restarted(kept, name, NEW)
-    assert list(kept["readers"]) == names[-32:]
+    assert list(kept["readers"]) == names[-256:]
     assert record.checked(kept) == kept
     # One that was restarted again is the newest by then.
-    kept = record.restarted(kept, names[8], NEWER)
-    kept = record.restarted(kept, "f" * 16, NEWER)
-    assert list(kept["readers"]) == [*names[10:], names[8], "f" * 16]
-    assert kept["readers"][names[8]] == NEWER
+    kept = record.restarted(kept, names[50], NEW)
+    kept = record.restarted(kept, "f" * 16, NEW)
+    assert list(kept["readers"]) == [*names[45:50], *names[51:], names[50], "f" * 16]
 
 
 def test_a_set_of_readers_has_a_name_of_its_own() -> None:
@@ -399,6 +432,54 @@ def test_a_set_of_readers_has_a_name_of_its_own() -> None:
     assert len(set(names)) == len(sets)
     assert all(is_digest(name) for name in names)
     assert record.readers_of([dict(reversed(list(app.items())))], []) == record.readers_of([app], [])
+
+
+HERE, THERE = "0123456789abcdef" * 2, "fedcba9876543210" * 2
+
+
+@pytest.fixture(name="name_of")
+def fixture_name_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Return what gives the name of a machine by the content of its two files (None: missing) and its node name."""
+    paths = [tmp_path / "etc", tmp_path / "dbus"]
+    monkeypatch.setattr(record, "MACHINE_IDS", tuple(map(str, paths)))
+
+    def name_of(etc: Optional[str], dbus: Optional[str] = None, node: str = "web1") -> str:
+        for path, content in zip(paths, (etc, dbus), strict=True):
+            path.unlink(missing_ok=True)
+            if content is not None:
+                path.write_bytes(content.encode("latin-1"))
+        monkeypatch.setattr(record.os, "uname", lambda: SimpleNamespace(nodename=node))
+        return record.this_machine()
+
+    return name_of
+
+
+def test_t16_each_machine_has_a_name_of_its_own_whatever_it_is_called(name_of: Callable[..., str]) -> None:
+    here = name_of(HERE + "\n")
+    assert is_digest(here) and here != HERE[:16]
+    assert name_of(HERE + "\n", THERE + "\n", "web2") == name_of(HERE.upper()) == here
+    assert name_of(THERE + "\n") != here
+    app = [{"name": "app", "state": "restarted"}]
+    assert len({record.readers_of(app, [], where) for where in (here, name_of(THERE), "")}) == 3
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "\n", "uninitialized\n", HERE[1:], HERE + "0", "0" * 32, HERE + "\n" + THERE, "\xff" * 32]
+)
+def test_t16_a_machine_without_an_identity_has_its_other_one_or_its_node_name(
+    name_of: Callable[..., str], content: Optional[str]
+) -> None:
+    assert name_of(content, HERE) == name_of(HERE)
+    assert name_of(content, content) == name_of(None, node="web1") != name_of(content, content, node="web2")
+    assert is_digest(name_of(content, node="caf\udce9"))
+
+
+def test_t16_an_identity_that_cannot_be_read_counts_as_none(
+    name_of: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    expected = name_of(None)
+    monkeypatch.setattr(record, "MACHINE_IDS", (str(tmp_path), str(tmp_path / "a" / "b")))
+    assert record.this_machine() == expected
 
 
 # --- retired keys ---------------------------------------------------------------------------------
