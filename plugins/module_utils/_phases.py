@@ -156,26 +156,25 @@ def _retired(files: List[Dict[str, Any]]) -> Set[str]:
 def _scanned(request: Request, keys: Set[Any], run: services.Run) -> Dict[str, Any]:
     """Return the processes that hold one of these keys, and whether there are some that cannot be read."""
     hits, hidden = processes.scan(filter(None, keys), request["ignore_processes"])
-    return {"processes": [_told(request, hit, run) for hit in hits], "hidden": hidden}
+    units = services.units_of(request["services"], run) if hits else set()
+    return {"processes": [_told(request, hit, units, run) for hit in hits], "hidden": hidden}
 
 
-def _told(request: Request, hit: processes.Hit, run: services.Run) -> Dict[str, Any]:
-    """Return what is reported of a process: whether it gets restarted, and whether it is to blame for what it holds."""
+def _told(request: Request, hit: processes.Hit, units: Set[str], run: services.Run) -> Dict[str, Any]:
+    """Return what is reported of a process: whether it gets restarted, and whether it is to blame for what it holds.
+
+    :param units: those that are configured.
+    """
     unit, place = hit["unit"], hit["place"]
-    configured = unit in _units(request)
+    configured = place == processes.SERVICE and unit in units
     passing = place in (processes.SESSION, processes.SCHEDULED) or (
-        unit is not None and services.runs_now_and_then(unit, run)
+        place == processes.SERVICE and services.runs_now_and_then(unit, run)
     )
-    unknown = place == processes.NOWHERE and services.manager() != "systemctl"
+    # Only systemd tells which processes are those of a service.
+    unknown = place == processes.NOWHERE and bool(request["services"]) and services.manager() != "systemctl"
     covered = configured or passing or unknown or place == processes.CONTAINER or bool(request["commands"])
-    where = "unit {0}".format(unit) if unit is not None else processes.WORDS[place]
     told = {name: hit[name] for name in ("key", "pid", "command")}
-    return dict(told, where=where, uncovered=not covered, blamed=not passing)
-
-
-def _units(request: Request) -> Set[str]:
-    names = [service["name"] for service in request["services"]]
-    return {name if name.endswith(".service") else name + ".service" for name in names}
+    return dict(told, where=processes.WORDS[place].format(unit), uncovered=not covered, blamed=not passing)
 
 
 def _prepare(request: Request, _tell: Tell) -> Answer:
@@ -237,14 +236,15 @@ def _look_at_processes(request: Request, answer: Answer, run: services.Run, tell
 
     :raises StepFailed: ``process_out_of_date``.
     """
-    retired, again = _retired(answer["files"]), _units(request)
+    retired, again = _retired(answer["files"]), None  # type: Set[str], Optional[Set[str]]
     deadline = time.monotonic() + request["retries"] * request["delay"]
     while retired:
         answer.update(_scanned(request, retired, run))
         blamed = {hit["where"]: hit for hit in answer["processes"] if hit["blamed"]}
-        due = [unit for unit in sorted(again) if "unit {0}".format(unit) in blamed]
         if not blamed:
             return
+        again = services.units_of(request["services"], run) if again is None else again
+        due = [unit for unit in sorted(again) if processes.WORDS[processes.SERVICE].format(unit) in blamed]
         if due:
             again.difference_update(due)
             units = [{"name": unit, "state": "restarted"} for unit in due]

@@ -20,18 +20,20 @@ from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 
-SERVICE, SESSION, CONTAINER, SCHEDULED, NOWHERE = "service", "session", "container", "scheduled", "nowhere"
-"""What a process belongs to: a unit of systemd, somebody's login, a container, a timer or cron, or nothing that would
-restart it."""
+SERVICE, USER_SERVICE, SESSION = "service", "user_service", "session"
+CONTAINER, SCHEDULED, NOWHERE = "container", "scheduled", "nowhere"
+"""What a process belongs to: a unit of systemd, one of a user's own systemd, somebody's login, a container, a timer or
+cron, or nothing that would restart it."""
 
 WORDS = {
-    SERVICE: "a service",
+    SERVICE: "unit {0}",
+    USER_SERVICE: "user unit {0}",
     SESSION: "a login",
     CONTAINER: "a container",
     SCHEDULED: "a timer or cron job",
     NOWHERE: "no service",
 }
-"""How a place is called where no unit names it."""
+"""How a place is called, with the name of its unit if it has one."""
 
 MOST_HITS = 100
 """Processes that are named; there may be more of them."""
@@ -188,6 +190,8 @@ def _place_of(processes: _Processes, pid: int) -> Tuple[str, Optional[str]]:
     groups = [line.split(":", 2)[2] for line in processes.text(pid, "cgroup").splitlines() if line.count(":") >= 2]
     # The innermost unit; a user's own manager is one itself.
     units = [unit for group in groups for unit in _UNIT.findall(group) if not unit.startswith("user@")]
+    # What could be taken for a file of the kernel, as memory.service, has an underscore before its name there.
+    units = [unit[1:] if unit.startswith("_") else unit for unit in units]
     if _is_elsewhere(processes, pid) or any(_CONTAINER.search(group) for group in groups):
         return CONTAINER, None
     commands = [processes.name(each) for each in processes.ancestors(pid)]
@@ -196,7 +200,7 @@ def _place_of(processes: _Processes, pid: int) -> Tuple[str, Optional[str]]:
     if any("/session-" in group for group in groups) or processes.has_terminal(pid):
         return SESSION, None
     if units:
-        return SERVICE, units[-1]
+        return USER_SERVICE if any("/user@" in group for group in groups) else SERVICE, units[-1]
     if any(name in _SESSIONS for name in commands):
         return SESSION, None
     return NOWHERE, None

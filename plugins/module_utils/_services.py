@@ -20,7 +20,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 Command = List[str]
 Service = Dict[str, Any]
@@ -183,9 +183,7 @@ def _lacking_user_unit(command: Command, run: Run) -> List[str]:
 
 def unit_of(name: str, run: Run, user: bool = False) -> Dict[str, str]:
     """Return what systemd says of a unit; its ``EnvironmentFiles`` a line each."""
-    wanted = (
-        "LoadState,ActiveState,SubState,CanStart,NeedDaemonReload,Type,RemainAfterExit,EnvironmentFiles,TriggeredBy"
-    )
+    wanted = "Id,Names,LoadState,ActiveState,SubState,CanStart,NeedDaemonReload,Type,RemainAfterExit,EnvironmentFiles"
     asked = ["systemctl"] + ["--user"] * user + ["show", "--property=" + wanted, "--", name]
     found = {"EnvironmentFiles": ""}
     for line in run(asked, listen=True)[1].splitlines():
@@ -194,6 +192,16 @@ def unit_of(name: str, run: Run, user: bool = False) -> Dict[str, str]:
             value = "\n".join(filter(None, (found[key], re.sub(r" \(ignore_errors=\w+\)$", "", value))))
         found[key] = value
     return found
+
+
+def units_of(services: List[Service], run: Run) -> Set[str]:
+    """Return the names of the units of services: by an alias no process is known."""
+    found = {name if name.endswith(".service") else name + ".service" for name in (each["name"] for each in services)}
+    with suppress(TookTooLong, OSError):
+        for service in services if manager() == "systemctl" else ():
+            unit = unit_of(service["name"], run)
+            found.update([unit.get("Id", "")] + unit.get("Names", "").split())
+    return found - {""}
 
 
 def _knows(program: str, name: str, run: Run) -> bool:

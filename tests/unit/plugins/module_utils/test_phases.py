@@ -303,6 +303,29 @@ def test_after_the_restart_for_a_process_with_the_old_key_all_is_checked_once_mo
     assert host.events == ["written"] + ["restarted", "healthy"] * 2
 
 
+@pytest.mark.parametrize(("place", "unit"), [("service", "redis-server.service"), ("user_service", "redis.service")])
+def test_the_unit_of_a_process_with_the_old_key_is_restarted_by_whatever_name_it_is_configured(
+    host: Host, monkeypatch: pytest.MonkeyPatch, place: str, unit: str
+) -> None:
+    """Once; and the unit of that name which a user's own systemd has is another one."""
+    hit = {"key": OLD.fingerprint, "pid": 7, "command": "redis", "place": place, "unit": unit}
+    restarted: list[str] = []
+    monkeypatch.setattr(phases.processes, "scan", lambda *_given: ([] if len(restarted) > 1 else [hit], False))
+    known = {"Id": "redis-server.service", "Names": "redis.service redis-server.service"}
+    monkeypatch.setattr(services, "manager", lambda: "systemctl")
+    monkeypatch.setattr(services, "unit_of", lambda name, run: known)
+    monkeypatch.setattr(services, "running", lambda wanted, run: [])
+    restart = lambda wanted, *_given: (restarted.extend(each["name"] for each in wanted), [])  # noqa: E731
+    monkeypatch.setattr(services, "restart", restart)
+    monkeypatch.setattr(services, "refuse_ended", lambda *_given: None)
+    answer = host.ask("deploy", services=[{"name": "redis", "state": "restarted"}])
+    if place == "service":
+        assert (answer["problems"], restarted) == ([], ["redis", "redis-server.service"])
+    else:
+        assert [problem["reason"] for problem in answer["problems"]] == ["process_out_of_date"]
+        assert restarted == ["redis"]
+
+
 def test_a_restart_for_nothing_but_a_process_with_the_old_key_is_a_change(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

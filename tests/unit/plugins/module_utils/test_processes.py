@@ -125,7 +125,10 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proc:
         ("/system.slice/app.service", ("service", "app.service")),
         ("/system.slice/system-app.slice/app@one.service", ("service", "app@one.service")),
         ("/system.slice/app.service/worker", ("service", "app.service")),
-        ("/user.slice/user-7.slice/user@7.service/app.slice/mine.service", ("service", "mine.service")),
+        ("/system.slice/_memory.service", ("service", "memory.service")),  # as systemd keeps it from being memory.*
+        ("/system.slice/__own.service", ("service", "_own.service")),
+        ("/system.slice/app-\\x2dx.service", ("service", "app-\\x2dx.service")),
+        ("/user.slice/user-7.slice/user@7.service/app.slice/mine.service", ("user_service", "mine.service")),
         ("/user.slice/user-7.slice/session-3.scope", ("session", None)),
         ("/system.slice/cron.service", ("scheduled", None)),
         ("/system.slice/docker-0123.scope", ("container", None)),

@@ -65,6 +65,8 @@ class Machine:
         self.mark = f"{600 + secrets.randbelow(10**6)}.5"
         """How long everything sleeps, by which it is found."""
         self.group = "/"
+        self.units: dict[str, str] = {}
+        """What systemd shows of each unit."""
         self._folder = folder
 
     def start(self, script: str, name: str = "sh", in_terminal: bool = False, sleeps: int = 1) -> None:
@@ -105,11 +107,16 @@ class Machine:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def told(self, *services: str) -> dict[str, tuple[str, bool, bool]]:
+    def told(self, *services: str, commands: bool = False) -> dict[str, tuple[str, bool, bool]]:
         """Return what an inspection tells of the processes with the key: where they belong, uncovered, blamed."""
         named = [{"name": name, "state": "restarted"} for name in services]
-        request = dict(phases.FIELDS, services=named)
-        hits = phases._scanned(request, {self.key.fingerprint}, lambda command, listen=False: (0, ""))["processes"]
+        request = dict(phases.FIELDS, services=named, commands=[["true"]] * commands)
+
+        def run(command: list[str], listen: bool = False) -> tuple[int, str]:
+            assert command[:2] == ["systemctl", "show"]
+            return 0, self.units.get(command[-1], "")
+
+        hits = phases._scanned(request, {self.key.fingerprint}, run)["processes"]
         return {hit["command"]: (hit["where"], hit["uncovered"], hit["blamed"]) for hit in hits}
 
 
@@ -145,6 +152,46 @@ def test_what_a_login_or_a_job_has_started_is_told_of_and_neither_refused_nor_re
     machine.start("MULTICART_API_KEY=$key $sleep & wait", name)
     is_fault = where == "no service"
     assert machine.told() == {"sleep": (where, is_fault, is_fault)}
+
+
+@pytest.mark.parametrize("manager", ["rc-service", "sv", "service", ""])
+def test_without_systemd_a_process_could_be_any_service_s_and_where_there_is_none_nothing_restarts_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, manager: str
+) -> None:
+    monkeypatch.setattr(phases.services, "manager", lambda: manager)
+    machine.start("MULTICART_API_KEY=$key $sleep & wait", "app")
+    assert machine.told() == {"sleep": ("no service", True, True)}
+    assert machine.told("app") == machine.told(commands=True) == {"sleep": ("no service", False, True)}
+
+
+@pytest.mark.parametrize(
+    ("unit", "service", "shown", "uncovered"),
+    [
+        ("redis-server", "redis", "Id=redis-server.service\nNames=redis.service redis-server.service\n", False),
+        ("mariadb", "mysql.service", "Id=mariadb.service\nNames=mariadb.service mysqld.service mysql.service\n", False),
+        # It was started before it had another name.
+        ("mysqld", "mysql", "Id=mariadb.service\nNames=mariadb.service mysqld.service mysql.service\n", False),
+        ("app@one", "web@one", "Id=app@one.service\nNames=web@one.service app@one.service\n", False),
+        ("a\\x20b", "a b", "Id=a\\x20b.service\nNames=a\\x20b.service\n", False),
+        ("_memory", "memory", "", False),
+        ("redis-server", "redis", "Id=redis.service\nNames=redis.service\nLoadState=not-found\n", True),
+        ("app@two", "app@one", "Id=app@one.service\nNames=app@one.service\n", True),
+    ],
+)
+def test_a_service_that_is_configured_by_an_alias_is_restarted(
+    machine: Machine, unit: str, service: str, shown: str, uncovered: bool
+) -> None:
+    machine.group = f"/system.slice/{unit}.service"
+    machine.units = {service: shown}
+    machine.start("MULTICART_API_KEY=$key exec $sleep")
+    assert machine.told(service) == {"sleep": (f"unit {unit.lstrip('_')}.service", uncovered, True)}
+
+
+def test_a_user_s_own_service_is_not_the_one_of_that_name_which_is_configured(machine: Machine) -> None:
+    machine.group = "/user.slice/user-7.slice/user@7.service/app.slice/app.service"
+    machine.units = {"app.service": "Type=oneshot\nRemainAfterExit=no\n"}
+    machine.start("MULTICART_API_KEY=$key exec $sleep")
+    assert machine.told("app") == {"sleep": ("user unit app.service", True, True)}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone becomes somebody else without a password")
