@@ -201,6 +201,31 @@ def test_t20_what_was_stopped_on_purpose_is_left_alone_without_systemd_too(real:
     assert "app" in next(line for line in run.output.splitlines() if "left alone" in line)
 
 
+@pytest.mark.full
+def test_t16_each_host_that_shares_a_file_restarts_its_service_once(real: RealFleet) -> None:
+    """With the same variables, one host after the other."""
+    web1, web2 = real.boot("web1"), real.boot("web2")
+    web2.crash()
+    place = f"{web2.root}/etc/app"
+    real.stage.run("mount", "--bind", f"{web1.root}/etc/app", place)
+    try:
+        web2.reboot()
+        real.sandbox.rotate_behind(real.email)
+        former = [web1.app(), web2.app()]
+        role = "- ansible.builtin.include_role: {name: multicart.keys.multicart_deploy}"
+        run = real.play(role, head="serial: 1")
+        assert run.green, run
+        after = [web1.app(), web2.app()]
+        assert [app["fingerprint"] for app in after] == [real.live_fingerprint] * 2
+        assert all(one["pid"] != other["pid"] for one, other in zip(former, after, strict=True))
+        again = real.play(role, head="serial: 1")
+        assert again.green and set(again.changed.values()) == {False}, again
+        assert [web1.app(), web2.app()] == after
+    finally:
+        web2.crash()
+        real.stage.run("umount", place)
+
+
 # --- processes ------------------------------------------------------------------------------------
 
 
@@ -213,7 +238,9 @@ def test_a_service_that_has_the_key_and_is_not_configured_is_named_and_nothing_i
     assert "web1" in run.message and "app-notify.service" in run.message and "app@machine.service" in run.message
 
     web1.run("systemctl stop app@machine")
-    named = real.rotate("-e", '{"multicart_deploy_services": ["app", "app-notify"]}')
+    # By an alias, which is the name of no process.
+    web1.run("cd /etc/systemd/system && ln -s app-notify.service told.service && systemctl daemon-reload")
+    named = real.rotate("-e", '{"multicart_deploy_services": ["app", "told"]}')
     assert named.green, named
     assert used(web1, "app", "app-notify") == dict.fromkeys(("app", "app-notify"), real.live_fingerprint)
 
