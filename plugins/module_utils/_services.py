@@ -13,6 +13,7 @@ another round trip, and all hosts the wait for the slowest, while the old key is
 Imported by what runs on managed hosts: Python 3.6 syntax, standard library only.
 """
 
+import glob
 import os
 import re
 import shutil
@@ -154,7 +155,10 @@ def _lacking_unit(unit: Dict[str, str], service: Service, paths: List[str]) -> L
     if unit.get("CanStart") != "yes":
         return ["its service {0} cannot be started by hand (CanStart=no): name the one that starts it".format(name)]
     if service["state"] == "reloaded":
-        read = set(unit["EnvironmentFiles"].split("\n")) & set(paths)
+        ours = {os.path.realpath(path) for path in paths}
+        # A pattern, or a link, perhaps.
+        files = [(file, glob.glob(file) or [file]) for file in unit["EnvironmentFiles"].split("\n")]
+        read = [file for file, found in files if ours.intersection(map(os.path.realpath, found))]
         if read:
             return [
                 "its service {0} reads {1} by EnvironmentFile, which a reload does not read again: use state "

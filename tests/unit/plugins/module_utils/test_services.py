@@ -299,6 +299,20 @@ def test_t7_a_reload_that_does_not_read_the_file_again_is_refused(
     assert all(read in text and "use state restarted" in text for text in found)
 
 
+@pytest.mark.parametrize("read", ["link.env", "real.env", "*.env", "[lr]*.env", "dir/../real.env"])
+def test_t7_a_reload_is_refused_by_whatever_path_systemd_reads_the_file(
+    programs: Programs, tmp_path: Path, read: str
+) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "real.env").touch()
+    (tmp_path / "link.env").symlink_to("real.env")
+    files = f"EnvironmentFiles={tmp_path}/other (ignore_errors=yes)\nEnvironmentFiles={tmp_path}/{read}"
+    programs(systemd=True, systemctl=systemctl(app={"LoadState": f"loaded\n{files} (ignore_errors=no)"}))
+    app = [{"name": "app", "state": "reloaded"}]
+    assert read in services.lacking(app, [], [str(tmp_path / "link.env")], run)[0]
+    assert services.lacking(app, [], [str(tmp_path / "another.env")], run) == []
+
+
 def test_t19_a_unit_of_a_user_needs_the_systemd_of_that_user(programs: Programs) -> None:
     programs(
         systemd=True, systemctl='[ "$5" = app ] && echo LoadState=loaded; [ "$5" != old ] || echo LoadState=masked'
