@@ -19,6 +19,8 @@ import pytest
 
 from tests.integration.harness import ANSIBLE_BIN, Fleet, fingerprint, note
 from tests.integration.hostile import tell_facts
+from tests.rows import every_other
+from tests.sandbox.shapes import Account
 from tests.stores.backends import Backend, OpenBao, Programs, VaultedFile
 
 CONFIRMED = ("-e", "multicart_rotate_confirm=true")
@@ -173,6 +175,29 @@ def test_t21_a_reader_is_not_done_before_its_store_is(fleet: Fleet, add_store: C
     assert run.green and store.value() == fleet.live and reader.log == ["started"] * 4, run
     assert fleet.audit().green and fleet.deploy("--limit", "reader").green
     assert reader.log == ["started"] * 4
+
+
+@pytest.mark.parametrize("account", every_other(["shop", "default"]))
+def test_t21_a_reader_is_a_consumer_of_its_own_account_alone(
+    fleet: Fleet, add_store: Callable[..., Any], new_account: Callable[[], Account], account: str
+) -> None:
+    """It once took part in the rotations of every account, and kept all but the first from being rotated."""
+    other, labelled = new_account(), {"multicart_deploy_account": "shop"}
+    add_store(Programs)
+    add_store(Programs, "store-shop", **labelled).put(other["api_key"])
+    # Here these hosts have one home, and each its own record all the same.
+    steps = {"multicart_deploy_commands": [note("started")], "multicart_deploy_state_dir": "{{ home }}"}
+    readers = {
+        "default": fleet.add("reader", None, multicart_deploy_files=[], **steps),
+        "shop": fleet.add("reader-shop", None, multicart_deploy_files=[], **steps, **labelled),
+    }
+    emails = {"default": fleet.email, "shop": other["email"]}
+    for name in sorted(readers, key=lambda name: name == account):  # so that each has its record in time
+        token = fleet.sandbox.token(emails[name])
+        run = fleet.rotate("-e", f"multicart_account={name}", env={"MULTICART_SESSION_TOKEN": token})
+        assert run.green and readers[name].log == ["started"], run
+    assert [fleet.sandbox.rotations(email) for email in emails.values()] == [1, 1]
+    assert [reader.log for reader in readers.values()] == [["started"]] * 2
 
 
 def fail_at_write(store: Backend, fault: str) -> None:

@@ -118,12 +118,13 @@ def take_hosts(
             _connect(action, host, entry["settings"], gate, may_hold=len(hosts) <= most)
     if not any(host.spec is not None and host.spec.has_stores for host in hosts):
         # Services without a file have the key from a store; without one, their files were forgotten.
-        hosts = [Host(host.name, failure=_no_files()) if host.has_readers_alone else host for host in hosts]
+        forgotten = _no_files(", or multicart_deploy_account to that of its services and commands")
+        hosts = [Host(host.name, failure=forgotten) if host.has_readers_alone else host for host in hosts]
     return hosts, skipped
 
 
-def _no_files() -> Problem:
-    return Problem("no_files", "it has no files of this account: set multicart_deploy_files")
+def _no_files(more: str = "") -> Problem:
+    return Problem("no_files", f"it has no files of this account: set multicart_deploy_files{more}")
 
 
 def _session_of_stores(name: str) -> Session:

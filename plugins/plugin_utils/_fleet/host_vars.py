@@ -24,6 +24,7 @@ STORES = "multicart_deploy_stores"
 WAVE = "multicart_deploy_wave"
 WAVE_TIMEOUT = "multicart_deploy_wave_timeout"
 ACCOUNT = "multicart_account"
+OWN_ACCOUNT = "multicart_deploy_account"
 STATE_DIR = "multicart_deploy_state_dir"
 SERVICES = "multicart_deploy_services"
 COMMANDS = "multicart_deploy_commands"
@@ -90,9 +91,14 @@ def account_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> 
     return str(template(variables.get(ACCOUNT)) or DEFAULT_ACCOUNT)
 
 
+def _own_account_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> str:
+    """Return the name of the account that a host is of, with all that names no other."""
+    return str(template(variables.get(OWN_ACCOUNT)) or DEFAULT_ACCOUNT)
+
+
 def _files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> tuple[list[FileSpec], bool]:
     """Return the host's files of the account that this run is about, and whether it has some of others."""
-    account = account_of(variables, template)
+    account, own = account_of(variables, template), _own_account_of(variables, template)
     found: dict[tuple[str, str | None], FileSpec] = {}
     others = False
     for source in sorted(name for name in variables if name == FILES or str(name).startswith(FILES + "__")):
@@ -100,8 +106,8 @@ def _files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> t
         if not isinstance(entries, (list, tuple)):
             raise _invalid(source, "must be a list of files")
         for number, entry in enumerate(entries, 1):
-            owner, spec = _checked(f"{source}, entry {number}", entry)
-            if owner != account:
+            spec = _checked(f"{source}, entry {number}", entry)
+            if str(entry.get("account") or own) != account:
                 others = True
                 continue
             if found.setdefault((spec.path, spec.variable), spec) != spec:
@@ -137,7 +143,7 @@ class HostSpec:
     """What one host is to hold and to do with it, of one account.
 
     :ivar files: or stores; those of a host that has services or commands alone are one `READERS`.
-    :ivar others: whether it has files or stores of other accounts.
+    :ivar others: whether it has files or stores of other accounts, or is itself of another one.
     :ivar state_dir: directory of the records; None: each is beside its file.
     :ivar wave: it gets the key when all of the waves before it have it.
     :ivar wave_timeout: seconds that it waits for them at most.
@@ -215,16 +221,19 @@ def spec_of(
     for name in (SERVICES, COMMANDS, HEALTH_CHECKS):
         if stores and template(variables.get(name)):
             raise _invalid(name, "is set for a store, which restarts and checks nothing; set it to [] for this host")
-    readers = [] if others or others_stores or not (steps.services or steps.commands) else [READERS]
+    others, restarts = others or others_stores, bool(steps.services or steps.commands)
+    if not files and not stores and (restarts or variables.get(OWN_ACCOUNT)):
+        others = others or _own_account_of(variables, template) != account_of(variables, template)
+    readers = [READERS] if restarts and not (files or stores or others) else []
     wave = template(variables.get(WAVE))
     if wave not in (None, "", 0, 1, "0", "1"):
         raise _invalid(WAVE, "must be 0 or 1")
     return HostSpec(
         files or stores or readers,
         steps,
-        others or others_stores,
+        others,
         None if state_dir is None else str(state_dir),
-        int(wave) if wave not in (None, "") else int(bool(readers and not files and not stores)),
+        int(wave) if wave not in (None, "") else int(bool(readers)),
         _number(WAVE_TIMEOUT, template(variables.get(WAVE_TIMEOUT, 10)), float),
     )
 
@@ -236,12 +245,13 @@ def _stores_of(
     entries = template(variables.get(STORES)) or []
     if not isinstance(entries, (list, tuple)):
         raise _invalid(STORES, "must be a list of stores")
-    account, found, others = account_of(variables, template), dict[str, StoreSpec](), False
+    account, own = account_of(variables, template), _own_account_of(variables, template)
+    found, others = dict[str, StoreSpec](), False
     for number, entry in enumerate(entries, 1):
         place = f"{STORES}, entry {number}"
         if not isinstance(entry, Mapping):
             raise _invalid(place, "must be a mapping with at least type")
-        if str(entry.get("account") or DEFAULT_ACCOUNT) != account:
+        if str(entry.get("account") or own) != account:
             others = True
             continue
         kind, fields = str(entry.get("type")), {name: entry[name] for name in entry if name not in ("type", "account")}
@@ -311,13 +321,13 @@ def _words(entry: Any) -> list[str] | None:
         return None
 
 
-def _checked(place: str, entry: Any) -> tuple[str, FileSpec]:
+def _checked(place: str, entry: Any) -> FileSpec:
     if not isinstance(entry, Mapping):
         raise _invalid(place, "must be a mapping with at least path")
     for problem in _problems(entry):
         raise _invalid(place, problem)
     has_template, form = bool(entry.get("template")), str(entry.get("format") or "env")
-    return str(entry.get("account") or DEFAULT_ACCOUNT), FileSpec(
+    return FileSpec(
         path=os.path.normpath(str(entry["path"])),
         variable=None if has_template or form == "key" else str(entry.get("variable") or DEFAULT_VARIABLE),
         template=str(entry["template"]) if has_template else None,

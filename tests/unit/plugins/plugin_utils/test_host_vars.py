@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.multicart.keys.plugins.module_utils._phases import FIELDS
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import (
+    READERS,
     TRY,
     FileSpec,
     HostSpec,
@@ -133,6 +134,52 @@ def test_one_path_may_belong_to_two_accounts_under_two_variables() -> None:
     host = found({**ENV, "variable": "A"}, {**ENV, "variable": "B", "account": "shop", "mode": "0600"})
     assert [file.variable for file in host.files] == ["A"]
     assert host.others
+
+
+RESTARTS: list[dict[str, Any]] = [
+    {"multicart_deploy_services": ["shop"]},
+    {"multicart_deploy_commands": ["restart-shop"], "multicart_deploy_health_checks": ["check-shop"]},
+    {"multicart_deploy_services": ["shop"], FILES: [], "multicart_deploy_stores": [], "multicart_deploy_wave": 0},
+]
+
+
+@pytest.mark.parametrize("steps", RESTARTS)
+@pytest.mark.parametrize(
+    ("own", "account"),
+    [(None, None), (None, "default"), ("", ""), ("default", None), ("shop", "shop"), (7, "7"), ("erp", "shop")],
+)
+def test_a_host_without_a_file_is_a_consumer_of_its_account_alone(
+    steps: dict[str, Any], own: Any, account: str | None
+) -> None:
+    host = spec({**steps, "multicart_deploy_account": own, "multicart_account": account})
+    mine = own != "erp"
+    assert (host.files, host.others) == ([READERS] if mine else [], not mine)
+    assert host.wave == (1 if mine and "multicart_deploy_wave" not in steps else 0)
+
+
+@pytest.mark.parametrize("steps", RESTARTS)
+def test_a_host_without_a_label_is_no_consumer_of_another_account(steps: dict[str, Any]) -> None:
+    host = spec({**steps, "multicart_account": "shop"})
+    assert (host.files, host.others) == ([], True)
+
+
+@pytest.mark.parametrize("more", [{}, {"multicart_deploy_health_checks": ["check-shop"]}])
+def test_a_host_with_a_label_and_nothing_else_is_missed_in_its_account_alone(more: dict[str, Any]) -> None:
+    assert not spec({"multicart_deploy_account": "shop", "multicart_account": "shop", **more}).others
+    assert spec({"multicart_deploy_account": "shop", **more}).others
+    assert not spec({"multicart_account": "shop", **more}).others  # it may have been forgotten in any of them
+
+
+@pytest.mark.parametrize(("account", "paths"), [("shop", ["/a", "/c"]), (None, ["/b"]), ("erp", [])])
+def test_entries_without_an_account_have_that_of_their_host(account: str | None, paths: list[str]) -> None:
+    entries = [{"path": "/a"}, {"path": "/b", "account": "default"}, {"path": "/c", "account": "shop"}]
+    host = found(*entries, multicart_deploy_account="shop", multicart_account=account)
+    assert ([file.path for file in host.files], host.others) == (paths, True)
+
+
+def test_the_account_of_a_host_is_templated() -> None:
+    variables = {"multicart_deploy_services": ["shop"], "multicart_deploy_account": "{{ a }}", "multicart_account": "b"}
+    assert spec_of(variables, lambda raw: "b" if raw == "{{ a }}" else raw).files == [READERS]
 
 
 def test_an_entry_of_another_account_is_checked_all_the_same() -> None:
@@ -384,7 +431,7 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from([*EVERYTHING, MORE, "multicart_account"]), ANYTHING))
+@given(st.dictionaries(st.sampled_from([*EVERYTHING, MORE, "multicart_account", "multicart_deploy_account"]), ANYTHING))
 def test_whatever_a_variable_holds_is_used_or_refused_by_name(variables: dict[str, Any]) -> None:
     try:
         host = spec(variables)

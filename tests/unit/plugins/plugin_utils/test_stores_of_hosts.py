@@ -62,6 +62,13 @@ def test_stores_of_other_accounts_are_left_alone() -> None:
     assert len(both.files) == 1 and both.others
 
 
+@pytest.mark.parametrize(("account", "number"), [(None, 1), ("shop", 1), ("erp", 0)])
+def test_a_store_without_an_account_has_that_of_its_host(account: str | None, number: int) -> None:
+    entries = [VAULT, {**VAULT, "path": "another", "account": "default"}]
+    found = stores(*entries, multicart_deploy_account="shop", multicart_account=account)
+    assert (len(found.files), found.others) == (number, True)
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
