@@ -434,6 +434,7 @@ class Programs(Backend):
     at_write: ClassVar = {"down"}
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
         self._place = folder / "place.json"
         self._program = folder / "store"
         shutil.copy(Path(__file__).with_name("program.py"), self._program)

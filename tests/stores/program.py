@@ -55,6 +55,8 @@ elif verb == "write":
     time.sleep(60 * kept.get("hang_after_the_write", 0))
     print("{}")
 else:
+    while kept.get("hold_at_note") and not place.with_suffix(".go").exists():
+        time.sleep(0.05)
     kept["record"] = json.load(sys.stdin)
     save(kept)
     print("{}")

@@ -8,6 +8,7 @@ A new type is added to `BACKENDS`, and must pass all of this.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -352,6 +353,39 @@ def test_a_store_that_hangs_ends_with_its_session(tmp_path: Path) -> None:
         assert said["files"][0]["problem"]["reason"] == "timed_out"
     left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path) in _text(path)]
     assert left == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "first", "reason"),
+    [
+        ("down", 60, "store_failed"),
+        ("malformed", 60, "store_malformed"),
+        pytest.param("hang", 10, "timed_out", marks=pytest.mark.full),  # it waits for that limit
+    ],
+)
+def test_a_store_that_fails_at_the_write_takes_no_time_from_its_neighbours(
+    tmp_path: Path, fault: str, first: float, reason: str
+) -> None:
+    """The session was ended 30 s after the release, while another store waited for what it had restarted."""
+    backends = [BACKENDS["command"](tmp_path / name) for name in ("failing", "slow")]
+    failing, slow = (Path(backend.entry["write"][2]) for backend in backends)
+    with talking(backends[0]) as talk, talking(backends[1]) as other:
+        files = [{**each.file, "inspected": None} for each in (talk, other)]
+        more = {"files": files, "retires": None, "check_mode": False, "since": SINCE, "account": None}
+        for phase in ("inspect", "prepare"):
+            asked = talk.session.ask(phase, 30, **more, live=fingerprint(OLD), retire=fingerprint(OLD))
+            assert asked.wait(30) and asked.error is None
+        for place, how in ((failing, {"fault_at_write": fault}), (slow, {"hold_at_note": True})):
+            place.write_text(json.dumps({**json.loads(place.read_text()), **how}))
+        reply = talk.session.ask("deploy", 120, first, **more, key=NEW, live=fingerprint(NEW))
+        assert reply.wait_for_first(first + 30)
+        assert not reply.written and not reply.wait(0)
+        slow.with_suffix(".go").touch()
+        assert reply.wait(60) and reply.error is None
+    assert [problem["reason"] for problem in reply.said["problems"]] == [reason]
+    assert ("not known" in reply.said["problems"][0]["text"]) == (fault == "hang")
+    assert backends[1].value() == NEW and reply.said["files"][1]["record"]["held"] == fingerprint(NEW)
+    assert "written" not in reply.moments
 
 
 def test_what_the_act_leaves_behind_when_it_is_killed_ends_by_itself(tmp_path: Path) -> None:

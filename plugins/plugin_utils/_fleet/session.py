@@ -111,7 +111,7 @@ class Reply:
     :ivar error: why there is none.
     :ivar began: when its session turned to it, by ``time.monotonic()`` of this machine; None: not yet.
     :ivar moments: when each event happened on the way to the answer, likewise.
-    :ivar written: the host has told that it has written.
+    :ivar written: the host has told that it has written all.
     """
 
     def __init__(self, session: Session, request: Mapping[str, Any], limit: float, first: float) -> None:
@@ -143,9 +143,9 @@ class Reply:
         if self.began is not None and not self._done.is_set() and time.monotonic() > self.began + self.limit + GRACE:
             self._session.give_up(_late(self.limit))
 
-    def begin(self) -> None:
-        """Note that the first event is here: it has written."""
-        self.written = True
+    def begin(self, event: str) -> None:
+        """Note that an event is here, so that the answer may take its whole time."""
+        self.written = self.written or event == "written"
         self._begun.set()
 
     def wait(self, seconds: float) -> bool:
@@ -193,8 +193,9 @@ class Session:
         :param first: seconds in which at least its first event must be here.
         :param fields: what it holds besides, see :mod:`_phases`.
         """
-        request = {"phase": phase, "tag": secrets.token_hex(8), "wait": ARMED, "limit": limit, **fields}
-        reply = Reply(self, request, limit, limit if first is None else first)
+        first = limit if first is None else first
+        request = {"phase": phase, "tag": secrets.token_hex(8), "wait": ARMED, "limit": limit, "first": first, **fields}
+        reply = Reply(self, request, limit, first)
         self._pending.append(reply)
         if self._over is not None:
             reply.resolve(error=self._over)
@@ -402,7 +403,7 @@ class _Reader:
         event = said.get("event") if isinstance(said, dict) else None
         if isinstance(event, str):
             self._events.append((event, there, now))
-            self._reply.begin()
+            self._reply.begin(event)
             return
         self.said, self.done, self.clock = said, True, (there, now)
         # How long ago something was is the host's to say, but not when: its clock may be wrong.

@@ -70,7 +70,8 @@ class Stores:
 
     def answer(self, request: _phases.Request, tell: _phases.Tell) -> _phases.Answer:
         """Do what a request asks for; see :mod:`_phases`."""
-        deadline = time.monotonic() + request["limit"] - MARGIN
+        began = time.monotonic()
+        deadline = began + request["limit"] - MARGIN
         self._asked = self._asked or [_Asked(StoredKey(entry)) for entry in request["files"]]
         for each, entry in zip(self._asked, request["files"], strict=True):
             if not each.hangs:
@@ -79,7 +80,7 @@ class Stores:
         if phase == "inspect":
             return {**self._inspect(deadline), "lacking": [], "processes": []}
         if phase == "deploy":
-            return self._deploy(tell, deadline, request["check_mode"])
+            return self._deploy(tell, began + request["first"] - MARGIN, deadline, request["check_mode"])
         acts: Mapping[str, Callable[[StoredKey], None]] = {
             "prepare": StoredKey.prepare,
             "close": StoredKey.close,
@@ -93,11 +94,13 @@ class Stores:
             each.stored.problem = failed.get(each.stored)  # each tells its own
         return {"files": [each.stored.describe() for each in self._asked]}
 
-    def _deploy(self, tell: _phases.Tell, deadline: float, check_mode: bool) -> _phases.Answer:
-        failed = self._ask(StoredKey.write, self._asked, deadline)
+    def _deploy(self, tell: _phases.Tell, written_by: float, deadline: float, check_mode: bool) -> _phases.Answer:
+        failed = self._ask(StoredKey.write, self._asked, written_by)
+        for problem in [failed[each.stored] for each in self._asked if each.hangs]:
+            problem["text"] += "; whether the key was written there is not known"
         if not check_mode:
-            if not failed:
-                tell("written")
+            # One that fails, or hangs, takes from the others no time in which they may restart what reads them.
+            tell("write_failed" if failed else "written")
             written = [each for each in self._asked if each.stored not in failed]
             failed.update(self._ask(StoredKey.finish, written, deadline))
             if any(each.stored.restarted for each in self._asked):

@@ -173,6 +173,21 @@ def test_what_takes_longer_than_its_first_event_may_is_waited_for_after_that(web
     assert ended(session, web)
 
 
+@pytest.mark.parametrize(
+    ("events", "written"),
+    [(["write_failed"], False), (["write_failed", "restarted"], False), (["restarted"], False), (["written"], True)],
+)
+def test_only_what_was_written_counts_as_written(web: LocalHost, events: list[str], written: bool) -> None:
+    """What waits for a store would otherwise start with the key that it had before."""
+    told = "; ".join(f"say(request, event='{event}')" for event in events)
+    web.link = LocalLink(strange(FOR_ALL + told + "; say(request)"))
+    session = web.session()
+    reply = ask(session, web, "deploy")
+    assert reply.written is written and list(reply.moments) == events
+    session.end()
+    assert ended(session, web)
+
+
 # --- a host that misbehaves -----------------------------------------------------------------------
 
 
