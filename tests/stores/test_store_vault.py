@@ -13,7 +13,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import NO_CONTROL_NODE
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import NO_CONTROL_NODE, ControlNode
 
 from tests.stores.backends import OpenBao
 from tests.stores.talk import NEW, OLD, Talk, fingerprint
@@ -100,15 +100,17 @@ class _Elsewhere(BaseHTTPRequestHandler):
     """Answers as the test says, and keeps what it hears."""
 
     def do_GET(self) -> None:
-        self.server.heard.append((self.path, dict(self.headers)))  # type: ignore[attr-defined]
-        status, headers, body = self.server.said  # type: ignore[attr-defined]
+        server: Any = self.server
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        server.heard.append((self.path, dict(self.headers), sent))
+        status, headers, body = server.said(self.path, sent) if callable(server.said) else server.said
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
-    do_POST = do_GET  # noqa: N815  # http.server wants it
+    do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815  # http.server wants it
 
     def log_message(self, *_words: Any) -> None:
         """Say nothing."""
@@ -119,7 +121,7 @@ def listeners() -> Iterator[list[Any]]:
     made: list[Any] = [ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere) for _number in range(2)]
     for each in made:
         each.heard, each.said = [], (200, {}, b"{}")
-        Thread(target=each.serve_forever, daemon=True).start()
+        Thread(target=each.serve_forever, args=(0.02,), daemon=True).start()
     yield made
     for each in made:
         each.shutdown()
@@ -165,4 +167,141 @@ def test_netrc_is_not_read(listeners: list[Any], tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HOME", str(tmp_path))
     entry = {"url": f"http://127.0.0.1:{listeners[0].server_port}", "path": "shop", "token": "token-canary"}
     problem_of(entry)
-    assert all("Authorization" not in headers for _path, headers in listeners[0].heard)
+    assert all("Authorization" not in headers for _path, headers, _sent in listeners[0].heard)
+
+
+# --- ways to log in, by what is sent ----------------------------------------------------------------
+
+
+class Sealed:
+    """A secret of version 2 behind a login, as far as this type asks for it."""
+
+    def __init__(self) -> None:
+        self.data = {"MULTICART_API_KEY": OLD, "other": "kept"}
+        self.custom: dict[str, str] = {}
+        self.version = 1
+
+    def __call__(self, path: str, sent: bytes) -> tuple[int, dict[str, str], bytes]:
+        body = json.loads(sent or b"{}")
+        if path.endswith("/login"):
+            answer: Any = {"auth": {"client_token": "client-canary"}}
+        elif path.endswith("/capabilities-self"):
+            answer = {"data": {each: ["read", "update", "patch"] for each in body["paths"]}}
+        elif "/metadata/" in path:
+            self.custom.update(body.get("custom_metadata") or {})
+            answer = {"data": {"custom_metadata": self.custom}}
+        elif body:
+            self.data, self.version = body["data"], self.version + 1
+            answer = {"data": {"version": self.version}}
+        else:
+            answer = {"data": {"data": self.data, "metadata": {"version": self.version}}}
+        return 200, {"Content-Type": "application/json"}, json.dumps(answer).encode()
+
+
+LOGINS: dict[str, tuple[dict[str, Any], str, dict[str, str]]] = {
+    "kubernetes": ({"auth": "kubernetes", "role": "shop"}, "kubernetes", {"role": "shop", "jwt": "jwt-canary"}),
+    "kubernetes_mounted": (
+        {"auth": "kubernetes", "role": "shop", "auth_mount": "k8s/prod", "namespace": "team/a"},
+        "k8s/prod",
+        {"role": "shop", "jwt": "jwt-canary"},
+    ),
+    "approle": (
+        {"auth": "approle", "role_id": "role", "secret_id": "secret-canary", "namespace": "team"},
+        "approle",
+        {"role_id": "role", "secret_id": "secret-canary"},
+    ),
+    "approle_mounted": (
+        {"auth": "approle", "role_id": "role", "secret_id": "secret-canary", "auth_mount": "machines"},
+        "machines",
+        {"role_id": "role", "secret_id": "secret-canary"},
+    ),
+}
+
+
+@pytest.fixture
+def jwt(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text("jwt-canary\n")
+    return path
+
+
+def of(listener: Any, entry: dict[str, Any], jwt: Path) -> dict[str, Any]:
+    more = {"jwt_path": str(jwt)} if entry.get("auth") == "kubernetes" else {}
+    return {"url": f"http://127.0.0.1:{listener.server_port}", "path": "shop", **entry, **more}
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_a_login_is_sent_to_its_mount_and_its_token_with_all_else(listeners: list[Any], jwt: Path, login: str) -> None:
+    entry, mount, body = LOGINS[login]
+    sealed = listeners[0].said = Sealed()
+    talk = Talk("vault_kv2", of(listeners[0], entry, jwt), NO_CONTROL_NODE)
+    said = [talk.inspect(), talk.prepare(), talk.deploy(retires=OLD), talk.close(), talk.conclude()]
+    talk.end()
+    assert sealed.data == {"MULTICART_API_KEY": NEW, "other": "kept"} and sealed.custom
+    logins = [(path, json.loads(sent)) for path, _headers, sent in listeners[0].heard if path.startswith("/v1/auth/")]
+    assert logins and all(each == (f"/v1/auth/{mount}/login", body) for each in logins)
+    for path, headers, _sent in listeners[0].heard:
+        assert headers.get("X-Vault-Namespace") == entry.get("namespace"), path
+        if not path.startswith("/v1/auth/"):
+            assert headers["X-Vault-Token"] == "client-canary", path
+    assert listeners[0].heard[0][0].startswith("/v1/auth/") and "X-Vault-Token" not in listeners[0].heard[0][1]
+    assert "canary" not in json.dumps([said, sealed.custom]).replace(OLD, "").replace(NEW, "")
+
+
+@pytest.mark.parametrize(
+    ("entry", "control", "namespace"),
+    [
+        ({"namespace": "team/a"}, NO_CONTROL_NODE, "team/a"),
+        ({}, ControlNode({"VAULT_NAMESPACE": "team/b"}), "team/b"),
+        ({"namespace": "team/a"}, ControlNode({"VAULT_NAMESPACE": "team/b"}), "team/a"),
+        ({}, NO_CONTROL_NODE, None),
+    ],
+)
+def test_the_namespace_is_named_in_every_request(
+    listeners: list[Any], jwt: Path, entry: dict[str, Any], control: ControlNode, namespace: str | None
+) -> None:
+    listeners[0].said = Sealed()
+    talk = Talk("vault_kv2", of(listeners[0], {**entry, "token": "token-canary"}, jwt), control)
+    talk.rotate()
+    talk.end()
+    heard = listeners[0].heard
+    assert heard and all(headers.get("X-Vault-Namespace") == namespace for _path, headers, _sent in heard)
+    assert all(headers["X-Vault-Token"] == "token-canary" for _path, headers, _sent in heard)
+
+
+def test_the_token_of_kubernetes_is_read_at_each_run(listeners: list[Any], jwt: Path) -> None:
+    """Kubernetes replaces it again and again."""
+    listeners[0].said = Sealed()
+    entry = of(listeners[0], LOGINS["kubernetes"][0], jwt)
+    for token in ("jwt-canary", "jwt-canary-of-later"):
+        jwt.write_text(token)
+        listeners[0].heard.clear()
+        talk = Talk("vault_kv2", entry, NO_CONTROL_NODE)
+        assert talk.inspect()["problem"] is None
+        talk.end()
+        assert json.loads(listeners[0].heard[0][2])["jwt"] == token
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfejwt-canary", "directory"])
+def test_a_token_of_kubernetes_that_cannot_be_read_is_refused_by_its_path(
+    listeners: list[Any], jwt: Path, content: bytes | str | None
+) -> None:
+    listeners[0].said = Sealed()
+    jwt.unlink()
+    if content == "directory":
+        jwt.mkdir()
+    elif isinstance(content, bytes):
+        jwt.write_bytes(content)
+    problem = problem_of(of(listeners[0], LOGINS["kubernetes"][0], jwt))
+    assert problem["reason"] == "store_refused" and str(jwt) in problem["text"]
+    assert "canary" not in problem["text"] and listeners[0].heard == []
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_a_login_that_is_refused_is_told_without_what_was_sent(listeners: list[Any], jwt: Path, login: str) -> None:
+    entry = of(listeners[0], LOGINS[login][0], jwt)
+    for status, reason in ((400, "store_refused"), (403, "store_refused"), (404, "store_missing")):
+        listeners[0].said = (status, {}, b'{"errors": ["jwt-canary secret-canary"]}')
+        problem = problem_of(entry)
+        assert problem["reason"] == reason and "canary" not in problem["text"], problem
+    assert {path for path, _headers, _sent in listeners[0].heard} == {f"/v1/auth/{LOGINS[login][1]}/login"}

@@ -142,7 +142,9 @@ class Secret(Store):
             try:
                 token = Path(options["jwt_path"]).read_text(encoding="ascii").strip()
             except (OSError, ValueError):
-                raise StoreError("store_refused", f"the token in {options['jwt_path']} cannot be read") from None
+                token = ""
+            if not token:
+                raise StoreError("store_refused", f"the token in {options['jwt_path']} is missing or cannot be read")
             mount = options["auth_mount"] or "kubernetes"
             self._answer(lambda: auth.kubernetes.login(options["role"], token, mount_point=mount))
 
