@@ -31,7 +31,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.allowed_hour
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import Host
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Wanted, outside_hours
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Step, Wanted, outside_hours
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, MONITORING, Options, invalid
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report, Versions, report_of
@@ -202,8 +202,9 @@ class ActionModule(FleetAction):
         own_failures = [
             host for host in result.hosts if (not host.up_to_date or host.reason) and host.name in will_show
         ]
-        # An audit refuses nothing for the others' sake.
-        of_hosts = (Reason.NOT_UP_TO_DATE, *([Reason.NOT_READY] if self._phase == "audit" else []))
+        # Where a rotation was refused, all hosts were, for the sake of one.
+        refused = self._phase == "rotate" and (result.plan is None or result.plan.step is Step.ROTATE)
+        of_hosts = (Reason.NOT_UP_TO_DATE, *([] if refused else [Reason.NOT_READY]))
         by_hosts = error is not None and error.reason in of_hosts and own_failures
         for host in result.hosts:
             self._store.put(RESULT, host.name, shown(result, host, None if by_hosts else error))

@@ -196,10 +196,13 @@ def _deploy(request: Request, tell: Tell) -> Answer:
         file.write(key, request["since"], request["retires"])
 
     answer = _each_file(request, write)
-    answer.update(restarted=False, left=[], processes=[], hidden=False)
-    if answer["problems"] or request["check_mode"]:
+    answer["left"] = []
+    # What was inspected and has changed is asked about once more.
+    again = any(problem["reason"] == "changed_meanwhile" for problem in answer["problems"])
+    if request["check_mode"] or again or not any(file["holds"] == [key.fingerprint] for file in answer["files"]):
         return answer
-    tell("written")
+    # Where a file could not be written, the readers of the others need the key all the same.
+    tell("write_failed" if answer["problems"] else "written")
     _forget_environment(request)
     run = services.runner(request["timeout"])
     try:
@@ -219,7 +222,7 @@ def _restart(request: Request, answer: Answer, run: services.Run, tell: Tell) ->
     ran = [name for running in noted for name in running.get(readers_of(request), ())]
     restarted, answer["left"] = services.restart(request["services"], request["commands"], run, ran)
     if restarted:
-        answer.update(restarted=True, changed=True)
+        answer["changed"] = True
         tell("restarted")
     services.refuse_ended([each for each in request["services"] if each["name"] not in answer["left"]], run)
 
@@ -249,7 +252,7 @@ def _look_at_processes(request: Request, answer: Answer, run: services.Run, tell
             again.difference_update(due)
             units = [{"name": unit, "state": "restarted"} for unit in due]
             services.restart(units, [], run)
-            answer.update(processes=[], restarted=True, changed=True)
+            answer.update(processes=[], changed=True)
             tell("restarted")
             # Before that, what was just started may not have its key yet, and does not seem to have an old one.
             services.refuse_ended(units, run)

@@ -146,8 +146,13 @@ def opened(
     """Return the record with the rotation of a key under way; what it knew stays.
 
     :param running: returns the services that run now; a record that these readers opened already knows which did.
+        Unless it was opened for the same key: that is live, so nothing was restarted in place of it since then.
     """
-    begun = _begun(record or NONE, readers, running)
+    known = record or NONE
+    if known["rotation"] and known["rotation"]["retire"] == retire and readers in (known["running"] or {}):
+        others = {name: ran for name, ran in known["running"].items() if name != readers}
+        known = dict(known, running=others)
+    begun = _begun(known, readers, running)
     return dict(begun, rotation={"retire": retire, "concluded": False}, account=account or begun["account"])
 
 

@@ -151,7 +151,7 @@ def _lacking_service(service: Service, paths: List[str], run: Run) -> List[str]:
 def _lacking_unit(unit: Dict[str, str], service: Service, paths: List[str]) -> List[str]:
     name = service["name"]
     if unit.get("LoadState") != "loaded":
-        return ["its service {0} is {1}".format(name, unit.get("LoadState") or "unknown")]
+        return [_not_loaded(name, unit)]
     if unit.get("CanStart") != "yes":
         return ["its service {0} cannot be started by hand (CanStart=no): name the one that starts it".format(name)]
     if service["state"] == "reloaded":
@@ -183,6 +183,10 @@ def _lacking_user_unit(command: Command, run: Run) -> List[str]:
         for unit, state in sorted(states.items())
         if state != "loaded"
     ]
+
+
+def _not_loaded(name: str, unit: Dict[str, str]) -> str:
+    return "its service {0} is {1}".format(name, unit.get("LoadState") or "unknown")
 
 
 def unit_of(name: str, run: Run, user: bool = False) -> Dict[str, str]:
@@ -255,10 +259,16 @@ def _restart(service: Service, program: str, run: Run, noted: Optional[List[str]
     name = service["name"]
     if not program:
         raise StepFailed("restart_failed", "this host has no program for services: use multicart_deploy_commands")
-    if not _is_restarted(program, name, run, noted):
-        return False
+    wanted = name in (noted or ())
     if program == "systemctl":
-        _prepare_unit(name, run)
+        unit = unit_of(name, run)
+        if unit.get("LoadState", "loaded") != "loaded":
+            raise StepFailed("restart_failed", _not_loaded(name, unit))
+        if _only_runs_now_and_then(unit) or not (wanted or _is_active(unit)):
+            return False
+        _prepare_unit(name, unit, run)
+    elif not (wanted or _is_wanted(program, name, run)):
+        return False
     elif program == "rc-service" and _has_ended(name):
         run([_which(program), name, "zap"])  # it would fail to stop it
     arguments = [word.format(name) for word in _MANAGERS[program][service["state"]].split()]
@@ -307,17 +317,11 @@ def _ended(program: str, name: str, run: Run) -> Optional[StepFailed]:
     )
 
 
-def _is_restarted(program: str, name: str, run: Run, noted: Optional[List[str]]) -> bool:
-    if program == "systemctl" and _only_runs_now_and_then(unit_of(name, run)):
-        return False
-    return name in (noted or ()) or _is_wanted(program, name, run)
-
-
 def _is_wanted(program: str, name: str, run: Run) -> bool:
     """Tell whether a service runs, or is meant to: one that has failed does not count as stopped."""
     if program == "systemctl":
         unit = unit_of(name, run)
-        return unit.get("ActiveState") != "inactive" and not _only_runs_now_and_then(unit)
+        return _is_active(unit) and not _only_runs_now_and_then(unit)
     if not program:
         return True
     if program == "sv":
@@ -354,12 +358,15 @@ def runs_now_and_then(name: str, run: Run) -> bool:
     return False
 
 
+def _is_active(unit: Dict[str, str]) -> bool:
+    return unit.get("ActiveState") != "inactive"
+
+
 def _only_runs_now_and_then(unit: Dict[str, str]) -> bool:
     return unit.get("Type") == "oneshot" and unit.get("RemainAfterExit") == "no"
 
 
-def _prepare_unit(name: str, run: Run) -> None:
-    unit = unit_of(name, run)
+def _prepare_unit(name: str, unit: Dict[str, str], run: Run) -> None:
     if unit.get("NeedDaemonReload") == "yes":
         _run("restart_failed", "systemctl daemon-reload failed", ["systemctl", "daemon-reload"], run)
     if unit.get("ActiveState") == "failed":

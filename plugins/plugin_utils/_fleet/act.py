@@ -216,7 +216,7 @@ class Act:
         """
         self._stores_served = stores_served
         result = self._ended(self._deploy_live)
-        result.error = result.error or verdict(self._standings())
+        result.error = result.error or verdict(self._standings()) or unready(self._fleet())
         return result
 
     def audit(self) -> ActResult:
@@ -608,6 +608,7 @@ class Act:
             result.error = MulticartError(Reason.CAUGHT_UP, f"{said}: {plan.why}.", advice)
         if result.error is None and plan.step is Step.RETIRED and plan.retire is not None:
             result.error = self._judge_retirement(plan.retire, wanted.assume_rejected)
+        result.error = result.error or unready(self._fleet())
         if result.error is not None:
             return
         if result.check_mode:

@@ -181,12 +181,10 @@ class Host:
             before = [file.held for file in self.inspection.files] if self.inspection is not None else []
             held = before if len(before) == len(answer.files) else [file.held for file in answer.files]
             files = tuple(replace(file, held=kept) for file, kept in zip(answer.files, held, strict=True))
-            processes, hidden = answer.processes, answer.hidden
-            if processes is None:
-                processes, hidden = (
-                    (self.inspection.processes, self.inspection.hidden) if self.inspection else ((), False)
-                )
-            self.inspection = Inspection(files, answer.lacking, processes, hidden)
+            known = self.inspection or Inspection(files)
+            scanned = answer if answer.processes is not None else known
+            lacking = known.lacking if answer.lacking is None else answer.lacking
+            self.inspection = Inspection(files, lacking, scanned.processes or (), scanned.hidden)
         return answer
 
 

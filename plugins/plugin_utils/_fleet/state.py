@@ -256,16 +256,16 @@ class Consumer:
 class Answer:
     """What a host answered to one request.
 
-    :ivar processes: those that hold a key; None: they were not inspected.
+    :ivar lacking: what a rotation needs and the host has not; None: that was not inspected.
+    :ivar processes: those that hold a key; None: likewise.
     :ivar left: services that were stopped on purpose, and left alone.
     :ivar moments: when each event happened, by this machine's ``time.monotonic()``.
     """
 
     files: tuple[File, ...] = ()
     changed: bool = False
-    restarted: bool = False
     problems: tuple[Problem, ...] = ()
-    lacking: tuple[Problem, ...] = ()
+    lacking: tuple[Problem, ...] | None = None
     processes: tuple[Process, ...] | None = None
     hidden: bool = False
     left: tuple[str, ...] = ()
@@ -294,9 +294,10 @@ def answer_from(said: Any, moments: Mapping[str, float], expected: Sequence[tupl
         # Under the names that it was asked about: a host does not choose what is written of it in a report.
         files=tuple(_renamed(file, *names) for file, names in named),
         changed=_flag(said, "changed"),
-        restarted=_flag(said, "restarted"),
         problems=problems,
-        lacking=tuple(Problem("not_ready", _text(text)) for text in _list(said, "lacking")),
+        lacking=tuple(Problem("not_ready", _text(text)) for text in _list(said, "lacking"))
+        if "lacking" in said
+        else None,
         processes=tuple(map(_process_from, _list(said, "processes"))) if "processes" in said else None,
         hidden=_flag(said, "hidden"),
         left=tuple(_text(name) for name in _list(said, "left")),

@@ -120,7 +120,6 @@ class Stores:
         return {
             "files": [each.stored.describe() for each in self._asked],
             "changed": any(each.stored.changed for each in self._asked),
-            "restarted": any(each.stored.restarted for each in self._asked),
             "problems": list(failed.values()),
         }
 

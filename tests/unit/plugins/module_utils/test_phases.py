@@ -172,7 +172,7 @@ def test_a_deployment_writes_restarts_and_checks_in_this_order(host: Host) -> No
     steps = dict(commands=[host.command("restart")], health=[host.command("check")], retires=retires)
     answer = host.ask("deploy", **steps)
     assert host.texts() == [written(NEW)] * 2
-    assert (answer["changed"], answer["restarted"], answer["problems"]) == (True, True, [])
+    assert (answer["changed"], answer["problems"]) == (True, [])
     assert [file["holds"] for file in answer["files"]] == [[NEW.fingerprint]] * 2
     assert [file["held"] for file in answer["files"]] == [[OLD.fingerprint]] * 2
     assert host.events == ["written", "restarted", "healthy"]
@@ -199,7 +199,7 @@ def test_of_files_that_are_up_to_date_nothing_is_restarted_but_health_is_checked
     host.ask("deploy", **steps)
     host.ask("close", **steps)
     answer = host.ask("deploy", **steps)
-    assert (answer["changed"], answer["restarted"], host.events) == (False, False, ["written", "healthy"])
+    assert (answer["changed"], host.events) == (False, ["written", "healthy"])
     assert host.log() == ["restart", "check", "check"]
 
 
@@ -208,8 +208,8 @@ def test_a_restart_that_is_due_in_one_file_is_made_for_all(host: Host) -> None:
     host.ask("deploy", **steps)
     host.ask("close", **steps)
     host.paths[1].write_text(written(OLD))
-    answer = host.ask("deploy", **steps)
-    assert (answer["restarted"], host.events, host.log()) == (True, ["written", "restarted"], ["restart"] * 2)
+    host.ask("deploy", **steps)
+    assert (host.events, host.log()) == (["written", "restarted"], ["restart"] * 2)
 
 
 def test_t16_what_ran_on_another_host_that_shares_the_file_is_not_started_here(
@@ -236,23 +236,44 @@ def test_t16_what_ran_on_another_host_that_shares_the_file_is_not_started_here(
 
 def test_without_anything_to_restart_nothing_is_said_to_be(host: Host) -> None:
     answer = host.ask("deploy")
-    assert (answer["changed"], answer["restarted"], host.events) == (True, False, ["written"])
+    assert (answer["changed"], host.events) == (True, ["written"])
 
 
 def test_a_restart_alone_is_a_change(host: Host) -> None:
     host.ask("deploy")
     answer = host.ask("deploy", commands=[host.command("restart")])
-    assert (answer["changed"], answer["restarted"], host.log()) == (True, True, ["restart"])
+    assert (answer["changed"], host.log()) == (True, ["restart"])
 
 
-def test_a_file_that_fails_keeps_the_others_from_nothing_and_all_from_a_restart(host: Host) -> None:
+def test_a_file_that_fails_keeps_neither_the_others_from_the_key_nor_their_readers_from_a_restart(host: Host) -> None:
     host.paths[0].write_text("KEY=$(cat /key)\n")
     answer = host.ask("deploy", commands=[host.command("restart")])
     assert [problem["reason"] for problem in answer["problems"]] == ["ambiguous"]
     assert host.texts() == ["KEY=$(cat /key)\n", written(NEW)]
-    assert (host.events, host.log(), answer["restarted"]) == ([], [], False)
+    assert (host.events, host.log()) == (["write_failed", "restarted"], ["restart"])
     host.paths[0].write_text(written(OLD))
-    assert host.ask("deploy", commands=[host.command("restart")])["restarted"]
+    assert host.ask("deploy", commands=[host.command("restart")])["problems"] == []
+    assert (host.events, host.log()) == (["written", "restarted"], ["restart"] * 2)
+
+
+def test_where_no_file_could_be_written_nothing_is_restarted(host: Host) -> None:
+    for path in host.paths:
+        path.write_text("KEY=$(cat /key)\n")
+    assert len(host.ask("deploy", commands=[host.command("restart")])["problems"]) == 2
+    assert (host.events, host.log()) == ([], [])
+
+
+def test_readers_of_files_that_are_to_be_inspected_again_are_restarted_once(host: Host) -> None:
+    files = [host.entry(path, inspected=[key.fingerprint]) for path, key in zip(host.paths, (NEW, OLD), strict=True)]
+    answer = host.ask("deploy", commands=[host.command("restart")], files=files)
+    assert [problem["reason"] for problem in answer["problems"]] == ["changed_meanwhile"]
+    assert (host.events, host.log()) == ([], [])
+
+
+def test_what_was_not_scanned_is_not_told(host: Host) -> None:
+    """What the inspection saw of processes stands: also that some could not be read."""
+    assert {"processes", "hidden"} & set(host.ask("deploy", health=[["true"]])) == {"processes", "hidden"}
+    assert {"processes", "hidden"} & set(host.ask("close")) == set()
 
 
 @pytest.mark.parametrize(
@@ -343,7 +364,7 @@ def test_a_restart_for_nothing_but_a_process_with_the_old_key_is_a_change(
     host.ask("conclude", seen=seen, **steps)
     answer = host.ask("deploy", **steps)
     assert (found, answer["problems"]) == ([], [])
-    assert (answer["restarted"], answer["changed"]) == (True, True)
+    assert answer["changed"] is True
 
 
 def test_a_file_that_holds_another_key_than_was_inspected_is_left_alone(host: Host) -> None:
@@ -454,7 +475,7 @@ def test_check_mode_changes_nothing_and_runs_nothing(host: Host, before: list[st
     assert host.snapshot() == untouched
     assert host.events == []
     if phase == "deploy":
-        assert (answer["changed"], answer["restarted"]) == (before != ["deploy"], False)
+        assert answer["changed"] == (before != ["deploy"])
         assert [file["holds"] for file in answer["files"]] == [[NEW.fingerprint]] * 2
 
 

@@ -283,9 +283,9 @@ def test_opening_names_the_key_to_retire_and_keeps_what_was_known(full: record.R
     assert record.opened({**full, "rotation": {"retire": NEW, "concluded": True}}, NEW)["rotation"] == rotation
 
 
-def opened_by(readers: str, kept: Optional[record.Record], *names: str) -> record.Record:
+def opened_by(readers: str, kept: Optional[record.Record], *names: str, retire: str = NEW) -> record.Record:
     """Return a record after readers have opened it of which these services run."""
-    return record.opened(kept, NEW, lambda: list(names), readers=readers)
+    return record.opened(kept, retire, lambda: list(names), readers=readers)
 
 
 def test_what_ran_when_a_record_was_opened_is_noted_for_each_set_of_readers(full: record.Record) -> None:
@@ -295,11 +295,19 @@ def test_what_ran_when_a_record_was_opened_is_noted_for_each_set_of_readers(full
     """
     begun = opened_by(READERS, {**full, "open": False}, "app")
     assert begun["running"] == {READERS: ["app"]}
-    assert opened_by(READERS, begun)["running"] == {READERS: ["app"]}
+    assert opened_by(READERS, begun, retire=NEWER)["running"] == {READERS: ["app"]}
     both = opened_by(OTHERS, begun)
     assert both["running"] == {READERS: ["app"], OTHERS: []}
     assert record.rewritten(both, OTHERS, lambda: ["now"])["running"] == {READERS: ["app"], OTHERS: []}
     assert record.rewritten(begun, OTHERS, lambda: ["now"])["running"] == {READERS: ["app"], OTHERS: ["now"]}
+
+
+def test_what_ran_is_noted_anew_while_the_key_that_was_to_be_retired_is_live() -> None:
+    """Nothing came of that rotation, so what is stopped by now was stopped on purpose."""
+    both = opened_by(OTHERS, opened_by(READERS, None, "app"), "job")
+    again = opened_by(READERS, both, "other")
+    assert again["running"] == {OTHERS: ["job"], READERS: ["other"]}
+    assert opened_by(READERS, record.closed(again))["running"] == {READERS: []}
 
 
 def test_of_what_ran_not_too_much_is_noted() -> None:

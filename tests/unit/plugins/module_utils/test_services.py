@@ -96,6 +96,16 @@ def test_t20_what_was_stopped_on_purpose_or_runs_now_and_then_is_left_alone(
     assert services.restart(APP, [["sh", "-c", ":"]], run, noted)[0]
 
 
+@pytest.mark.parametrize("state", ["not-found", "masked", "bad-setting"])
+def test_a_unit_that_systemd_does_not_have_is_none_that_was_stopped_on_purpose(programs: Programs, state: str) -> None:
+    """A name that is spelt wrong: the service that is meant keeps the old key."""
+    programs(systemd=True, systemctl=systemctl(app={"LoadState": state, "ActiveState": "inactive"}, proxy={}))
+    with pytest.raises(services.StepFailed, match=f"^its service app is {state}$") as raised:
+        services.restart([*APP, *PROXY], [], run)
+    assert raised.value.reason == "restart_failed"
+    assert [call for call in programs() if " show " not in call] == ["systemctl reload-or-restart -- proxy"]
+
+
 @pytest.mark.parametrize(("status", "left"), [(0, []), (3, ["app"]), (1, []), (32, [])])
 def test_t20_without_systemd_the_status_of_a_service_tells(programs: Programs, status: int, left: list[str]) -> None:
     programs(service=f'[ "$2" != status ] || exit {status}')

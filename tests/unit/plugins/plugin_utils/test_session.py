@@ -168,7 +168,7 @@ def test_what_takes_longer_than_its_first_event_may_is_waited_for_after_that(web
     web.variables = {"commands": ["sleep 2.5"]}
     session = arm(web)
     reply = ask(session, web, "deploy", first=2.0)
-    assert reply.error is None and reply.said["restarted"]
+    assert reply.error is None and "restarted" in reply.moments
     session.end()
     assert ended(session, web)
 

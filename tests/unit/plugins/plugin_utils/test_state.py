@@ -158,7 +158,6 @@ FILE = {
 ANSWER = {
     "files": [FILE],
     "changed": True,
-    "restarted": True,
     "problems": [{"reason": "restart_failed", "text": "exit code 1"}],
     "lacking": ["it has no service app"],
 }
@@ -174,7 +173,6 @@ def test_an_answer_is_read_as_it_is_but_under_the_names_that_were_asked_about() 
     assert answer_from(ANSWER, moments, NAMED) == Answer(
         files=(file,),
         changed=True,
-        restarted=True,
         problems=(Problem("restart_failed", "exit code 1"),),
         lacking=(Problem("not_ready", "it has no service app"),),
         moments={"written": 1.5, "restarted": 2.5, "healthy": 3.5},
@@ -258,7 +256,7 @@ NO_PROBLEM += [{"reason": reason, "text": "x"} for reason in ("", "A", "a b", "{
         *({**ANSWER, "problems": value} for value in NO_LIST),
         *({**ANSWER, "problems": [value]} for value in [None, *NO_PROBLEM]),
         *({**ANSWER, "lacking": value} for value in [*NO_LIST, [None], [5], [[]], [{}], [True]]),
-        *({**ANSWER, name: value} for name in ("changed", "restarted") for value in NO_FLAG),
+        *({**ANSWER, name: value} for name in ("changed", "hidden") for value in NO_FLAG),
         *(with_file(**{flag: value}) for flag in FLAGS for value in NO_FLAG),
         *(with_file(**{name: value}) for name in ("holds", "held") for value in NO_FINGERPRINTS),
         *(with_file(problem=value) for value in NO_PROBLEM),
@@ -345,7 +343,7 @@ def assert_closed_form(answer: Answer, count: int) -> None:
     for problem in told:
         assert_clean(problem.text)
         assert_clean(problem.reason)
-    assert type(answer.changed) is type(answer.restarted) is bool
+    assert type(answer.changed) is bool
 
 
 @settings(max_examples=600, deadline=None)
