@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -193,7 +194,28 @@ def test_every_part_keeps_the_syntax_of_python_3_6(part: str) -> None:
 
 def test_it_fits_a_few_packets_and_every_host_gets_the_same() -> None:
     length, rest = program.HEADER.split(b"\n", 1)
-    assert int(length) == len(rest) < 45_000
+    assert int(length) == len(rest) < 40_000
+
+
+@pytest.mark.parametrize("name", program.PARTS)
+def test_a_host_gets_every_line_in_its_place_and_no_docstring(name: str) -> None:
+    """An unexpected error names its line."""
+    whole, sent = (FOLDER / f"{name}.py").read_text(), program._source_of(name)
+
+    def statements(source: str) -> list[str]:
+        found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt) and not is_docstring(node)]
+        return [f"{node.lineno} {ast.unparse(node).partition(chr(10))[0]}" for node in found]
+
+    assert statements(sent) == statements(whole)
+    assert not [node for node in ast.walk(ast.parse(sent)) if is_docstring(node) and ast.unparse(node) != "''"]
+
+
+def is_docstring(node: ast.AST) -> bool:
+    """Tell whether it is a string that stands for itself."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def test_the_command_that_starts_it_is_short() -> None:
     assert len(program.command(None, [f"python3.{minor}" for minor in range(8, 20)])) < 2_000
 
 
