@@ -186,7 +186,7 @@ def wrote(record: Record, held: str, digest: Optional[str], since: str, account:
 
 
 def replaced(record: Record, found: Iterable[str], held: str) -> Record:
-    """Return the record of a file in which a key replaces those that were found: they are retired, whoever did it.
+    """Return the record of a file in which a key replaces those that were found: they are retired by that.
 
     An account has one key. A process that keeps another one is found by that, in every later run.
     """
