@@ -138,6 +138,10 @@ class ControllerAction(ActionBase):
         """Return the result of a failure."""
         return failure(error)
 
+    def say(self, line: str) -> None:
+        """Show a line, at any verbosity and as it is: a result would be shown as data."""
+        _display.display(f"  {line}")
+
 
 class FleetAction(ControllerAction):
     """Runs once for all hosts of the play, in one process; the strategies free and host_pinned refuse it themselves."""
@@ -159,10 +163,6 @@ class FleetAction(ControllerAction):
             self.variables = found
             return
         refuse_facts(self.variables)
-
-    def say(self, line: str) -> None:
-        """Show a line, at any verbosity and as it is: a result would be shown as data."""
-        _display.display(f"  {line}")
 
 
 DEFAULT_HOSTS = "multicart_consumers"
