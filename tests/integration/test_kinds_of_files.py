@@ -103,6 +103,8 @@ def test_t2_a_former_key_elsewhere_is_told_and_refuses_nothing(fleet: Fleet) -> 
     run = fleet.rotate()
     assert (run.green, run.output.count(told)) == (True, 1), run
     assert host.env.read_text() == f"SMTP=x\nTOKEN={former}\n# {former}\n{NAME}={fleet.live}\n"
+    deploy = fleet.deploy()
+    assert (deploy.green, deploy.output.count(told)) == (True, 1), deploy
     host.variables["multicart_deploy_files"] = [{"path": str(host.env)}]
     run = fleet.play(MODULES)
     assert run.green, run
