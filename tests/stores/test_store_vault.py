@@ -174,7 +174,7 @@ def test_netrc_is_not_read(listeners: list[Any], tmp_path: Path, monkeypatch: py
 
 
 class Sealed:
-    """A secret of version 2 behind a login, as far as this type asks for it."""
+    """A secret of version 2, behind a login."""
 
     def __init__(self) -> None:
         self.data = {"MULTICART_API_KEY": OLD, "other": "kept"}

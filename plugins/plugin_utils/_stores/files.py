@@ -191,21 +191,26 @@ class Remote:
         with suppress(OSError):
             os.unlink(index["GIT_INDEX_FILE"])
         commit = self._git("commit-tree", tree, "-p", self._tip, "-m", message, environment=self._identity())
-        done = self._run(["push", "--quiet", self._remote, f"{commit}:{self._ref}"], fails=True)
-        if done.returncode != 0:
-            self._settle(commit)
+        refused = f"{self._remote} refuses the push to {self._branch}: check its hooks"
+        try:
+            done = self._run(["push", "--quiet", self._remote, f"{commit}:{self._ref}"], fails=True)
+            error = StoreError("store_refused", refused) if done.returncode != 0 else None
+        except StoreError as hangs:
+            error = hangs
+        if error is not None:
+            self._settle(commit, error)
         self._tip = commit
         self._follow(commit)
 
-    def _settle(self, commit: str) -> None:
-        """Find out whether a push whose answer was lost, or that was refused, has arrived all the same."""
+    def _settle(self, commit: str, error: StoreError) -> None:
+        """Find out whether a push whose answer was lost, that was refused, or that hung has arrived all the same."""
         before = self._tip
         self._fetch()
         if self._run(["merge-base", "--is-ancestor", commit, self._tip], fails=True).returncode == 0:
             return
         if self._tip != before:
             raise Conflict
-        raise StoreError("store_refused", f"{self._remote} refuses the push to {self._branch}: check its hooks")
+        raise error
 
     def _follow(self, commit: str) -> None:
         """Let the work tree have what was pushed, if it is on that branch and nothing is in the way."""

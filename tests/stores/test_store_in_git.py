@@ -1,0 +1,163 @@
+# Copyright (c) 2026, multicart.keys contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file on a git remote: where a push and what git says of it differ, the remote itself tells if it has arrived."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores import files
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import StoreError, open_store, resolve
+
+from tests.stores.backends import VaultedFileInGit, git
+from tests.stores.talk import NEW, OLD, Talk, fingerprint
+
+
+@pytest.fixture
+def vaulted(tmp_path: Path) -> VaultedFileInGit:
+    made = VaultedFileInGit(tmp_path)
+    made.put(OLD)
+    return made
+
+
+@pytest.fixture
+def wrap_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return what puts a program of this name before git: a piece of a shell script, in which ``$git`` is git."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    real = shutil.which("git")
+
+    def wrap(script: str) -> None:
+        draft = folder / "draft"
+        # "$1" is -C, and "$2" the directory.
+        draft.write_text(f'#!/bin/sh\ngit={real}\ncase "$3 $4" in\n{script}\nesac\nexec "$git" "$@"\n')
+        draft.chmod(0o755)
+        draft.rename(folder / "git")
+
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return wrap
+
+
+def subjects(vaulted: VaultedFileInGit) -> list[str]:
+    """Return what the commits on the remote are called, the newest first."""
+    return git("log", "--format=%s", "main", cwd=vaulted._remote).decode().splitlines()
+
+
+def talk_to(vaulted: VaultedFileInGit) -> Talk:
+    return Talk(vaulted.kind, vaulted.entry, vaulted.control)
+
+
+REPLACE = "Replace multicart_api_key"
+LOST = '"push --quiet") "$git" "$@"; exit 1;;'
+"""A push that arrives, and of which git says that it has failed."""
+
+
+def test_a_push_of_which_the_answer_was_lost_counts_as_done(
+    vaulted: VaultedFileInGit, wrap_git: Callable[[str], None]
+) -> None:
+    wrap_git(LOST)
+    talk = talk_to(vaulted)
+    found = talk.rotate()
+    talk.end()
+    assert found["holds"] == [fingerprint(NEW)] and vaulted.value() == NEW
+    before = subjects(vaulted)
+    assert before.count(REPLACE) == 1
+    again = talk_to(vaulted)
+    holds = again.inspect(NEW)["holds"]
+    said = again.deploy(inspected=holds)
+    again.end()
+    assert (said["problems"], said["changed"]) == ([], False)
+    assert subjects(vaulted) == before
+
+
+def test_a_push_counts_as_done_also_if_somebody_else_has_pushed_on_top_of_it(
+    vaulted: VaultedFileInGit, wrap_git: Callable[[str], None], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    git("clone", "--quiet", vaulted._remote, other)
+    theirs = f'cd {other} && "$git" pull --quiet && echo x >> theirs && "$git" add theirs'
+    theirs += ' && "$git" -c user.name=x -c user.email=x@x commit --quiet -m theirs && "$git" push --quiet'
+    wrap_git(f'"push --quiet") "$git" "$@"; ({theirs}) >/dev/null 2>&1; exit 1;;')
+    talk = talk_to(vaulted)
+    assert talk.rotate()["holds"] == [fingerprint(NEW)]
+    talk.end()
+    found = subjects(vaulted)
+    assert found.count(REPLACE) == 1 and found.index("theirs") < found.index(REPLACE)
+
+
+@pytest.mark.parametrize(
+    "script",
+    ['"push --quiet") exit 1;;', '"push --quiet") kill -9 $$;;', '"push --quiet") "$git" "$@" --dry-run; exit 128;;'],
+)
+def test_a_push_that_does_not_arrive_is_told_and_running_again_finishes(
+    vaulted: VaultedFileInGit, wrap_git: Callable[[str], None], script: str
+) -> None:
+    talk = talk_to(vaulted)
+    talk.inspect()
+    assert talk.prepare() == []
+    before = subjects(vaulted)
+    wrap_git(script)
+    (problem,) = talk.deploy(retires=OLD)["problems"]
+    talk.end()
+    assert problem["reason"] == "store_refused" and "refuses the push to main" in problem["text"]
+    assert (subjects(vaulted), vaulted.value()) == (before, OLD)
+    wrap_git("")
+    talk = talk_to(vaulted)
+    holds = talk.inspect(NEW)["holds"]
+    assert talk.deploy(retires=OLD, inspected=holds)["problems"] == []
+    talk.end()
+    assert vaulted.value() == NEW and subjects(vaulted).count(REPLACE) == 1
+
+
+def test_a_remote_that_cannot_be_looked_at_after_the_push_is_told_and_running_again_finishes(
+    vaulted: VaultedFileInGit, wrap_git: Callable[[str], None], tmp_path: Path
+) -> None:
+    talk = talk_to(vaulted)
+    talk.inspect()
+    assert talk.prepare() == []
+    gone = tmp_path / "is-gone"
+    wrap_git(f'"push --quiet") "$git" "$@"; touch {gone}; exit 1;;\nfetch*) [ ! -e {gone} ] || exit 128;;')
+    (problem,) = talk.deploy(retires=OLD)["problems"]
+    talk.end()
+    assert problem["reason"] == "store_unreachable"
+    assert vaulted.value() == NEW  # it has arrived all the same
+    wrap_git("")
+    talk = talk_to(vaulted)
+    holds = talk.inspect(NEW)["holds"]
+    assert holds == [fingerprint(NEW)]
+    assert talk.deploy(retires=OLD, inspected=holds)["problems"] == []
+    talk.end()
+    assert subjects(vaulted).count(REPLACE) == 1
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_push_that_hangs_is_settled_likewise(
+    vaulted: VaultedFileInGit, monkeypatch: pytest.MonkeyPatch, arrives: bool
+) -> None:
+    ran = files.ran
+
+    def hangs(called: str, words: list[str], *more: Any) -> Any:
+        pushes = called == "git push" and "--dry-run" not in words
+        done = ran(called, words, *more) if arrives or not pushes else None
+        if pushes:
+            raise StoreError("timed_out", f"{called} did not end within 20 s")
+        return done
+
+    monkeypatch.setattr(files, "ran", hangs)
+    store = open_store(vaulted.kind, resolve(vaulted.kind, vaulted.entry, vaulted.control))
+    found = store.inspect()
+    if arrives:
+        assert store.write(ApiKey(NEW), found).fingerprint == fingerprint(NEW)
+    else:
+        with pytest.raises(StoreError, match="did not end within") as caught:
+            store.write(ApiKey(NEW), found)
+        assert caught.value.reason == "timed_out"
+    assert vaulted.value() == (NEW if arrives else OLD)
+    assert subjects(vaulted).count(REPLACE) == arrives
