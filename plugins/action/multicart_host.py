@@ -16,7 +16,11 @@ from ansible.release import __version__ as core_version
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import VERSION
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import AccountOfRun
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import ControllerAction, refuse_facts
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import (
+    DEFAULT_HOSTS,
+    ControllerAction,
+    refuse_facts,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consumers import (
     SKIPPED,
     join,
@@ -34,7 +38,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_sto
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import disarm, end_rest, hold
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult, HostResult
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of, may_have_stores
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import verdict
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Standing, State
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import HOST, MONITORING, Options
@@ -123,6 +127,8 @@ class ActionModule(ControllerAction):
     def _deploy_live(self, options: Options) -> dict[str, Any]:
         refuse_facts(self.variables)
         spec = read_spec(self, self.variables)
+        if options.given["phase"] == "deploy" and not spec.has_stores:
+            self._store.put(STORES, self._name, [])
         if not spec.files:
             self._came_of = ActResult() if options.given["phase"] == "deploy" else None
             # Nothing to do there, so that it need not even be reachable.
@@ -132,19 +138,35 @@ class ActionModule(ControllerAction):
         account = AccountOfRun(options.connection, this_run())
         own = own_host(self, self._name, spec, self.variables)
         try:
-            served = all(self._store.all(STORES) or [False]) if own.has_readers_alone else None
+            served = self._stores_served() if own.has_readers_alone else None
             result = Act([own], account, check_mode=bool(self._task.check_mode)).deploy(served)
             self._came_of = result
         finally:
             end_rest([own.session] if own.session is not None else [])
         host = result.hosts[0]
         if own.has_stores:
-            self._store.put(STORES, self._name, host.up_to_date)
+            self._store.put(STORES, self._name, [host.up_to_date])
         for note in host.notes:
             self.say(f"{host.name}: {note}")
         if host.standing.state is State.UNREACHABLE:
             raise AnsibleConnectionFailure(host.message)
         return shown(result, host, result.error, self._task.diff)
+
+    def _stores_served(self) -> bool:
+        """Tell whether every store has the key, also of consumers that are no part of this play."""
+        names = {*self.consumers(), *self.play_hosts}
+        if "multicart_hosts" not in self.variables:  # a play of the user's own may be about a part of them
+            names |= set(self.variables["groups"].get(DEFAULT_HOSTS) or ())
+        served = [each for name in names for each in self._served(name)]
+        return bool(served) and all(served)
+
+    def _served(self, name: str) -> list[bool]:
+        """Return whether the stores of a consumer have the key; empty: it has none."""
+        left: list[bool] | None = self._store.get(STORES, name)
+        if left is not None:
+            return left
+        own = internals.without_facts(internals.variables_of(self, self.variables, name))
+        return [False] if may_have_stores(own, self.template_with(own), self._account) else []
 
     def _result(self, _options: Options) -> dict[str, Any]:
         result = self._store.take(RESULT, self._name)

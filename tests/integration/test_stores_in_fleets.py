@@ -200,6 +200,44 @@ def test_t21_a_reader_is_a_consumer_of_its_own_account_alone(
     assert [reader.log for reader in readers.values()] == [["started"]] * 2
 
 
+ROLE = "- import_role: {name: multicart.keys.multicart_deploy}"
+
+
+def test_a_reader_is_not_done_before_stores_that_are_no_part_of_the_run(
+    fleet: Fleet, add_store: Callable[..., Any]
+) -> None:
+    """Also in a play of the user's own; consumers without a store may be left out."""
+    add_store(Programs, "store-a")
+    left_out = add_store(Programs, "store-b")
+    left_out.put("acme.of-before")
+    reader = fleet.add("reader", None, multicart_deploy_files=[], multicart_deploy_commands=[note("started")])
+    fleet.add("web1")
+    for run in (fleet.deploy("--limit", "store-a,reader"), fleet.play(ROLE, hosts="store-a:reader")):
+        assert {task.host: task["reason"] for task in run.failures} == {"reader": "stores_behind"}, run
+    assert left_out.value() != fleet.live and reader.log == ["started"] * 2
+    run = fleet.deploy("--limit", "store-a,store-b,reader")
+    assert run.green and left_out.value() == fleet.live and reader.log == ["started"] * 3, run
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("head", ["serial: 1\norder: sorted", "serial: 1\norder: reverse_sorted", "strategy: free"])
+def test_a_reader_is_not_done_before_stores_whose_turn_comes_later(
+    fleet: Fleet, add_store: Callable[..., Any], head: str
+) -> None:
+    """In batches or without an order: either it was restarted after all stores, or it is red and due."""
+    stores = [add_store(Programs, name) for name in ("a-store", "z-store")]
+    for store in stores:
+        store.put("acme.of-before")
+    reader = fleet.add("reader", None, multicart_deploy_files=[], multicart_deploy_commands=[note("started")])
+    run = fleet.play(ROLE, head=head)
+    assert {task.host: task["reason"] for task in run.failures} in ({}, {"reader": "stores_behind"}), run
+    assert not run.green or all(store.value() == fleet.live for store in stores), run
+    assert not run.green or head == "strategy: free"
+    again = fleet.deploy()
+    assert again.green and [store.value() for store in stores] == [fleet.live] * 2, again
+    assert len(reader.log) == 1 + (not run.green)
+
+
 def fail_at_write(store: Backend, fault: str) -> None:
     place = Path(store.entry["write"][2])
     place.write_text(json.dumps({**json.loads(place.read_text()), "fault_at_write": fault}))

@@ -24,8 +24,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache impo
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import hold
 
 HOST, RESULT, REPORT, STORES, DEPLOYED = "host", "result", "report", "stores", "deployed"
-"""Kinds of entries: what a host is to hold and how it is reached; how it ended; what the whole run did; whether the
-stores of a consumer were brought up to date; the report of the deployment to one host."""
+"""Kinds of entries: what a host is to hold and how it is reached; how it ended; what the whole run did; whether its
+stores were brought up to date, if it has any; the report of the deployment to one host."""
 
 LOCKED = 10.0
 """Seconds to wait for others that leave an entry."""

@@ -96,6 +96,21 @@ def _own_account_of(variables: Mapping[str, Any], template: Callable[[Any], Any]
     return str(template(variables.get(OWN_ACCOUNT)) or DEFAULT_ACCOUNT)
 
 
+def may_have_stores(variables: Mapping[str, Any], template: Callable[[Any], Any], account: str) -> bool:
+    """Tell whether a host that does not speak for itself may have a store of an account.
+
+    Nothing but the accounts is templated: the rest may be lookups that are its own affair.
+    """
+    entries = variables.get(STORES)
+    if not isinstance(entries, (list, tuple)):
+        return bool(entries)
+    try:
+        own = _own_account_of(variables, template)
+        return any(str(template(entry.get("account")) or own) == account for entry in entries)
+    except Exception:  # pylint: disable=broad-except  # what cannot be read may be one
+        return True
+
+
 def _files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> tuple[list[FileSpec], bool]:
     """Return the host's files of the account that this run is about, and whether it has some of others."""
     account, own = account_of(variables, template), _own_account_of(variables, template)
@@ -228,6 +243,8 @@ def spec_of(
     wave = template(variables.get(WAVE))
     if wave not in (None, "", 0, 1, "0", "1"):
         raise _invalid(WAVE, "must be 0 or 1")
+    if stores and int(wave or 0):
+        raise _invalid(WAVE, "is 1 for a store, which must have the key before what reads it; set it to 0 for this host")
     return HostSpec(
         files or stores or readers,
         steps,

@@ -14,7 +14,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import READERS, HostSpec, spec_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import (
+    READERS,
+    HostSpec,
+    may_have_stores,
+    spec_of,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores import protocol
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode
 
@@ -167,6 +172,35 @@ def test_stores_and_hosts_with_files_come_first(variables: dict[str, Any], wave:
     found = spec(None, **variables)
     assert found.wave == wave
     assert found.wave_timeout == 10
+
+
+def test_a_store_of_a_later_wave_is_refused() -> None:
+    assert "multicart_deploy_wave: it is 1 for a store" in refused(VAULT, multicart_deploy_wave=1)
+    assert stores(VAULT, multicart_deploy_wave=0).wave == 0
+
+
+@pytest.mark.parametrize(
+    ("entries", "may"),
+    [
+        (None, False),
+        ([], False),
+        ("{{ stores_of_shop }}", True),
+        ([VAULT], True),
+        ([{**VAULT, "account": "other"}], False),
+        ([{**VAULT, "account": "other"}, VAULT], True),
+        ([{**VAULT, "token": "{{ undefined }}"}], True),
+        (["no mapping"], True),
+        ([{**VAULT, "account": "{{ undefined }}"}], True),
+    ],
+)
+def test_whether_a_host_that_does_not_speak_for_itself_may_have_stores(entries: Any, may: bool) -> None:
+    def template(value: Any) -> Any:
+        if "undefined" in str(value):
+            raise ValueError(value)
+        return value
+
+    assert may_have_stores({STORES: entries}, template, "default") is may
+    assert not may_have_stores({}, template, "default")
 
 
 def test_services_alone_are_a_consumer() -> None:
