@@ -68,6 +68,7 @@ def run(fleet: Fleet, awx: Awx, playbook: str, *arguments: str, env: dict[str, s
     known = {
         "CONTROLLER_HOST": awx.url,
         "CONTROLLER_OAUTH_TOKEN": awx.token,
+        "RECORDER_ARGUMENTS": "1",  # a secret in them fails the test
         "MULTICART_EMAIL": fleet.email,
         "MULTICART_PASSWORD": fleet.account["password"],
         "ANSIBLE_COLLECTIONS_PATH": f"{os.environ['ANSIBLE_COLLECTIONS_PATH']}:{COLLECTIONS}",
@@ -252,6 +253,16 @@ def test_the_live_key_is_put_into_a_credential_and_nothing_else_is_lost(fleet: F
     assert inputs["api_key"] != fleet.live
     (sent,) = awx.writes
     assert sent.body["inputs"] == {"shop": "north", "pin": "$encrypted$", "api_key": fleet.live}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("by", [renew, keep])
+def test_why_a_credential_was_not_written_is_told_without_what_it_holds(fleet: Fleet, awx: Awx, by: Any) -> None:
+    kind = awx.store.add("credential_types", name="Shop", **HOLDER)["id"]
+    key = awx.store.add("credentials", name="shop", credential_type=kind, inputs={"api_key": fleet.live})["id"]
+    awx.forbidden |= {("PATCH", f"credentials/{key}"), ("POST", "credentials")}
+    done = by(fleet, awx)
+    assert not done.green and "You don't have permission to" in done.message, done
 
 
 @pytest.mark.full

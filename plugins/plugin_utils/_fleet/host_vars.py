@@ -244,7 +244,7 @@ def spec_of(
     if wave not in (None, "", 0, 1, "0", "1"):
         raise _invalid(WAVE, "must be 0 or 1")
     if stores and int(wave or 0):
-        raise _invalid(WAVE, "is 1 for a store, which must have the key before what reads it; set it to 0 for this host")
+        raise _invalid(WAVE, "is 1 for a store, which comes before what reads it; set it to 0 for this host")
     return HostSpec(
         files or stores or readers,
         steps,

@@ -16,7 +16,10 @@ DOCUMENTATION = r"""
 name: recorder
 type: aggregate
 short_description: Write every result as a line of JSON
-description: Write every result as a line of JSON to the file that RECORDER_FILE names.
+description:
+  - Write every result as a line of JSON to the file that RECORDER_FILE names.
+  - With RECORDER_ARGUMENTS also the arguments of every task that is not no_log, into a file beside it; so does
+    ansible-runner with ANSIBLE_DISPLAY_ARGS_TO_STDOUT.
 """
 
 
@@ -42,6 +45,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
         }
         with open(os.environ["RECORDER_FILE"], "a", encoding="utf-8") as file:
             file.write(json.dumps(line, default=str) + "\n")
+        if os.environ.get("RECORDER_ARGUMENTS") and not task.no_log:
+            with open(f"{os.environ['RECORDER_FILE']}.arguments", "a", encoding="utf-8") as file:
+                file.write(json.dumps(task.args, default=str) + "\n")
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self._record("ok", result)
