@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from tests.integration.harness import Fleet, Run, Task, fingerprint
+from tests.integration.harness import GROUP, Fleet, Run, Task, fingerprint
 
 DEAD_KEY = "173axcs.a-key-that-nobody-has-any-more"
 
@@ -30,6 +30,20 @@ def test_a_healthy_fleet_may_rotate(fleet: Fleet) -> None:
     assert found["consumers"] == {"web1": "up to date"}
     rotate = "ansible-playbook multicart.keys.rotate -e multicart_rotate_confirm=true (with the same -i and -e options)"
     assert found["next"].endswith(rotate)
+
+
+def test_a_host_that_is_no_consumer_decides_nothing(fleet: Fleet) -> None:
+    """It is the first of the play, and lacks what the consumers have."""
+    fleet.add("bastion", None, multicart_deploy_files=[])
+    fleet.groups[GROUP] = ["web1"]
+    token = "{{ lookup('ansible.builtin.env', 'SHOP_TOKEN') }}"
+    given = {"api_url": fleet.sandbox.url, "session_token": token, "account": "shop"}
+    file = {"path": "{{ home }}/app.env", "account": "shop"}
+    fleet.add("web1", multicart_deploy_files=[file], **{f"multicart_{name}": value for name, value in given.items()})
+    fleet.env["SHOP_TOKEN"] = fleet.env.pop("MULTICART_SESSION_TOKEN")
+    found = examine(fleet)
+    assert found["credentials"] == {"session_token": True}, found
+    assert found["consumers"] == {"web1": "up to date"}
 
 
 def test_hosts_that_are_behind_or_gone_are_named_with_the_command_that_mends_them(fleet: Fleet) -> None:

@@ -149,12 +149,16 @@ class FleetAction(ControllerAction):
     BYPASS_HOST_LOOP = True
 
     def prepare(self) -> None:
-        """Take the variables of the first host whose facts do not meddle: another one decides nothing.
+        """Take the variables of the first consumer whose facts do not meddle: another one decides nothing.
+
+        A play on all hosts has others too, which may lack what is set for the group of the consumers.
 
         :raises MulticartError: ``facts_refused``: there is none.
         """
         first = str(self.variables.get("inventory_hostname"))
-        for name in [first, *(host for host in self.play_hosts if host != first)]:
+        hosts, consumers = [first, *(host for host in self.play_hosts if host != first)], self.consumers()
+        here = [host for host in hosts if host in set(consumers)] or consumers
+        for name in [*here, *(host for host in hosts if host not in here)]:
             found = self.variables if name == first else internals.variables_of(self, self.variables, name)
             try:
                 refuse_facts(found)
