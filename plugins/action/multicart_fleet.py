@@ -33,7 +33,13 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import 
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Step, Wanted, outside_hours
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, MONITORING, Options, invalid
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import (
+    FLEET,
+    MONITORING,
+    Options,
+    invalid,
+    templated,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report, Versions, report_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.monitoring import Monitoring
 
@@ -173,13 +179,13 @@ class ActionModule(FleetAction):
 
     def _refuse_other_hosts(self) -> None:
         own = internals.without_facts(self.variables)
-        wanted = self.template_with(own)(own.get("multicart_hosts"))
+        wanted = templated("multicart_hosts", own.get("multicart_hosts"), self.template_with(own))
         for host in self.play_hosts:
             # Play variables are not among these: what differs here comes from the inventory.
             raw = internals.inventory_variable(self.variables, host, "multicart_hosts")
             if raw in (None, "") or raw == wanted:
                 continue
-            if self.template_with(own)(raw) != wanted:
+            if templated("multicart_hosts", raw, self.template_with(own)) != wanted:
                 raise MulticartError(
                     Reason.HOSTS_DIFFER, f"The inventory sets another multicart_hosts for {host} than this run uses."
                 )

@@ -251,13 +251,39 @@ def _plain(get: Callable[[], Any], label: str) -> Any:
         known = raw is None or isinstance(raw, (str, bool, int, float, dict, list, tuple, set))
         return raw if known else str(raw)
     except Exception as error:
-        # The text of such an error may quote the expression or its parts.
-        if _is_of_vault(error):
-            what = f"The {label} cannot be decrypted: the password of its Ansible Vault is missing or wrong."
-            advice = "Nothing was changed; give it with --vault-id, --vault-password-file or --ask-vault-pass."
-            raise MulticartError(Reason.INVALID_OPTION, what, advice) from None
-        what = f"The {label} cannot be templated ({type(error).__name__})."
-        raise MulticartError(Reason.INVALID_OPTION, what) from None
+        problem, remedy = not_templated(error)
+        what = f"The {label} {problem}."
+        raise MulticartError(Reason.INVALID_OPTION, what, f"Nothing was changed; {remedy}.") from None
+
+
+def templated(name: str, raw: Any, template: Callable[[Any], Any]) -> Any:
+    """Return the value of a variable.
+
+    :raises MulticartError: ``invalid_option``; it names the variable.
+    """
+    return _plain(lambda: template(raw), f"variable {name}")
+
+
+def not_templated(error: Exception) -> tuple[str, str]:
+    """Return what is wrong with a value that cannot be templated, and the remedy."""
+    if _is_of_vault(error):
+        return (
+            "cannot be decrypted: the password of its Ansible Vault is missing or wrong",
+            "give it with --vault-id, --vault-password-file or --ask-vault-pass",
+        )
+    name = undefined_in(error)
+    if name is None:
+        return f"cannot be templated ({type(error).__name__})", "correct the expression"
+    return f"cannot be templated ({name} is undefined)", f"define {name}, or correct the expression"
+
+
+def undefined_in(error: Exception) -> str | None:
+    """Return the name of the variable that a template lacks.
+
+    The rest of the error's text may quote the expression and its values, such as a name of an attribute.
+    """
+    found = re.search(r"'([A-Za-z_][A-Za-z0-9_]*)' is undefined", str(error))
+    return found[1] if found else None
 
 
 def _is_of_vault(error: BaseException | None) -> bool:

@@ -18,7 +18,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, unexpected
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import Option, Options, resolve
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Option, Options, resolve, templated
 
 _display = Display()
 
@@ -101,7 +101,7 @@ class ControllerAction(ActionBase):
     def hosts_pattern(self) -> Any:
         """The pattern of the consumers, a text or a list: that of multicart_hosts, or the play's own."""
         own = internals.without_facts(self.variables)
-        pattern = self.template_with(own)(own.get("multicart_hosts"))
+        pattern = templated("multicart_hosts", own.get("multicart_hosts"), self.template_with(own))
         if pattern is None:
             return internals.play_pattern(self)
         return pattern or DEFAULT_HOSTS  # a survey's empty field is unset

@@ -13,7 +13,6 @@ host without an entry was skipped.
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -35,6 +34,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import 
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Session
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import File, Problem
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.store_link import StoreLink
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import undefined_in
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode
 
 SKIPPED = "it was skipped, or failed, before this task"
@@ -183,9 +183,8 @@ def _render(action: ActionBase, source: str, key: ApiKey, variables: Mapping[str
             lookup.run([source], variables=scope, template_vars={"multicart_key": key.reveal()}, **_KEEP_TEXT)[0]
         )
     except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
-        # The text of a templating error may quote values; the name of an undefined variable is safe.
-        name = re.search(r"'([A-Za-z_][A-Za-z0-9_]*)' is undefined", str(error))
-        cause = f"{name[1]} is undefined" if name else type(error).__name__
+        name = undefined_in(error)
+        cause = f"{name} is undefined" if name else type(error).__name__
         raise MulticartError(
             Reason.INVALID_OPTION,
             f"The template {source} cannot be rendered ({cause}).",

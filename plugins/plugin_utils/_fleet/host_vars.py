@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, clean
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import not_templated
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores import protocol
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import NO_CONTROL_NODE, ControlNode
 
@@ -88,12 +89,32 @@ class StoreSpec:
 
 def account_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> str:
     """Return the name of the account that a run is about, by the variables of a host."""
-    return str(template(variables.get(ACCOUNT)) or DEFAULT_ACCOUNT)
+    return str(_value(ACCOUNT, variables, template) or DEFAULT_ACCOUNT)
+
+
+def _value(name: str, variables: Mapping[str, Any], template: Callable[[Any], Any], default: Any = None) -> Any:
+    """Return a variable of the host.
+
+    :raises MulticartError: ``invalid_option``; it names the variable, and the entry of a list.
+    """
+    raw = variables.get(name, default)
+    try:
+        return template(raw)
+    except Exception as error:
+        place, cause = name, error
+        for number, entry in enumerate(raw if isinstance(raw, (list, tuple)) else (), 1):
+            try:
+                template(entry)
+            except Exception as of_entry:  # pylint: disable=broad-except
+                place, cause = f"{name}, entry {number}", of_entry
+                break
+        problem, remedy = not_templated(cause)
+        raise _invalid(place, f"{problem}; {remedy}") from None
 
 
 def _own_account_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> str:
     """Return the name of the account that a host is of, with all that names no other."""
-    return str(template(variables.get(OWN_ACCOUNT)) or DEFAULT_ACCOUNT)
+    return str(_value(OWN_ACCOUNT, variables, template) or DEFAULT_ACCOUNT)
 
 
 def may_have_stores(variables: Mapping[str, Any], template: Callable[[Any], Any], account: str) -> bool:
@@ -117,7 +138,7 @@ def _files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> t
     found: dict[tuple[str, str | None], FileSpec] = {}
     others = False
     for source in sorted(name for name in variables if name == FILES or str(name).startswith(FILES + "__")):
-        entries = template(variables[source])
+        entries = _value(source, variables, template)
         if not isinstance(entries, (list, tuple)):
             raise _invalid(source, "must be a list of files")
         for number, entry in enumerate(entries, 1):
@@ -228,19 +249,19 @@ def spec_of(
     files, others = _files_of(variables, template)
     stores, others_stores = _stores_of(variables, template, control)
     steps = _steps_of(variables, template)
-    state_dir = template(variables.get(STATE_DIR)) or None
+    state_dir = _value(STATE_DIR, variables, template) or None
     if state_dir is not None and not isinstance(state_dir, str):
         raise _invalid(STATE_DIR, "must be the path of a directory")
     if stores and files:
         raise _invalid(STORES, f"is set for a host that has {FILES} too; make the store a host of its own")
     for name in (SERVICES, COMMANDS, HEALTH_CHECKS):
-        if stores and template(variables.get(name)):
+        if stores and _value(name, variables, template):
             raise _invalid(name, "is set for a store, which restarts and checks nothing; set it to [] for this host")
     others, restarts = others or others_stores, bool(steps.services or steps.commands)
     if not files and not stores and (restarts or variables.get(OWN_ACCOUNT)):
         others = others or _own_account_of(variables, template) != account_of(variables, template)
     readers = [READERS] if restarts and not (files or stores or others) else []
-    wave = template(variables.get(WAVE))
+    wave = _value(WAVE, variables, template)
     if wave not in (None, "", 0, 1, "0", "1"):
         raise _invalid(WAVE, "must be 0 or 1")
     if stores and int(wave or 0):
@@ -251,7 +272,7 @@ def spec_of(
         others,
         None if state_dir is None else str(state_dir),
         int(wave) if wave not in (None, "") else int(bool(readers)),
-        _number(WAVE_TIMEOUT, template(variables.get(WAVE_TIMEOUT, 10)), float),
+        _number(WAVE_TIMEOUT, _value(WAVE_TIMEOUT, variables, template, 10), float),
     )
 
 
@@ -259,7 +280,7 @@ def _stores_of(
     variables: Mapping[str, Any], template: Callable[[Any], Any], control: ControlNode
 ) -> tuple[list[StoreSpec], bool]:
     """Return the host's stores of the account that this run is about, and whether it has some of others."""
-    entries = template(variables.get(STORES)) or []
+    entries = _value(STORES, variables, template) or []
     if not isinstance(entries, (list, tuple)):
         raise _invalid(STORES, "must be a list of stores")
     account, own = account_of(variables, template), _own_account_of(variables, template)
@@ -284,7 +305,7 @@ def _stores_of(
 
 def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Steps:
     def each(name: str, parse: Callable[[Any], Any], what: str) -> list[Any]:
-        entries = template(variables.get(name)) or []
+        entries = _value(name, variables, template) or []
         if not isinstance(entries, (list, tuple)):
             raise _invalid(name, "must be a list")
         parsed = [parse(entry) for entry in entries]
@@ -293,7 +314,7 @@ def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> S
         return parsed
 
     def number(name: str, kind: type[int] | type[float], default: int, zero: bool = True) -> Any:
-        return _number(name, template(variables.get(name, default)), kind, zero)
+        return _number(name, _value(name, variables, template, default), kind, zero)
 
     return Steps(
         services=each(SERVICES, _service, "a name, or name and state (restarted or reloaded)"),

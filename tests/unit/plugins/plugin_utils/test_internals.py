@@ -40,6 +40,8 @@ from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.links import link_to
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import spec_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Session
 
 # --- names and parameters -------------------------------------------------------------------------
@@ -276,6 +278,40 @@ def test_what_is_templated_sees_these_variables_and_no_others(world: World) -> N
     trusted = getattr(ansible.template, "trust_as_template", str)
     assert template(trusted("{{ x }} {{ own | default('not seen') }}")) == "seen not seen"
     assert template({"a": [trusted("{{ x }}")]}) == {"a": ["seen"]}
+
+
+@pytest.mark.parametrize(
+    "name", ["multicart_deploy_stores", "multicart_deploy_files__shop", "multicart_deploy_services"]
+)
+@pytest.mark.parametrize(
+    ("expression", "problem"),
+    [
+        ("{{ nope }}/env", "cannot be templated (nope is undefined); define nope, or correct the expression"),
+        ("{{ chain }}/env", "cannot be templated (nope is undefined); define nope, or correct the expression"),
+        ("{{ known[secret] }}", "cannot be templated (AnsibleUndefinedVariable); correct the expression"),
+        ("{{ undef(hint=secret) }}", "cannot be templated (AnsibleUndefinedVariable); correct the expression"),
+        ("{{ secret", "cannot be templated ("),
+    ],
+)
+def test_a_variable_of_a_host_that_cannot_be_templated_is_named_by_its_entry_and_without_a_value(
+    world: World, name: str, expression: str, problem: str
+) -> None:
+    trusted = getattr(ansible.template, "trust_as_template", str)
+    variables: dict[str, Any] = {"secret": "canary", "known": {"a": 1}, "chain": trusted("{{ nope }}")}
+    variables[name] = [{"path": "/a"}, {"path": trusted(expression)}]
+    with pytest.raises(MulticartError) as refused:
+        spec_of(variables, internals.template_with(world.action("web1")._templar, variables))
+    assert refused.value.reason is Reason.INVALID_OPTION
+    assert refused.value.what.startswith(f"{name}, entry 2: it {problem}")
+    assert "canary" not in str(refused.value)
+
+
+def test_any_other_variable_of_a_host_that_cannot_be_templated_is_named(world: World) -> None:
+    undefined = getattr(ansible.template, "trust_as_template", str)("{{ nope }}")
+    for name in ("account", "deploy_files", "deploy_state_dir", "deploy_wave", "deploy_timeout", "deploy_commands"):
+        variables = {f"multicart_{name}": undefined}
+        with pytest.raises(MulticartError, match=rf"^multicart_{name}: it cannot be templated \(nope is undefined\)"):
+            spec_of(variables, internals.template_with(world.action("web1")._templar, variables))
 
 
 def test_the_pattern_of_the_play_is_as_it_was_written(tmp_path: Path, world: World) -> None:

@@ -396,6 +396,17 @@ def test_a_variable_that_cannot_be_templated_is_named_without_its_text() -> None
     assert error.__cause__ is None and error.__suppress_context__
 
 
+def test_an_undefined_variable_is_named() -> None:
+    def template(value: Any) -> Any:
+        raise ValueError("'shop_token' is undefined. {{ canary }}: 'shop_token' is undefined")
+
+    error = failing(variables={"multicart_session_token": "{{ canary }}"}, template=template)
+    assert str(error) == (
+        "The variable multicart_session_token cannot be templated (shop_token is undefined). "
+        "Nothing was changed; define shop_token, or correct the expression."
+    )
+
+
 # --- no error repeats a value ---------------------------------------------------------------------
 
 _CANARY = "cAnArYsEcReT"
