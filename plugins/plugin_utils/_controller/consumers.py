@@ -179,7 +179,7 @@ def _render(action: ActionBase, source: str, key: ApiKey, variables: Mapping[str
     templar = action._templar.copy_with_new_env(available_variables=scope)
     lookup = lookup_loader.get("ansible.builtin.template", loader=action._loader, templar=templar)
     try:
-        return str(
+        content = str(
             lookup.run([source], variables=scope, template_vars={"multicart_key": key.reveal()}, **_KEEP_TEXT)[0]
         )
     except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
@@ -190,6 +190,12 @@ def _render(action: ActionBase, source: str, key: ApiKey, variables: Mapping[str
             f"The template {source} cannot be rendered ({cause}).",
             "It is looked for beside the playbook and the inventory, and may be an absolute path.",
         ) from None
+    try:
+        content.encode()  # core keeps other bytes as surrogates
+    except UnicodeEncodeError:
+        what = f"The template {source}, or what it takes in, is not UTF-8."
+        raise MulticartError(Reason.INVALID_OPTION, what, "Save it as UTF-8.") from None
+    return content
 
 
 def shown(result: ActResult, host: HostResult, error: MulticartError | None, diff: bool = True) -> dict[str, Any]:

@@ -38,7 +38,8 @@ from ansible.template import Templar
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller import consumers, internals
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.links import link_to
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import spec_of
@@ -312,6 +313,26 @@ def test_any_other_variable_of_a_host_that_cannot_be_templated_is_named(world: W
         variables = {f"multicart_{name}": undefined}
         with pytest.raises(MulticartError, match=rf"^multicart_{name}: it cannot be templated \(nope is undefined\)"):
             spec_of(variables, internals.template_with(world.action("web1")._templar, variables))
+
+
+def rendered(world: World, content: bytes) -> list[str | None]:
+    """Return what comes of a template of the user's with this content."""
+    source = world.folder / "app.conf.j2"
+    source.write_bytes(content)
+    spec = spec_of({"multicart_deploy_files": [{"path": "/a", "template": str(source)}]}, lambda value: value)
+    render = consumers._renderer(world.action("web1"), spec, world.variables("web1"))
+    assert render is not None
+    return render(ApiKey("acme.canary"))
+
+
+def test_a_template_that_is_not_utf_8_is_refused(world: World) -> None:
+    """Core keeps such bytes, in a form that cannot be sent to the host."""
+    assert rendered(world, b"key={{ multicart_key }} \xc3\xa4") == ["key=acme.canary \xe4"]
+    with pytest.raises(
+        MulticartError, match=r"The template \S+app.conf.j2, or what it takes in, is not UTF-8"
+    ) as refused:
+        rendered(world, b"name=\xff {{ multicart_key }}")
+    assert refused.value.reason is Reason.INVALID_OPTION and "canary" not in str(refused.value)
 
 
 def test_the_pattern_of_the_play_is_as_it_was_written(tmp_path: Path, world: World) -> None:
