@@ -92,7 +92,7 @@ class ActionModule(FleetAction):
         worker.leave_group()
         left_out = sorted(set(self.consumers()) - set(self.play_hosts))
         wanted = self._wanted
-        hosts, skipped = take_hosts(self, self._store, self.play_hosts, self.variables)
+        hosts, skipped = take_hosts(self, self._store, self.play_hosts, self.variables, not left_out)
         hosts += [Host(name, failure=Problem("left_out", "it was left out of this run")) for name in left_out]
         with self._act(hosts, worker) as act:
             result = act.rotate(wanted, Refusals(left_out, skipped))
@@ -127,13 +127,13 @@ class ActionModule(FleetAction):
 
     def _audit(self) -> dict[str, Any]:
         self._refuse_parts()
-        hosts, _skipped = take_hosts(self, self._store, self.play_hosts, self.variables)
+        hosts, _skipped = take_hosts(self, self._store, self.play_hosts, self.variables, self._whole)
         with self._act(hosts) as act:
             kept = self._kept(act.audit())
             return {name: kept[name] for name in ("msg", "reason", "live", "consumers")}
 
     def _diagnose(self) -> dict[str, Any]:
-        hosts, _skipped = take_hosts(self, self._store, self.consumers(), self.variables)
+        hosts, _skipped = take_hosts(self, self._store, self.consumers(), self.variables, whole=True)
         trials = try_credentials(self._options.connection, this_run())
         with self._act(hosts) as act:
             fleet = act.inspect(next((Live(trial.key) for trial in trials if trial.key), None))
@@ -155,6 +155,11 @@ class ActionModule(FleetAction):
             yield Act(hosts, api, self.say, guard, bool(self._task.check_mode))
         finally:
             end_rest(host.session for host in hosts if host.session is not None)
+
+    @property
+    def _whole(self) -> bool:
+        """Whether all consumers are in the play."""
+        return set(self.consumers()) <= set(self.play_hosts)
 
     def _refuse_parts(self) -> None:
         """Refuse what would make this task less than one task for the whole play.
@@ -192,7 +197,7 @@ class ActionModule(FleetAction):
 
     def _report(self, result: ActResult) -> Report:
         # Of a rotation, also those that were left out are in the report.
-        whole = self._phase == "rotate" or set(self.consumers()) <= set(self.play_hosts)
+        whole = self._phase == "rotate" or self._whole
         versions, made_at = Versions(VERSION, core_version), datetime.now(timezone.utc)
         return replace(report_of(result, self._account, versions, made_at), run=self._phase, whole=whole)
 

@@ -174,6 +174,7 @@ def test_t21_a_reader_is_not_done_before_its_store_is(fleet: Fleet, add_store: C
     run = fleet.deploy()
     assert run.green and store.value() == fleet.live and reader.log == ["started"] * 4, run
     assert fleet.audit().green and fleet.deploy("--limit", "reader").green
+    assert fleet.audit("--limit", "reader").green, "its store is no part of that"
     assert reader.log == ["started"] * 4
 
 

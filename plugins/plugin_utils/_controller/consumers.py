@@ -93,11 +93,13 @@ def join(action: ActionBase, store: RunStore, name: str, variables: Mapping[str,
 
 
 def take_hosts(
-    action: ActionBase, store: RunStore, names: Sequence[str], variables: Mapping[str, Any]
+    action: ActionBase, store: RunStore, names: Sequence[str], variables: Mapping[str, Any], whole: bool
 ) -> tuple[list[Host], list[str]]:
     """Return the hosts of an act, and the names of those among them that were skipped, or failed before.
 
     Those that have files of other accounts alone are left out.
+
+    :param whole: all consumers are among them.
     """
     hosts: list[Host] = []
     skipped: list[str] = []
@@ -116,11 +118,16 @@ def take_hosts(
             host.session = _session_of_stores(name)
         elif host.spec is not None:
             _connect(action, host, entry["settings"], gate, may_hold=len(hosts) <= most)
-    if not any(host.spec is not None and host.spec.has_stores for host in hosts):
-        # Services without a file have the key from a store; without one, their files were forgotten.
-        forgotten = _no_files(", or multicart_deploy_account to that of its services and commands")
-        hosts = [Host(host.name, failure=forgotten) if host.has_readers_alone else host for host in hosts]
-    return hosts, skipped
+    return checked_for_stores(hosts) if whole else hosts, skipped
+
+
+def checked_for_stores(hosts: Sequence[Host]) -> list[Host]:
+    """Refuse services without a file in a fleet without stores: these have the key from nowhere."""
+    known = all(host.spec is not None or host.failure == _no_files() for host in hosts)
+    if not known or any(host.has_stores for host in hosts):
+        return list(hosts)
+    forgotten = _no_files(", or multicart_deploy_account to that of its services and commands")
+    return [Host(host.name, failure=forgotten) if host.has_readers_alone else host for host in hosts]
 
 
 def _no_files(more: str = "") -> Problem:

@@ -13,11 +13,17 @@ from typing import Any
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import refuse_facts
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consumers import shown
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consumers import (
+    SKIPPED,
+    checked_for_stores,
+    shown,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult, HostResult
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import Host
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import HostSpec, spec_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Plan, Step
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import File, Standing, State
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import File, Problem, Standing, State
 
 from tests.unit.plugins.plugin_utils.runs import DONE, NEW, OLD
 
@@ -89,6 +95,38 @@ def test_the_difference_of_a_rotation_that_is_foretold_names_no_key() -> None:
 def test_without_a_change_or_a_wish_there_is_no_difference(result: ActResult, changed: bool, wanted: bool) -> None:
     host = HostResult("web", GOOD.standing, changed, FILES)
     assert "diff" not in shown(result, host, None, wanted)
+
+
+# --- services without a file ----------------------------------------------------------------------
+
+
+def spec(**variables: Any) -> HostSpec:
+    return spec_of({f"multicart_deploy_{name}": value for name, value in variables.items()}, lambda value: value)
+
+
+READER = Host("reader", spec(commands=["true"]))
+WEB = Host("web", spec(files=[{"path": "/a"}]))
+STORE = Host(
+    "store", spec(stores=[{"type": "command", "label": "x", **dict.fromkeys(("inspect", "write", "note"), ["true"])}])
+)
+EMPTY = Host("empty", failure=Problem("no_files", "it has no files of this account: set multicart_deploy_files"))
+
+
+@pytest.mark.parametrize(
+    ("others", "refused"),
+    [
+        ([], True),
+        ([WEB, EMPTY], True),
+        ([WEB, STORE], False),
+        ([WEB, Host("unknown", failure=Problem("skipped", SKIPPED))], False),
+        ([WEB, Host("wrong", failure=Problem("invalid_option", "multicart_deploy_stores: it must be a list"))], False),
+    ],
+)
+def test_services_without_a_file_need_a_store_in_the_fleet(others: list[Host], refused: bool) -> None:
+    """A consumer of which nothing is known may be one."""
+    reader, *rest = checked_for_stores([READER, *others])
+    assert rest == others
+    assert (reader.failure is not None and reader.failure.reason) == ("no_files" if refused else False)
 
 
 # --- facts ----------------------------------------------------------------------------------------
