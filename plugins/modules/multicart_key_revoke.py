@@ -18,7 +18,8 @@ description:
     rejected without that may be revoked already, or the API may accept nothing from this control node; RV(outcome) is
     V(unknown) then.
   - With a session token or a login, the key that is live is read first. If it is another one, there is nothing to
-    revoke, and RV(outcome) is V(already_rotated).
+    revoke, and RV(outcome) is V(already_rotated). If O(api_key) is the key to revoke, it is read only if the API
+    rejects that or gives no usable answer, so that it can be revoked also where the token or the login fails.
   - Revokes at most one key of an account in a run.
   - Runs on the control node, inside Ansible's own process, whatever host the task targets.
 extends_documentation_fragment:
@@ -63,7 +64,7 @@ RETURN = r"""
 outcome:
   description:
     - V(rotated) means that the key was revoked; a new one has replaced it. If the response was lost, somebody else may
-      have done that at the same time, or before a read that was outdated.
+      have done that at the same time, or before a read that was outdated, or, with O(api_key), before.
     - V(already_rotated) means that it had already been replaced, by this run or by somebody else.
     - V(would_rotate) means that it would be revoked, in check mode.
     - V(unchanged) means that the task failed and nothing was revoked.

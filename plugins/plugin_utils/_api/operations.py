@@ -118,6 +118,7 @@ def revoke_key(connection: Connection, cache: RunCache, request: Revocation) -> 
     try:
         _need_credential(connection)
         own = connection.api_key
+        request = replace(request, can_read=connection.can_read_back)
         if own is not None and (own.fingerprint == request.retire or not connection.can_read_back):
             request = replace(request, api_key=own)
         with cache.held_for(connection) as ledger, Client(connection, ledger) as client:

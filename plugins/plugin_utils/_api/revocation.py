@@ -7,7 +7,9 @@
 """Revoking a key without reading the one that replaces it, for an emergency. No HTTP, no Ansible, no I/O.
 
 An API key alone can ask nothing else of the API, so that a rejection of it says nothing: a client that is blocked is
-rejected with a live key, too. Only an accepted request does, or that the API accepts another key of the account.
+rejected with a live key, too. Only an accepted request does, or that the API accepts another key of the account. The
+key itself needs no read before it, so that a token that has expired keeps nobody from revoking; where one is possible,
+it settles what a rejection leaves open.
 """
 
 from __future__ import annotations
@@ -37,12 +39,14 @@ class Revocation:
     :ivar api_key: that key itself; None: it has to be read.
     :ivar settle_timeout: seconds in which the key must be rejected.
     :ivar check_mode: read and decide, but revoke nothing.
+    :ivar can_read: there is a credential besides the key to read with.
     """
 
     retire: str
     api_key: ApiKey | None = None
     settle_timeout: float = SETTLE_TIMEOUT
     check_mode: bool = False
+    can_read: bool = False
 
 
 def revoke(api: Api, ledger: Ledger, request: Revocation, clock: Clock | None = None) -> Result:
@@ -125,7 +129,15 @@ class _Revocation:
         intent.sent = ours
         if unchanged:
             return self._kept(intent, Result(Outcome.UNCHANGED, intent.retire, intent.retire, error=error))
+        live = self._read_again() if self._request.can_read else None
+        if live is not None and live.fingerprint != intent.retire.fingerprint:
+            return self._replaced(intent, live)
         return self._kept(intent, self._unknown(intent, error))
+
+    def _read_again(self) -> ApiKey | None:
+        with suppress(MulticartError):  # why the request failed is what counts
+            return self._read()
+        return None
 
     def _send(self, intent: Intent) -> RotationAnswer:
         self._ledger.record(replace(intent, sent=True))

@@ -620,6 +620,20 @@ def test_in_an_emergency_an_api_key_alone_revokes_itself(cache: RunCache, rehear
     assert (again.outcome, rehearsal.rotations()) == (Outcome.ALREADY_ROTATED, 1)
 
 
+def test_another_run_learns_that_a_key_was_revoked_where_there_is_a_token_too(
+    tmp_path: Path, rehearsal: Rehearsal
+) -> None:
+    old = rehearsal.key
+    connection = replace(rehearsal.connection(), api_key=old)
+    ends = []
+    for run in ("first", "second"):
+        (tmp_path / run).mkdir()
+        result = revoke_key(connection, RunCache(str(tmp_path / run), SECRET), Revocation(old.fingerprint))
+        ends.append((result.outcome, result.live, result.error))
+    assert ends == [(Outcome.ROTATED, None, None), (Outcome.ALREADY_ROTATED, rehearsal.key, None)]
+    assert rehearsal.rotations() == 1
+
+
 @pytest.mark.parametrize("form", ["envelope401", "envelope400", "http401", "http403"])
 @pytest.mark.parametrize("dies", [False, True])
 @pytest.mark.parametrize("fault", [None, "answer_lost_before_commit", "answer_lost_after_commit", "stale_read"])
