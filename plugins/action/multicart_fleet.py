@@ -137,7 +137,10 @@ class ActionModule(FleetAction):
         trials = try_credentials(self._options.connection, this_run())
         with self._act(hosts) as act:
             fleet = act.inspect(next((Live(trial.key) for trial in trials if trial.key), None))
-        found = diagnose(trials, fleet, outside_hours(self._allowed_hours, datetime.now(timezone.utc)))
+        waits = outside_hours(self._allowed_hours, datetime.now(timezone.utc))
+        given = self._options.given
+        wanted = Wanted(True, min_hosts=given["min_hosts"], warn_uncovered=given["uncovered"] == "warn")
+        found = diagnose(trials, fleet, waits, wanted)
         return {
             "msg": [*found.lines, found.advice],
             "next": found.advice,

@@ -64,7 +64,7 @@ def test_a_rotation_that_was_not_finished_is_to_be_finished(fleet: Fleet) -> Non
     fleet.sandbox.rotate_behind(fleet.email)
     found = examine(fleet)
     assert f"The rotation that retired {old} was not finished; to finish it: " in found["next"]
-    assert "multicart.keys.rotate -e multicart_rotate_confirm=true" in found["next"]
+    assert f"multicart.keys.rotate -e multicart_rotate_confirm=true -e multicart_rotate_retire={old}" in found["next"]
 
 
 def test_with_a_dead_key_and_a_wrong_password_it_points_to_the_dashboard(fleet: Fleet) -> None:

@@ -13,12 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Trial
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import deploy, rotate
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import pending_rotation
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import (
+    AccountState,
+    Wanted,
+    make_plan,
+    pending_rotation,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Consumer, State
 
 
@@ -38,12 +44,18 @@ class Diagnosis:
     consumers: dict[str, str]
 
 
-def diagnose(trials: Sequence[Trial], fleet: Sequence[Consumer], waits: str | None = None) -> Diagnosis:
+_CONFIRMED = Wanted(confirmed=True)
+
+
+def diagnose(
+    trials: Sequence[Trial], fleet: Sequence[Consumer], waits: str | None = None, wanted: Wanted = _CONFIRMED
+) -> Diagnosis:
     """Say what is the case and what to do next.
 
     :param trials: every credential that was given, tried.
     :param fleet: the consumers, inspected where that was possible.
     :param waits: why no new rotation may be started now, and when; None: it may.
+    :param wanted: what a rotation would be asked for, apart from its hours.
     """
     live = next((trial.key for trial in trials if trial.key), None)
     consumers = {consumer.name: _stands(consumer, live) for consumer in fleet}
@@ -51,7 +63,7 @@ def diagnose(trials: Sequence[Trial], fleet: Sequence[Consumer], waits: str | No
     if live is not None:
         lines.append(f"The live key is {live.masked} {live.fingerprint}.")
     lines += [f"{name}: {state}" for name, state in consumers.items()] or ["No consumer was inspected."]
-    return Diagnosis(lines, _advice(trials, fleet, live, waits), live, consumers)
+    return Diagnosis(lines, _advice(trials, fleet, live, waits, wanted), live, consumers)
 
 
 def _told(trial: Trial) -> str:
@@ -71,7 +83,9 @@ def _stands(consumer: Consumer, live: ApiKey | None) -> str:
     return f"holds {', '.join(held)}" + (f"; {problems}" if problems else "")
 
 
-def _advice(trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | None, waits: str | None) -> str:
+def _advice(
+    trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | None, waits: str | None, wanted: Wanted
+) -> str:
     if live is None:
         return _advice_without_key(trials)
     if len({trial.account for trial in trials if trial.account}) > 1:
@@ -80,19 +94,32 @@ def _advice(trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | N
     states = {consumer.standing(live.fingerprint).state for consumer in fleet}
     pending = pending_rotation(fleet, live.fingerprint)
     if pending is not None and rotates:
-        return f"The rotation that retired {pending} was not finished; to finish it: {rotate()}"
+        return f"The rotation that retired {pending} was not finished; to finish it: {rotate(pending)}"
     if {State.UNREACHABLE, State.UNREADABLE} & states:
         return f"Fix the consumers that cannot be inspected, then: {deploy()}"
     if states & {State.OUT_OF_DATE, State.MISSING, State.RESTART_DUE}:
         return f"Deploy the live key to every consumer; this does not rotate: {deploy()}"
     if State.PROCESS_OUT_OF_DATE in states:
         return f"Restart the processes that are named, in the right way, then: {deploy()}"
+    refused = _refused(fleet, live, wanted)
+    fine = f"A rotation would be refused. {refused}" if refused else "Nothing is broken."
     if not rotates:
         return (
-            "Nothing is broken. An API key alone cannot rotate without locking you out: before you rotate, get a "
-            "session token, or email and password."
+            f"{fine} An API key alone cannot rotate without locking you out: before you rotate, get a session token, "
+            "or email and password."
         )
-    return f"Nothing is broken.{f' But {waits}.' if waits else ''} To rotate: {rotate()}"
+    return fine if refused else f"{fine}{f' But {waits}.' if waits else ''} To rotate: {rotate()}"
+
+
+def _refused(fleet: Sequence[Consumer], live: ApiKey, wanted: Wanted) -> str | None:
+    """Say why a rotation of this fleet would be refused, and the remedy; None: it would not."""
+    try:
+        make_plan(fleet, AccountState(live.fingerprint), wanted, datetime.now(timezone.utc))
+    except MulticartError as error:
+        return (
+            f"{error.what} {error.advice.removeprefix('Nothing was rotated. ').removeprefix('Nothing was changed. ')}"
+        )
+    return None
 
 
 def _advice_without_key(trials: Sequence[Trial]) -> str:

@@ -25,9 +25,10 @@ def deploy(hosts: Sequence[str] = ()) -> str:
     return f"ansible-playbook multicart.keys.deploy{limit} ({_AGAIN})"
 
 
-def rotate() -> str:
-    """Return the command that rotates the key."""
-    return f"ansible-playbook multicart.keys.rotate -e multicart_rotate_confirm=true ({_AGAIN})"
+def rotate(retire: str | None = None) -> str:
+    """Return the command that rotates the key; by naming the key to retire, it rotates no other."""
+    named = f" -e multicart_rotate_retire={retire}" if retire else ""
+    return f"ansible-playbook multicart.keys.rotate -e multicart_rotate_confirm=true{named} ({_AGAIN})"
 
 
 def again(retire: str | None) -> str:

@@ -11,6 +11,7 @@ from ansible_collections.multicart.keys.plugins.module_utils._api_key import Api
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Trial
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Wanted
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import (
     Consumer,
     File,
@@ -25,6 +26,11 @@ LIVE = ApiKey("173axcs.aaaaBBBBccccDDDD")
 OLD = "0" * 16
 DEPLOY = "ansible-playbook multicart.keys.deploy (with the same -i and -e options)"
 ROTATE = "ansible-playbook multicart.keys.rotate -e multicart_rotate_confirm=true (with the same -i and -e options)"
+FINISH = (
+    f"The rotation that retired {OLD} was not finished; to finish it: ansible-playbook multicart.keys.rotate "
+    f"-e multicart_rotate_confirm=true -e multicart_rotate_retire={OLD} (with the same -i and -e options)"
+)
+REFUSED = "A rotation would be refused. "
 
 TOKEN = Trial("session_token", "7", LIVE)
 LOGIN = Trial("email and password", "7", LIVE)
@@ -53,6 +59,20 @@ PENDING = [consumer(f"db{number}", LIVE.fingerprint, record=Record(True, OLD)) f
 GONE = Consumer("web5", failure=Problem("unreachable", "it is unreachable"), reached=False)
 BROKEN = consumer("web6", problem=Problem("not_regular", "path /a is a directory"))
 
+UNREADY = Consumer(
+    "web8",
+    Inspection(
+        (File("/a", holds=(LIVE.fingerprint,)),), lacking=(Problem("not_ready", "its service shop is not-found"),)
+    ),
+)
+UNCOVERED = Consumer(
+    "web9",
+    Inspection(
+        (File("/a", holds=(LIVE.fingerprint,)),),
+        processes=(Process(LIVE.fingerprint, 7, "shop", "no service", True, True),),
+    ),
+)
+
 
 @pytest.mark.parametrize(
     ("trials", "consumers", "advice"),
@@ -68,8 +88,14 @@ BROKEN = consumer("web6", problem=Problem("not_regular", "path /a is a directory
         ([KEY], [STALE], f"this does not rotate: {DEPLOY}"),
         ([TOKEN], [STALE, GONE], f"Fix the consumers that cannot be inspected, then: {DEPLOY}"),
         ([TOKEN], [STALE, BROKEN], f"Fix the consumers that cannot be inspected, then: {DEPLOY}"),
-        ([TOKEN], [*PENDING, GOOD], f"The rotation that retired {OLD} was not finished; to finish it: {ROTATE}"),
-        ([TOKEN], [*PENDING, STALE, GONE], f"The rotation that retired {OLD} was not finished; to finish it: {ROTATE}"),
+        ([TOKEN], [*PENDING, GOOD], FINISH),
+        ([TOKEN], [*PENDING, STALE, GONE], FINISH),
+        ([TOKEN], [GOOD, UNREADY], f"{REFUSED}1 of 2 consumers are not ready: web8: its service shop is not-found."),
+        ([TOKEN], [GOOD, UNCOVERED], f"{REFUSED}These hold the key, and nothing restarts them: web9: "),
+        ([TOKEN], [GOOD, UNCOVERED], "multicart_deploy_services"),
+        ([TOKEN], [], f"{REFUSED}No consumer has a file of this account. Put the hosts into the group"),
+        ([KEY], [GOOD, UNREADY], f"{REFUSED}1 of 2 consumers are not ready: web8"),
+        ([KEY], [], "An API key alone cannot rotate"),
         ([KEY], [*PENDING], "An API key alone cannot rotate"),
         ([KEY], [*PENDING, STALE], f"this does not rotate: {DEPLOY}"),
         ([TOKEN, Trial("api_key", "8", LIVE)], [GOOD], "belong to different accounts"),
@@ -103,6 +129,14 @@ def test_when_a_rotation_is_allowed_again_is_told_where_one_would_be_next() -> N
     waits = "multicart_rotate_allowed_hours allows no new rotation before Monday"
     assert diagnose([TOKEN], [GOOD], waits).advice == f"Nothing is broken. But {waits}. To rotate: {ROTATE}"
     assert diagnose([TOKEN], [STALE], waits) == diagnose([TOKEN], [STALE])
+
+
+def test_what_keeps_a_rotation_from_being_started_is_no_fault_where_it_is_allowed() -> None:
+    assert diagnose([TOKEN], [UNCOVERED], wanted=Wanted(True, warn_uncovered=True)).advice.startswith(
+        "Nothing is broken"
+    )
+    few = diagnose([TOKEN], [GOOD], wanted=Wanted(True, min_hosts=2)).advice
+    assert few.startswith(f"{REFUSED}There are 1 consumers, but multicart_rotate_min_hosts=2.") and ROTATE not in few
 
 
 def test_that_a_key_alone_cannot_read_its_successor_is_told() -> None:

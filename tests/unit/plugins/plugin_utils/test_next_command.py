@@ -44,6 +44,10 @@ def test_many_hosts_and_names_that_are_patterns_are_not_named(hosts: list[str]) 
     assert command(deploy(hosts)) == "ansible-playbook multicart.keys.deploy"
 
 
+def test_a_command_that_names_the_key_to_retire_rotates_no_other() -> None:
+    assert command(rotate(RETIRE)) == f"{command(rotate())} -e multicart_rotate_retire={RETIRE}"
+
+
 @given(st.lists(st.text(min_size=1, max_size=6), max_size=4))
 def test_whatever_hosts_are_called_no_shell_sees_more_than_words(hosts: list[str]) -> None:
     words = shlex.split(command(deploy(hosts)))
@@ -52,7 +56,7 @@ def test_whatever_hosts_are_called_no_shell_sees_more_than_words(hosts: list[str
     assert words[2:] in ([], ["--limit", ",".join(hosts)])
 
 
-@pytest.mark.parametrize("advice", [deploy(["web1"]), rotate()])
+@pytest.mark.parametrize("advice", [deploy(["web1"]), rotate(), rotate(RETIRE)])
 def test_ansible_understands_the_command(advice: str) -> None:
     cli = PlaybookCLI(["ansible-playbook"])
     cli.init_parser()
