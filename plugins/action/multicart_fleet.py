@@ -237,6 +237,6 @@ class ActionModule(FleetAction):
             "step": result.plan.step.value if result.plan else None,
             "outcome": result.rotation.outcome.value if result.rotation else None,
             "live": result.live.key.fingerprint if result.live else None,
-            "retired": result.plan.retire if result.plan else None,
+            "retired": report.old_key.fingerprint if report.old_key else None,
             "consumers": {host.name: host.standing.words for host in result.hosts},
         }

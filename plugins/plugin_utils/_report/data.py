@@ -17,8 +17,9 @@ from ansible_collections.multicart.keys.plugins.module_utils._api_key import Api
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, iso_time
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult, HostResult
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import READERS
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import again, deploy
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import confirmed
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Step, confirmed
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import State, parse_time
 
 FORMAT = 1
@@ -345,19 +346,18 @@ def report_of(result: ActResult, account: str, versions: Versions, made_at: date
     new = _new_key(result)
     known = new is not None or outcome != Outcome.UNKNOWN.value
     lines = in_order([line_of(host, rotated_at, known) for host in result.hosts])
-    unfinished = [line.name for line in lines if not line.done]
     plan = result.plan
-    retired = plan.retire if plan is not None else None
     finish = None
     if result.error is not None:
-        finish = deploy(unfinished) if result.error.reason is Reason.NOT_UP_TO_DATE else again(retired)
+        by_deploying = result.error.reason is Reason.NOT_UP_TO_DATE
+        finish = _deploying(lines) if by_deploying else again(plan.retire if plan is not None else None)
     return Report(
         outcome=outcome,
         reason=result.error.reason.value if result.error else None,
         message=_message(result, lines),
         account=account,
         decision=Decision(plan.step.value, plan.why) if plan is not None else None,
-        old_key=_shown(rotation.previous) if rotation is not None else Key(None, retired) if retired else None,
+        old_key=_old_key(result),
         new_key=new,
         new_key_works=rotation.verified if rotation is not None and rotation.error is None else None,
         old_key_rejected=rotation.old_key_rejected if rotation is not None else None,
@@ -373,7 +373,6 @@ def report_of(result: ActResult, account: str, versions: Versions, made_at: date
 def joined(reports: Sequence[Report]) -> Report:
     """Make one report of those of the deployments to single hosts, of which there is at least one."""
     lines = in_order([line for report in reports for line in report.lines])
-    unfinished = [line.name for line in lines if not line.done]
     failed = next((report for report in reports if report.reason), None)
     told = next((report for report in reports if report.new_key), reports[0])
     whole = replace(told, lines=lines, made_at=max(report.made_at for report in reports), reason=None, message=None)
@@ -381,7 +380,17 @@ def joined(reports: Sequence[Report]) -> Report:
     if failed is None:
         return whole
     message = _count(lines) if failed.reason == Reason.NOT_UP_TO_DATE.value else failed.message
-    return replace(whole, reason=failed.reason, message=message, finish=deploy(unfinished))
+    return replace(whole, reason=failed.reason, message=message, finish=_deploying(lines))
+
+
+def _deploying(lines: Sequence[Line]) -> str:
+    """Return the command that finishes what is not done.
+
+    It names no host if one of them comes after the stores: it is done only in a run in which these are, too.
+    """
+    unfinished = [line for line in lines if not line.done]
+    later = any(line.wave or READERS.path in [file.path for file in line.files] for line in unfinished)
+    return deploy([] if later else [line.name for line in unfinished])
 
 
 def _count(lines: Sequence[Line]) -> str:
@@ -394,6 +403,17 @@ def _message(result: ActResult, lines: Sequence[Line]) -> str | None:
     if result.error.reason is Reason.NOT_UP_TO_DATE:  # the consumers, each with its state, stand below
         return _count(lines)
     return str(result.error)
+
+
+def _old_key(result: ActResult) -> Key | None:
+    """Return the key that was retired, by this run or before; None: none was."""
+    rotation, plan = result.rotation, result.plan
+    if rotation is not None:
+        nothing = rotation.outcome in (Outcome.UNCHANGED, Outcome.WOULD_ROTATE)
+        return None if nothing else _shown(rotation.previous)
+    if plan is None or plan.retire is None or plan.step is Step.ROTATE:
+        return None
+    return Key(None, plan.retire)
 
 
 def _new_key(result: ActResult) -> Key | None:

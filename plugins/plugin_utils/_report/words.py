@@ -58,8 +58,8 @@ def seconds(value: float | None) -> str:
 def moment(line: Line, event: str) -> str:
     """Return when an event happened: relative to the rotation, or by the clock where there was none."""
     if event in line.seconds:
-        value = line.seconds[event]
-        return f"{'−' if value < 0 else '+'}{seconds(abs(value))}"
+        value = round(line.seconds[event], 2)
+        return f"{'−' if value < 0 else '+' if value else ''}{seconds(abs(value))}"
     return f"{line.times[event]:%H:%M:%S} UTC" if event in line.times else "–"
 
 
@@ -109,7 +109,8 @@ def old_key(report: Report) -> tuple[str, str] | None:
     """Return what is known of the old key, in a word and a few more; None: there is no old key."""
     if report.old_key_rejected:
         return "revoked", "the API rejects it"
-    if report.outcome == Outcome.UNCHANGED.value or (report.old_key and report.old_key == report.new_key):
+    refused = report.outcome == NOT_NEEDED and report.decision is not None and report.decision.step == Step.ROTATE.value
+    if report.outcome == Outcome.UNCHANGED.value or refused:
         return "live", "nothing was rotated"
     if report.reason == Reason.OLD_KEY_STILL_VALID.value:
         return "still valid", "the API accepts it"

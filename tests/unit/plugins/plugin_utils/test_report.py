@@ -18,9 +18,10 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations imp
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result, iso_time
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult, HostResult
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import READERS
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Plan, Step
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import File, Process, Standing, State
-from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import report_from
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import joined, report_from
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,6 +54,8 @@ VALID = replace(ROTATED, verified=False, old_key_rejected=False)
 STILL_VALID = failed(Reason.OLD_KEY_STILL_VALID, replace(VALID, error=RED), Live(NEW))
 NOT_READY = failed(Reason.NOT_READY, None, Live(OLD))
 NO_KEY = ActResult(None, None, None, MulticartError(Reason.UNREACHABLE, "No answer."))
+WOULD = ActResult(ROTATE, Live(OLD), Result(Outcome.WOULD_ROTATE, None, OLD), check_mode=True)
+RETIRED = ActResult(Plan(Step.RETIRED, "it is not the live one", OLD.fingerprint), Live(NEW))
 FINISHED = ActResult(Plan(Step.FINISH, "it was not finished", OLD.fingerprint), Live(NEW))
 CAUGHT_UP = ActResult(
     Plan(Step.CATCH_UP, "out of date: web"), Live(NEW), None, MulticartError(Reason.CAUGHT_UP, "Red.")
@@ -93,12 +96,14 @@ def test_who_is_not_done_comes_first_and_keeps_the_outage_open() -> None:
     [
         (DONE, "rotated", None, NEW, OLD),
         (replace(DONE, error=RED), "rotated", Reason.NOT_UP_TO_DATE, NEW, OLD),
-        (REFUSED, "unchanged", Reason.REFUSED, OLD, OLD),
+        (REFUSED, "unchanged", Reason.REFUSED, OLD, None),
         (UNREAD, "rotated", Reason.NEW_KEY_UNREADABLE, None, OLD),
         (LOST, "unknown", Reason.UNREACHABLE, None, OLD),
         (STILL_VALID, "rotated", Reason.OLD_KEY_STILL_VALID, NEW, OLD),
         (replace(DONE, rotation=replace(ROTATED, outcome=Outcome.ALREADY_ROTATED)), "already_rotated", None, NEW, OLD),
-        (NOT_READY, "not_needed", Reason.NOT_READY, OLD, OLD),
+        (NOT_READY, "not_needed", Reason.NOT_READY, OLD, None),
+        (WOULD, "would_rotate", None, None, None),
+        (RETIRED, "not_needed", None, NEW, OLD),
         (NO_KEY, "not_needed", Reason.UNREACHABLE, None, None),
         (FINISHED, "not_needed", None, NEW, OLD),
         (CAUGHT_UP, "not_needed", Reason.CAUGHT_UP, NEW, None),
@@ -112,6 +117,23 @@ def test_how_a_run_ended_and_which_keys_it_was_about(
     assert (report.outcome, report.reason) == (outcome, reason and reason.value)
     found = [key and key.fingerprint for key in (report.new_key, report.old_key)]
     assert found == [getattr(key, "fingerprint", None) for key in (live, old)]
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        replace(unhealthy(1), files=(File(READERS.path, None),)),
+        replace(unreachable(), wave=1),
+    ],
+)
+def test_a_host_that_comes_after_the_stores_is_finished_together_with_them(reader: HostResult) -> None:
+    """Alone it would be red with stores_behind, each time."""
+    for hosts in ({"app": reader, "vault": host(1)}, {"app": reader, "gone": unreachable()}):
+        assert told_of(hosts).finish == "ansible-playbook multicart.keys.deploy (with the same -i and -e options)"
+    both = joined([told_of({"app": reader}), told_of({"web": host(1)})])
+    assert both.finish == "ansible-playbook multicart.keys.deploy (with the same -i and -e options)"
+    well = replace(reader, standing=Standing(State.UP_TO_DATE))
+    assert "--limit gone" in (told_of({"app": well, "gone": unreachable()}).finish or "")
 
 
 @pytest.mark.parametrize("run", [REFUSED, UNREAD, STILL_VALID, NOT_READY, CAUGHT_UP])

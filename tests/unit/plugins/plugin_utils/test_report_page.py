@@ -121,6 +121,22 @@ def test_without_a_rotation_there_is_no_picture(step: Step) -> None:
     assert "<figure" not in page(report)
 
 
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        (-0.004, "0.00 s"),
+        (0.004, "0.00 s"),
+        (0.0, "0.00 s"),
+        (-0.006, "−0.01 s"),
+        (0.006, "+0.01 s"),
+        (12.34, "+12.3 s"),
+    ],
+)
+def test_a_moment_has_a_sign_unless_it_is_that_of_the_rotation(at: float, told: str) -> None:
+    (line,) = told_of({"web": host(1, armed=at)}).lines
+    assert words.moment(line, "armed") == told
+
+
 def test_what_is_left_to_do_is_on_the_page() -> None:
     text = page(told_of({"web": host(1), "gone": unreachable()}))
     assert "<p>Fix what is named, then run, with the same -i and -e options:</p>" in text
@@ -297,7 +313,11 @@ def process(pid: int, blamed: bool) -> Process:
             REFUSED,
             ["Not rotated: the old key is still live.", "Old key live nothing was rotated", "Live key", AGAIN],
         ),
-        ({}, NOT_READY, ["Not rotated: the old key is still live.", "It failed."]),
+        (
+            {},
+            NOT_READY,
+            ["Not rotated: the old key is still live.", "Old key live nothing was rotated", "It failed."],
+        ),
         ({}, FINISHED, ["The rotation of an earlier run was finished. The consumer is up to date.", "Why: because."]),
         ({}, CAUGHT_UP, ["Not rotated. The consumer is up to date.", "What to do Run the same command again."]),
         ({}, OUTSIDE, ["Not rotated at this hour. The consumer is up to date.", "Why: because."]),
