@@ -98,7 +98,7 @@ def test_t20_what_was_stopped_on_purpose_or_runs_now_and_then_is_left_alone(
 
 @pytest.mark.parametrize("state", ["not-found", "masked", "bad-setting"])
 def test_a_unit_that_systemd_does_not_have_is_none_that_was_stopped_on_purpose(programs: Programs, state: str) -> None:
-    """A name that is spelt wrong: the service that is meant keeps the old key."""
+    """A name that is spelt wrong: what is meant by it keeps the old key."""
     programs(systemd=True, systemctl=systemctl(app={"LoadState": state, "ActiveState": "inactive"}, proxy={}))
     with pytest.raises(services.StepFailed, match=f"^its service app is {state}$") as raised:
         services.restart([*APP, *PROXY], [], run)
