@@ -262,7 +262,7 @@ class Act:
             self._inspect(live)
             plan = self._result.plan = self._plan(live, wanted, refusals)
             if plan.step is not Step.ROTATE:
-                self._bring(live, plan, last=True)
+                self._bring(live)
             return
         with self._guard.alone(live.account) as turn:
             for attempt in range(ATTEMPTS):
@@ -286,7 +286,6 @@ class Act:
     def _inspect(self, live: Live | None) -> None:
         began = time.monotonic()
         for host in self._hosts:
-            host.closed = False
             if host.session is not None:
                 over = host.session.over
                 host.failure = over.problem if over is not None else None
@@ -458,11 +457,11 @@ class Act:
         for attempt in range(ATTEMPTS):
             live = self._read(newest=False)
             self._inspect(live)
-            if self._bring(live, None, last=attempt == ATTEMPTS - 1):
+            if self._bring(live, last=attempt == ATTEMPTS - 1):
                 return live
         raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again and again while it was deployed.")
 
-    def _bring(self, live: Live, plan: Plan | None, last: bool) -> bool:
+    def _bring(self, live: Live, plan: Plan | None = None, last: bool = True) -> bool:
         """Deploy the live key to every host that can be served; False: it, or a file, was changed meanwhile.
 
         :param last: a file that is changed again and again is its host's failure.
@@ -513,11 +512,10 @@ class Act:
         hosts = [host for host in self._hosts if host.can_be_asked and "released" in host.moments and not host.failure]
         was_open = {host.name for host in hosts if any(record.open for record in host.consumer.records)}
         self._ask_all("close", hosts, live)
-        for host in hosts:
-            host.closed = host.failure is None
-            host.changed = host.changed or (host.closed and host.name in was_open)
-        stands = [host.consumer.standing(live.key.fingerprint).state for host in hosts if host.closed]
-        return State.OUT_OF_DATE not in stands
+        closed = [host for host in hosts if host.failure is None]
+        for host in closed:
+            host.changed = host.changed or host.name in was_open
+        return State.OUT_OF_DATE not in [host.consumer.standing(live.key.fingerprint).state for host in closed]
 
     def _conclude(self, live: Live, seen: dict[str, Any] | None) -> None:
         """Note beside every file that the verdict was given, also where the record stays open."""

@@ -49,7 +49,6 @@ class Host:
     :ivar session: None: it cannot be connected to, see ``failure``.
     :ivar render: returns the content of each file for a key; None where a file is no template.
     :ivar failure: what has failed there; None: nothing has.
-    :ivar closed: all was done there, and its records say so.
     :ivar notes: what there is to tell of it besides, a sentence each.
     :ivar moments: when each event happened there, UTC.
     :ivar secrets: the keys that it has, or is given; no text of it that repeats one is shown.
@@ -63,7 +62,6 @@ class Host:
     inspection: Inspection | None = None
     reached: bool = True
     changed: bool = False
-    closed: bool = False
     notes: list[str] = field(default_factory=list)
     moments: dict[str, datetime] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set, repr=False)

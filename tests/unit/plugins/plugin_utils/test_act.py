@@ -29,8 +29,9 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import host 
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult, Guard, HostResult, Turn
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.allowed_hours import parse
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import Host
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import HostSpec, Steps, StoreSpec
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Step, Wanted
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError, Session
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem, Standing, State, parse_time
 
 from tests.unit.plugins.plugin_utils.local_hosts import (
@@ -269,6 +270,42 @@ def test_hosts_that_cannot_be_armed_are_served_at_the_release(fleet: Fleet) -> N
     assert IN_PROCESS or keys == [False, False, True, False, False]  # inspect, prepare, deploy, close, conclude
 
 
+def test_in_a_rotation_the_new_key_is_written_whatever_a_file_holds_by_then(fleet: Fleet) -> None:
+    fleet.api.at["rotate"] = lambda: fleet.hosts[1].put(NEWER)
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (None, ["new"] * 3)
+
+
+def test_a_host_that_could_not_be_inspected_is_given_no_key(fleet: Fleet, tmp_path: Path) -> None:
+    code = f"""
+for request in requests():
+    open({str(tmp_path / "asked")!r}, "a").write(request["phase"] + " ")
+    say(request, problems=[{{"reason": "internal_error", "text": "no"}}])
+"""
+    fleet.hosts[0].link = LocalLink(strange(code))
+    fleet.api.key = NEW
+    result = fleet.act().deploy()
+    assert (reason(result), result.hosts[0].reason) == (Reason.NOT_UP_TO_DATE, "internal_error")
+    assert (tmp_path / "asked").read_text() == "inspect "
+    assert [host.holds for host in fleet.hosts[1:]] == [NEW.reveal()] * 2
+
+
+def test_the_key_goes_first_to_those_that_wait_for_it_then_where_there_is_more_to_do(fleet: Fleet) -> None:
+    fleet.hosts[0].link.holds = False
+    fleet.hosts[1].variables = {"wave": 1}
+    hosts = [host.host() for host in fleet.hosts]
+    rendered = LocalHost("a-template", fleet.hosts[0].folder.parent / "a-template", gate=fleet.gate).host()
+    rendered.render = lambda key: [None]
+    result = Act([*hosts, rendered], fleet.api).rotate(CONFIRMED)
+    assert reason(result) is None
+    released = sorted(result.hosts, key=lambda host: host.moments["released"])
+    assert [host.name for host in released] == ["web3", "web1", "a-template", "web2"]
+    assert {host.name: host.wave for host in result.hosts} == {"a-template": 0, "web1": 0, "web2": 1, "web3": 0}
+    assert released[2].moments["written"] < released[3].moments["released"]
+    for host in result.hosts:
+        assert host.moments["written"] - host.moments["released"] < timedelta(seconds=30)
+
+
 def test_a_second_rotation_goes_on_from_the_first(fleet: Fleet) -> None:
     fleet.rotate()
     result = fleet.rotate()
@@ -324,7 +361,7 @@ def test_check_mode_foretells_that_consumers_are_brought_up_to_date(fleet: Fleet
     fleet.hosts[0].put(NEW)
     before = fleet.snapshot()
     result = fleet.rotate()
-    assert (fleet.snapshot(), "rotate" in fleet.api.calls) == (before, False)
+    assert (fleet.snapshot(), fleet.api.calls) == (before, ["read", "confirm"])
     assert result.error is not None and result.error.reason is Reason.CAUGHT_UP
     assert result.error.what == "Would not rotate: not up to date: web2, web3."
     assert result.error.advice == "Nothing was changed. First: multicart.keys.deploy."
@@ -909,8 +946,19 @@ def test_a_date_of_the_key_that_cannot_be_true_is_told_and_does_not_count(fleet:
     told = "web2: since when it holds the live key cannot be true, and does not count."
     result = fleet.rotate(Wanted(True, max_age=timedelta(days=1)))
     assert result.plan is not None and (result.plan.step, told in fleet.lines) == (Step.NOT_DUE, True)
+    fleet.api.more["created_at"] = "2100-01-01T00:00:00Z"
+    fleet.rotate(Wanted(True, max_age=timedelta(days=1)))
+    assert sum(line.endswith("cannot be true, and does not count.") for line in fleet.lines) == 3
     fleet.rotate()
     assert told not in fleet.lines, "nobody asked for it"
+
+
+def test_the_key_is_at_least_as_old_as_the_last_change_of_the_account(fleet: Fleet) -> None:
+    fleet.rotate()
+    month = Wanted(True, max_age=timedelta(days=30))
+    assert (reason(fleet.rotate(month)), fleet.holds) == (None, ["new"] * 3)
+    fleet.api.updated_at = "2026-01-01T00:00:00Z"
+    assert (reason(fleet.rotate(month)), fleet.holds) == (None, ["newer"] * 3)
 
 
 def test_since_when_the_key_is_live_is_in_the_result(fleet: Fleet) -> None:
@@ -954,7 +1002,7 @@ def test_a_deployment_of_what_is_there_changes_nothing_and_hands_out_no_key(flee
 @pytest.mark.parametrize("check_mode", [False, True])
 def test_a_deployment_is_red_for_what_could_not_be_rotated(fleet: Fleet, check_mode: bool) -> None:
     """Nothing of it was needed this time."""
-    fleet.hosts[1].variables = {"health_checks": ["absent-check"]}
+    fleet.hosts[1].variables = {"health_checks": ["absent-check"], "health_retries": 0}
     fleet.check_mode = check_mode
     for result in (fleet.deploy(), fleet.rotate(Wanted(True, max_age=timedelta(days=30)))):
         assert result.hosts[1].reason in ("not_ready", "unhealthy")
@@ -1012,6 +1060,16 @@ def test_a_key_that_is_replaced_after_the_write_is_followed(fleet: Fleet) -> Non
     assert (reason(result), fleet.holds) == (None, ["newer"] * 3)
 
 
+def test_what_is_wrong_with_a_host_is_told_also_if_the_others_are_asked_again(fleet: Fleet) -> None:
+    fleet.hosts[1].link.error = LinkError("unreachable", "it is unreachable", reached=False)
+    fleet.api.key = NEW
+    reads = iter([False, True, False, False, False])
+    fleet.api.at["read a few seconds ago"] = lambda: fleet.api.replace_key() if next(reads) else None
+    result = fleet.deploy()
+    assert (reason(result), result.hosts[1].reason) == (Reason.NOT_UP_TO_DATE, "unreachable")
+    assert states(result) == ["up_to_date", "unreachable", "up_to_date"]
+
+
 def test_a_key_that_is_replaced_again_and_again_is_given_up(fleet: Fleet) -> None:
     turns = iter(range(99))
 
@@ -1024,16 +1082,26 @@ def test_a_key_that_is_replaced_again_and_again_is_given_up(fleet: Fleet) -> Non
     assert fleet.api.calls.count("read a few seconds ago") == 2 * act_module.ATTEMPTS
 
 
-def test_a_file_that_is_changed_again_and_again_is_its_hosts_failure(fleet: Fleet) -> None:
+@pytest.mark.parametrize("rotate", [False, True])
+def test_a_file_that_is_changed_again_and_again_is_its_hosts_failure(fleet: Fleet, rotate: bool) -> None:
     fleet.api.key = NEW
     others = iter([OLD, NEWER] * 20)
     fleet.api.at["confirm"] = lambda: fleet.hosts[1].put(next(others))
     fleet.hosts[1].put(NEWER)
-    result = fleet.deploy()
+    result = fleet.rotate() if rotate else fleet.deploy()
     assert reason(result) is Reason.NOT_UP_TO_DATE
     assert result.hosts[1].reason == "changed_meanwhile"
     assert fleet.api.calls.count("confirm") == act_module.ATTEMPTS
     assert [fleet.holds[0], fleet.holds[2]] == ["new"] * 2
+
+
+def test_check_mode_foretells_that_a_mode_changes(fleet: Fleet) -> None:
+    fleet.deploy()
+    for host in fleet.hosts:
+        host.env.chmod(0o644)
+    fleet.hosts[1].variables = {"files": [{"path": str(fleet.hosts[1].env), "variable": "KEY", "mode": "0600"}]}
+    fleet.check_mode = True
+    assert [host.changed for host in fleet.deploy().hosts] == [False, True, False]
 
 
 def test_check_mode_foretells_a_deployment(fleet: Fleet) -> None:
@@ -1085,7 +1153,8 @@ def test_an_audit_of_a_fleet_in_order_is_green(fleet: Fleet) -> None:
     assert (reason(result), states(result)) == (None, UP_TO_DATE)
 
 
-def test_an_audit_whose_run_has_ended_tells_nothing(fleet: Fleet) -> None:
+def test_an_audit_whose_run_has_ended_tells_nothing(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(act_module, "ROLL_CALL", 0.5)
     fleet.hosts[1].link = LocalLink(strange("for request in requests(): time.sleep(0.5)"))
     guard = fleet.guard = Watch(fleet.api)
     guard.orphaned = True
@@ -1154,6 +1223,20 @@ def test_a_template_of_a_run_that_died_in_the_outage_is_finished(fleet: Fleet) -
     assert result.plan is not None and (result.plan.step, states(result)) == (Step.FINISH, UP_TO_DATE)
 
 
+def test_a_template_that_fails_at_the_release_keeps_no_other_from_the_key(fleet: Fleet) -> None:
+    def render(key: ApiKey) -> list[str | None]:
+        raise MulticartError(Reason.INVALID_OPTION, "The template app.j2 cannot be rendered.")
+
+    hosts = [host.host() for host in fleet.hosts]
+    for host in hosts[:2]:
+        host.render = lambda key: [None]
+    when(fleet, "armed in", lambda: setattr(hosts[0], "render", render))
+    say = fleet.act()._say
+    result = Act(hosts, fleet.api, say).rotate(CONFIRMED)
+    assert (reason(result), fleet.holds) == (Reason.NOT_UP_TO_DATE, ["old", "new", "new"])
+    assert result.hosts[0].reason == "invalid_option"
+
+
 def test_a_template_that_cannot_be_rendered_makes_its_host_not_ready(fleet: Fleet) -> None:
     def render(key: ApiKey) -> list[str | None]:
         raise MulticartError(Reason.INVALID_OPTION, "The template app.j2 cannot be rendered (x is undefined).", "")
@@ -1162,6 +1245,8 @@ def test_a_template_that_cannot_be_rendered_makes_its_host_not_ready(fleet: Flee
         result = templated(fleet, render).rotate(wanted)
         assert reason(result) is expected and result.error is not None
         assert "The template app.j2 cannot be rendered (x is undefined)" in result.error.what
+        assert fleet.lines[1] == "web3: The template app.j2 cannot be rendered (x is undefined)."
+        fleet.lines.clear()
         assert (fleet.holds, result.hosts[2].reason) == (["old"] * 3, "invalid_option")
 
 
@@ -1189,6 +1274,20 @@ def test_a_rotation_is_told_as_it_goes_on(fleet: Fleet) -> None:
     fleet.hosts[1].link.holds = False
     fleet.rotate()
     assert "2 of 3 armed in N s; the others are served at the release." in said(fleet)
+
+
+@pytest.mark.parametrize(
+    ("count", "lacking", "told"),
+    [(1, 0, "Inspected 1 consumer in N s."), (2, 2, "Inspected 2 consumers in N s; 2 are not ready.")],
+)
+def test_an_inspection_is_told_in_a_sentence(tmp_path: Path, count: int, lacking: int, told: str) -> None:
+    fleet = Fleet(tmp_path / "some", count)
+    for host in fleet.hosts[:lacking]:
+        host.variables = {"commands": ["absent-command"]}
+    fleet.audit()
+    assert said(fleet)[0] == told
+    (seconds,) = re.findall(r"in ([0-9.]+) s", fleet.lines[0])
+    assert float(seconds) < 60
 
 
 def test_an_outage_that_goes_on_is_told(fleet: Fleet) -> None:
@@ -1229,7 +1328,7 @@ def test_what_check_mode_would_not_do_is_told(fleet: Fleet) -> None:
     )
 
 
-@pytest.mark.parametrize(("commands", "named"), [([], [7, 8, 9, 10]), (["true"], [7, 8])])
+@pytest.mark.parametrize(("commands", "named"), [([], [7, 8, 9, 10, 11]), (["true"], [7, 8])])
 def test_processes_that_keep_a_key_and_services_that_were_left_are_told(
     fleet: Fleet, commands: list[str], named: list[int]
 ) -> None:
@@ -1240,18 +1339,20 @@ app = dict(key={OLD.fingerprint!r}, pid=7, command="app", where="no service", un
 shell = dict(app, pid=8, command="sh", where="a login", uncovered=False, blamed=False)
 quiet = dict(app, pid=9, uncovered=False)
 boxed = dict(quiet, pid=10, where="a container")
+fresh = dict(quiet, pid=11, key={NEW.fingerprint!r})
 for request in requests():
     file = {{"holds": [request["live"]] if request["phase"] != "ping" else []}}
     say(request, files=[] if request["phase"] == "ping" else [file], left=["app.service", "job"],
-        processes=[app, shell, quiet, boxed], hidden=True)
+        processes=[app, shell, quiet, boxed, fresh], hidden=True)
 """
     fleet.hosts[1].link = LocalLink(strange(code))
     result = fleet.act().rotate(Wanted(True, warn_uncovered=True))
     lines = said(fleet)
     told = {7: "app (process 7, no service)", 8: "sh (process 8, a login)", 9: "app (process 9, no service)"}
-    told[10] = "app (process 10, a container)"
+    told.update({10: "app (process 10, a container)", 11: "app (process 11, no service)"})
+    keys = {pid: (NEW if pid == 11 else OLD).fingerprint for pid in told}
     assert {line for line in lines if " holds the key" in line} == {
-        f"web2: {told[pid]} holds the key {OLD.fingerprint}." for pid in named
+        f"web2: {told[pid]} holds the key {keys[pid]}." for pid in named
     }
     assert "web2: stopped on purpose, and left alone: app.service, job." in lines
     assert re.search(rf"{SEEN} \(on [1-3] hosts?, some could not be read\)\.\Z", result.lines[-1])
@@ -1261,7 +1362,7 @@ for request in requests():
     assert result.hosts[1].hidden and result.hosts[0].processes == ()
     assert result.hosts[1].message == "It is up to date; some of its processes could not be read."
     assert result.hosts[1].notes == (
-        *(f"{told[pid]} holds the key {OLD.fingerprint}." for pid in named),
+        *(f"{told[pid]} holds the key {keys[pid]}." for pid in named),
         "stopped on purpose, and left alone: app.service, job.",
     )
 
@@ -1276,6 +1377,11 @@ def test_a_key_that_keeps_changing_is_told_in_a_sentence(fleet: Fleet) -> None:
     fleet.api.at["read a few seconds ago"] = flipping(fleet)
     result = fleet.deploy()
     assert result.error is not None and result.error.what == what
+    fleet.api.at["read"] = flipping(fleet)
+    for host in fleet.hosts:
+        host.put(NEWER)
+    result = fleet.rotate()
+    assert result.error is not None and (result.error.reason, result.error.what) == (Reason.KEY_KEEPS_CHANGING, what)
 
 
 def test_why_a_retired_key_is_not_green_is_told_in_a_sentence(fleet: Fleet) -> None:
@@ -1365,6 +1471,43 @@ def test_a_run_that_has_ended_rotates_nothing(fleet: Fleet, word: str) -> None:
     assert fleet.holds == ["old"] * 3 and "rotate" not in fleet.api.calls
 
 
+@pytest.mark.parametrize("phase", ["inspect", "prepare", "ping"])
+def test_a_run_that_has_ended_waits_for_no_host_before_the_rotation(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    monkeypatch.setattr(act_module, "ROLL_CALL", 0.5)
+    code = f"""
+for request in requests():
+    if request["phase"] == {phase!r}:
+        time.sleep(60)
+    say(request, files=[] if request["phase"] == "ping" else [{{"holds": [{OLD.fingerprint!r}]}}])
+"""
+    fleet.hosts[1].link = LocalLink(strange(code))
+    guard = fleet.guard = Watch(fleet.api)
+    when(
+        fleet, {"prepare": "Rotating", "ping": "armed in"}.get(phase, "never"), lambda: setattr(guard, "orphaned", True)
+    )
+    guard.orphaned = phase == "inspect"
+    began = time.monotonic()
+    result = fleet.act().rotate(CONFIRMED)
+    assert (reason(result), fleet.holds) == (Reason.BROKEN_OFF, ["old"] * 3)
+    assert time.monotonic() - began < 20, "it waited for the host's own limit"
+
+
+def test_once_the_api_has_accepted_no_host_is_waited_for_in_vain(fleet: Fleet) -> None:
+    code = f"""
+for request in requests():
+    before = request["phase"] in ("inspect", "prepare")
+    time.sleep(0 if before or request["phase"] == "ping" else 0.3)
+    holds = {OLD.fingerprint!r} if before else {NEW.fingerprint!r}
+    say(request, files=[] if request["phase"] == "ping" else [{{"holds": [holds]}}])
+"""
+    fleet.hosts[1].link = LocalLink(strange(code))
+    guard = fleet.guard = Watch(fleet.api)
+    fleet.api.at["rotate"] = lambda: setattr(guard, "orphaned", True)
+    assert reason(fleet.act().rotate(CONFIRMED)) is None
+
+
 def test_once_the_api_has_accepted_a_run_that_has_ended_goes_on_to_its_end(fleet: Fleet) -> None:
     guard = fleet.guard = Watch(fleet.api)
     fleet.api.at["rotate"] = lambda: setattr(guard, "orphaned", True)
@@ -1383,7 +1526,7 @@ def test_a_run_that_waited_for_one_which_has_rotated_rotates_no_second_time(flee
     result = fleet.rotate()
     assert result.plan is not None and result.plan.step is Step.DONE
     assert (reason(result), fleet.holds, fleet.api.calls.count("rotate")) == (None, ["new"] * 3, 1)
-    assert "has rotated the key" in result.lines[0]
+    assert result.lines[0] == "Not rotated: another run, which this one waited for, has rotated the key."
 
 
 def test_a_run_that_waited_for_one_which_has_not_rotated_rotates(fleet: Fleet) -> None:
@@ -1421,6 +1564,46 @@ def test_an_act_that_ends_without_a_plan_is_a_defect(fleet: Fleet, monkeypatch: 
     with pytest.raises(MulticartError, match=r"^The act ended without a plan\.") as raised:
         fleet.act().rotate(CONFIRMED)
     assert raised.value.reason is Reason.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize(
+    ("events", "holds", "behind"),
+    [(["written"], OLD, False), (["write_failed"], OLD, True), ([], OLD, True), ([], NEW, False)],
+)
+def test_whether_a_store_has_the_key_before_its_readers_are_restarted(
+    fleet: Fleet, events: list[str], holds: ApiKey, behind: bool
+) -> None:
+    """By what it told of its write, or because it had the key already."""
+    fleet.api.key = NEW
+    record = {
+        "format": 1,
+        "account": ACCOUNT,
+        "open": False,
+        "rotation": None,
+        "held": holds.fingerprint,
+        "since": None,
+        "digest": None,
+        "readers": {},
+        "retired": [],
+        "updated_at": None,
+        "running": None,
+    }
+    code = f"""
+for request in requests():
+    for event in {events!r} if request["phase"] == "deploy" else []:
+        say(request, event=event)
+    holds = {holds.fingerprint!r} if request["phase"] == "inspect" else {NEW.fingerprint!r}
+    say(request, files=[{{"holds": [holds], "record": {record!r}}}])
+"""
+    spec = HostSpec([StoreSpec("command", "vault", {})], Steps([], [], [], 1.0, 0, 0.0))
+    fleet.more = [Host("store", spec, Session("store", LocalLink(strange(code)), fleet.gate))]
+    fleet.hosts[1].variables = {"files": [], "commands": [fleet.hosts[1].logs("restart")]}
+    result = fleet.act().deploy()
+    assert result.hosts[0].has_stores and not result.hosts[1].has_stores
+    assert result.hosts[2].reason == ("stores_behind" if behind else None)
+    # Of one that was left out nobody knows.
+    fleet.more = [Host("store", failure=Problem("left_out", "it was left out of this run"))]
+    assert fleet.act().deploy().hosts[2].reason == ("stores_behind" if behind else None)
 
 
 @pytest.mark.parametrize("served", [True, False])
