@@ -127,6 +127,29 @@ def test_the_file_has_no_secret_and_every_setting_of_the_templates(fleet: Fleet,
 
 
 @pytest.mark.full
+def test_a_schedule_whose_rule_is_empty_is_absent_in_the_file(fleet: Fleet, awx: Awx, first: Past) -> None:
+    awx.store.load(first.store)
+    due, audit = (awx.store.one("job_templates", name=f"MultiCartAPI {name}") for name in ("rotate when due", "audit"))
+    awx.store.remove("workflow_job_templates", awx.store.one("workflow_job_templates", name="MultiCartAPI audit")["id"])
+    (made,) = awx.store.select("schedules")
+    theirs = {"name": made["name"], "unified_job_template": audit["id"], "rrule": made["rrule"]}
+    kept = awx.store.add("schedules", **theirs)
+    done, path = written(fleet, awx, **{**GIVEN, "rotate_rrule": ""})
+    assert done.green, done
+    (one,) = yaml.safe_load(path.read_text(encoding="utf-8"))["controller_schedules"]
+    assert (one["name"], one["state"], "rrule" in one) == (made["name"], "absent", False)
+    apply = yaml.safe_load(APPLY)
+    apply[0]["tasks"] = [task for task in apply[0]["tasks"] if "awx.awx.schedule" in task]
+    (fleet.folder / "apply.yml").write_text(yaml.safe_dump(apply))
+    assert made["unified_job_template"] == due["id"]
+    for _run in range(2):
+        done = run(fleet, awx, "apply.yml", "-e", f"@{path}")
+        assert done.green and awx.store.select("schedules") == [kept], done
+    nothing, path = written(fleet, awx, **{**GIVEN, "rotate_rrule": None})
+    assert nothing.green and "controller_schedules" not in path.read_text(encoding="utf-8"), nothing
+
+
+@pytest.mark.full
 def test_a_text_does_not_become_a_template_that_is_run_when_the_file_is_applied(fleet: Fleet, awx: Awx) -> None:
     labels = "{multicart_awx_labels: [keys, !unsafe \"{{ lookup('pipe', 'id') }}\"]}"
     done, path = written(fleet, awx, "-e", labels)

@@ -30,6 +30,7 @@ from tests.integration.test_awx_role import (
     PROJECT,
     REPOSITORY,
     ROLE,
+    WANTED,
     WORKFLOW,
     awx,
     changed,
@@ -598,6 +599,61 @@ def test_what_an_administrator_sets_comes_and_goes(fleet: Fleet, stocked: Awx) -
     assert (names(audit["id"], "notification_templates_error"), names(audit["id"], "labels")) == ([], [])
     assert names(audit["id"], "notification_templates_success") == ["chat"]
     assert (template(awx, "audit")["timeout"], store.one("schedules")["enabled"]) == (0, True)
+
+
+def schedules(awx: Awx) -> list[str]:
+    """Return what there is of schedules, each by its name and its template."""
+    names = {key: one["name"] for key, one in awx.store.objects["job_templates"].items()}
+    return sorted(f"{one['name']} of {names[one['unified_job_template']]}" for one in awx.store.select("schedules"))
+
+
+def others_schedules(awx: Awx) -> list[str]:
+    """Add schedules that are none of this role's, and one that an administrator has renamed; return what is to stay."""
+    rule = {"rrule": WANTED["multicart_awx_rotate_rrule"]}
+    (made,) = awx.store.select("schedules")
+    made.update(name="Nightly", description=f"Do not touch! {made['description']}", enabled=False)
+    due, audit = (template(awx, name)["id"] for name in ("rotate when due", "audit"))
+    marks = ("", "[multicart.keys MultiCartAPI shop/rotate when due]", "[multicart.keys MultiCartAPI/rotate]")
+    for number, mark in enumerate(marks):
+        awx.store.add("schedules", name=f"Theirs {number}", description=mark, unified_job_template=due, **rule)
+    same_name = "MultiCartAPI rotate when due"
+    awx.store.add("schedules", name=same_name, description="Made by hand", unified_job_template=audit, **rule)
+    awx.store.add("schedules", name=same_name, description="Made by hand", unified_job_template=due, **rule)
+    return [one for one in schedules(awx) if not one.startswith("Nightly")]
+
+
+@pytest.mark.full
+def test_a_schedule_whose_rule_is_given_and_empty_is_removed_and_no_other(fleet: Fleet, stocked: Awx) -> None:
+    """It once stayed, and went on rotating."""
+    left = others_schedules(stocked)
+    stocked.requests.clear()
+    same = {"audit_rrule": None, "scm_branch": "main", "execution_environment": "keys", "access": ACCESS}
+    done = keep(fleet, stocked, rotate_rrule="", **same)
+    assert done.green and schedules(stocked) == left, done
+    assert changed(done) == ["multicart.keys.multicart_awx : Remove the schedules that are no longer wanted"], done
+    assert [request.method for request in stocked.writes] == ["DELETE"]
+
+
+@pytest.mark.full
+def test_schedules_come_and_go_with_their_rules(fleet: Fleet, stocked: Awx) -> None:
+    both = ["MultiCartAPI audit of MultiCartAPI audit", "MultiCartAPI rotate when due of MultiCartAPI rotate when due"]
+    awx = stocked
+    awx.store.remove("workflow_job_templates", awx.store.one("workflow_job_templates", name="MultiCartAPI audit")["id"])
+    assert keep(fleet, awx).green and schedules(awx) == both
+    for unset in (None, "{{ none }}"):  # either is no rule that was given
+        awx.requests.clear()
+        done = keep(fleet, awx, rotate_rrule=unset, audit_rrule=None)
+        assert done.green and awx.writes == [] and schedules(awx) == both, done
+    check = keep(fleet, awx, "--check", rotate_rrule="", audit_rrule="")
+    assert check.green and awx.writes == [] and schedules(awx) == both, check
+    assert changed(check) == ["multicart.keys.multicart_awx : Remove the schedules that are no longer wanted"], check
+    done = keep(fleet, awx, rotate_rrule="{{ '' }}", audit_rrule=WANTED["multicart_awx_rotate_rrule"])
+    assert done.green and schedules(awx) == both[:1], done
+    assert awx.store.one("schedules")["rrule"] == WANTED["multicart_awx_rotate_rrule"]
+    assert keep(fleet, awx, rotate_rrule="", audit_rrule="").green and schedules(awx) == []
+    awx.requests.clear()
+    again = keep(fleet, awx, rotate_rrule="", audit_rrule="")
+    assert again.green and not changed(again) and awx.writes == [], again
 
 
 @pytest.mark.full

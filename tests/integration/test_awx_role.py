@@ -152,14 +152,21 @@ def test_everything_is_made_and_what_drifted_is_put_right(fleet: Fleet, awx: Awx
     awx.store.change("job_templates", rotate["id"], **wrong, survey_enabled=False, extra_vars='{"x": 1}')
     awx.store.associations[(rotate["id"], "credentials")].clear()
     awx.store.surveys[rotate["id"]]["spec"].pop()
+    unwanted = awx.store.one("schedules", unified_job_template=due["id"])
+    awx.store.add("schedules", name="Theirs", unified_job_template=due["id"], rrule=unwanted["rrule"])
     awx.requests.clear()
-    again = keep(fleet, awx)
+    again = keep(fleet, awx, rotate_rrule="")
     assert again.green, again
-    assert changed(again) == ["multicart.keys.multicart_awx : Create or update the job templates"], again
+    assert changed(again) == [
+        "multicart.keys.multicart_awx : Remove the schedules that are no longer wanted",
+        "multicart.keys.multicart_awx : Create or update the job templates",
+    ], again
+    assert sorted(one["name"] for one in awx.store.select("schedules")) == ["MultiCartAPI audit", "Theirs"]
     assert template(awx, "rotate") == {**rotate, "extra_vars": "{}"}
     assert sorted(credentials(awx, "rotate")) == ["MultiCartAPI", "ssh"]
     assert len(questions(awx, rotate["id"])) == 2
-    assert {request.path.split("/")[1] for request in awx.writes} == {str(rotate["id"])}, awx.writes
+    written = {request.path.split("/")[1] for request in awx.writes}
+    assert written == {str(rotate["id"]), str(unwanted["id"])}, awx.writes
     assert "kept its secrets" in again.output
 
 
