@@ -59,7 +59,7 @@ def test_a_rotation_is_told_as_it_happened(fleet: Fleet) -> None:
         "masked": f"{fleet.live.split('.')[0]}.{'•' * 16}",
         "fingerprint": fingerprint(fleet.live),
     }
-    assert found["consumers"] == {"total": 2, "unfinished": 0}
+    assert found["consumers"] == {"total": 2, "unfinished": 0, "armed": 1, "stores": 0}
     hosts = {host["name"]: host for host in found["hosts"]}
     assert list(hosts["slow"]["times"]) == EVENTS and list(hosts["plain"]["times"]) == ["released", "written"]
     rotated_at = moment(found["rotated_at"])
