@@ -220,6 +220,7 @@ def _deploy(request: Request, tell: Tell) -> Answer:
 def _restart(request: Request, answer: Answer, run: services.Run, tell: Tell) -> None:
     noted = [file["record"]["running"] or {} for file in answer["files"] if file["record"]]
     ran = [name for running in noted for name in running.get(readers_of(request), ())]
+    answer["processes"] = []  # those that were inspected need not be there any more, even if something fails
     restarted, answer["left"] = services.restart(request["services"], request["commands"], run, ran)
     if restarted:
         answer["changed"] = True

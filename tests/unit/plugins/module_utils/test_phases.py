@@ -276,6 +276,16 @@ def test_what_was_not_scanned_is_not_told(host: Host) -> None:
     assert {"processes", "hidden"} & set(host.ask("close")) == set()
 
 
+def test_processes_that_were_inspected_before_a_restart_which_failed_are_not_told_as_still_there(host: Host) -> None:
+    """With the key that was live then; without a restart they are."""
+    answer = host.ask("deploy", commands=[["false"]])
+    assert ([problem["reason"] for problem in answer["problems"]], answer["processes"]) == (["restart_failed"], [])
+    host.ask("deploy")
+    host.ask("close")
+    answer = host.ask("deploy", health=[["false"]])
+    assert [problem["reason"] for problem in answer["problems"]] == ["unhealthy"] and "processes" not in answer
+
+
 @pytest.mark.parametrize(
     ("steps", "reason", "events"),
     [
