@@ -8,13 +8,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores import files
-from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import StoreError, open_store, resolve
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
+    Conflict,
+    StoreError,
+    open_store,
+    resolve,
+)
 
 from tests.stores.backends import VaultedFileInGit, git
 from tests.stores.talk import NEW, OLD, Talk, fingerprint
@@ -135,6 +142,59 @@ def test_a_remote_that_cannot_be_looked_at_after_the_push_is_told_and_running_ag
     assert talk.deploy(retires=OLD, inspected=holds)["problems"] == []
     talk.end()
     assert subjects(vaulted).count(REPLACE) == 1
+
+
+def test_several_stores_of_one_repository_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Such as prod.yml and staging.yml: all stores are written at the same moment, each by a process of its own."""
+    remote, ours = tmp_path / "remote.git", tmp_path / "ours"
+    git("init", "--quiet", "--bare", "--initial-branch=main", remote)
+    git("clone", "--quiet", remote, ours)
+    names = [f"{name}.yml" for name in ("prod", "staging", "test", "dev", "lab", "shop")]
+    for name in names:
+        (ours / name).write_text("old")
+    git("add", ".", cwd=ours)
+    git("commit", "--quiet", "-m", "ours", cwd=ours)
+    git("push", "--quiet", "origin", "HEAD:main", cwd=ours)
+    together = Barrier(len(names))
+
+    def change(name: str) -> tuple[bytes, bytes | None]:
+        place = files.Remote({"path": str(ours / name), "remote": "origin", "branch": "main"}, "key")
+        assert place.read() == (b"old", None)
+        together.wait(60)
+        place.write(f"new {name}".encode(), "write")
+        place.note(f"record {name}".encode(), "note")
+        return place.read()
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        found = list(pool.map(change, names))
+    assert found == [(f"new {name}".encode(), f"record {name}".encode()) for name in names]
+    assert git("log", "--format=%s", "main", cwd=remote).decode().split().count("write") == len(names)
+    assert git("rev-parse", "HEAD", cwd=ours) == git("rev-parse", "main", cwd=remote), "the work tree follows"
+    assert git("status", "--porcelain", cwd=ours) == b""
+    assert b"multicart" not in git("for-each-ref", cwd=ours)
+
+
+def test_what_somebody_else_has_changed_in_the_file_itself_is_a_conflict(
+    vaulted: VaultedFileInGit,
+) -> None:
+    store = open_store(vaulted.kind, resolve(vaulted.kind, vaulted.entry, vaulted.control))
+    found = store.inspect()
+    vaulted.change_rest()
+    with pytest.raises(Conflict):
+        store.write(ApiKey(NEW), found)
+    assert vaulted.value() == OLD
+
+
+def test_that_somebody_pushes_while_the_right_to_do_so_is_verified_is_no_refusal(
+    vaulted: VaultedFileInGit, wrap_git: Callable[[str], None], tmp_path: Path
+) -> None:
+    once = tmp_path / "once"
+    theirs = f'cd {vaulted._theirs} && "$git" commit --quiet --allow-empty -m theirs && "$git" push --quiet origin main'
+    theirs = f"[ -e {once} ] || (touch {once}; export GIT_AUTHOR_NAME=x GIT_COMMITTER_NAME=x EMAIL=x@x; {theirs})"
+    wrap_git(f'"push --dry-run") {theirs} >/dev/null 2>&1;;')
+    store = open_store(vaulted.kind, resolve(vaulted.kind, vaulted.entry, vaulted.control))
+    assert store.write(ApiKey(NEW), store.inspect()).fingerprint == fingerprint(NEW)
+    assert subjects(vaulted)[:2] == [REPLACE, "theirs"]
 
 
 @pytest.mark.parametrize("arrives", [True, False])

@@ -11,9 +11,12 @@ that a push is a compare-and-set.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import secrets
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -41,6 +44,9 @@ FIELDS = {
 
 WORKING = 20
 """Seconds that a program such as git may take for one command."""
+
+PUSHES = 5
+"""How often a push is tried again because others have pushed meanwhile."""
 
 _GIT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]*\Z")
 
@@ -146,8 +152,7 @@ class Remote:
         """Return the file, and its record, as the remote has them now."""
         self._prefix = self._git("rev-parse", "--show-prefix", otherwise="its directory is in no git repository")
         self._fetch()
-        refused = f"{self._remote} does not take a push to {self._branch} from here"
-        self._git("push", "--dry-run", "--quiet", self._remote, f"{self._tip}:{self._ref}", otherwise=refused)
+        self._try_push()
         content, kept = self._blob(self._name), self._blob(self._record_name)
         if content is None:
             raise StoreError("store_missing", f"there is no such file on {self._branch} of {self._remote}")
@@ -170,9 +175,27 @@ class Remote:
 
     def _fetch(self) -> None:
         unreachable = f"{self._remote} cannot be reached, or has no branch {self._branch}"
-        own = f"refs/multicart.keys/{self._branch}"
-        self._git("fetch", "--quiet", "--no-tags", self._remote, f"+{self._ref}:{own}", otherwise=unreachable)
+        # Other stores of this repository are fetched at the same moment: nothing is shared, nor what it tracks updated.
+        own = f"refs/multicart.keys/{secrets.token_hex(8)}"
+        words = ["--quiet", "--no-tags", "--refmap=", self._remote, f"+{self._ref}:{own}"]
+        self._git("fetch", *words, otherwise=unreachable)
         self._tip = self._git("rev-parse", own)
+        self._run(["update-ref", "-d", own], fails=True)
+
+    def _try_push(self) -> None:
+        """Find out whether the remote takes a push from here; what is behind by now, it would not take either."""
+        words = ["push", "--dry-run", "--quiet", self._remote]
+        if self._run([*words, f"{self._tip}:{self._ref}"], fails=True).returncode == 0:
+            return
+        with self._alone():
+            for _attempt in range(PUSHES):
+                before = self._tip
+                self._fetch()
+                if self._run([*words, f"{self._tip}:{self._ref}"], fails=True).returncode == 0:
+                    return
+                if self._tip == before:
+                    break
+        raise StoreError("store_unreachable", f"{self._remote} does not take a push to {self._branch} from here")
 
     def _blob(self, name: str) -> bytes | None:
         path = f"{self._tip}:{self._prefix}{name}"
@@ -182,35 +205,62 @@ class Remote:
 
     def _push(self, name: str, content: bytes, message: str) -> None:
         blob = self._run(["hash-object", "-w", "--stdin"], content).stdout.decode().strip()
+        with self._alone():
+            for _attempt in range(PUSHES):
+                commit = self._commit(name, blob, message)
+                if self._pushed(commit):
+                    self._tip = commit
+                    self._follow(commit)
+                    return
+        raise Conflict
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no other store of this repository push from here meanwhile: of two, one would be refused."""
+        folder = os.path.join(self._folder, self._git("rev-parse", "--git-common-dir"))
+        lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _commit(self, name: str, blob: str, message: str) -> str:
+        """Return a commit on what the remote has, in which a file is this blob."""
         entry = self._git("ls-tree", self._tip, "--", name)
         mode = entry.split(" ", 1)[0] if entry else "100644"
-        index = {"GIT_INDEX_FILE": os.path.join(self._git("rev-parse", "--absolute-git-dir"), "multicart.keys.index")}
-        self._git("read-tree", self._tip, environment=index)
-        self._git("update-index", "--add", "--cacheinfo", f"{mode},{blob},{self._prefix}{name}", environment=index)
-        tree = self._git("write-tree", environment=index)
-        with suppress(OSError):
-            os.unlink(index["GIT_INDEX_FILE"])
-        commit = self._git("commit-tree", tree, "-p", self._tip, "-m", message, environment=self._identity())
+        with tempfile.TemporaryDirectory() as folder:
+            index = {"GIT_INDEX_FILE": os.path.join(folder, "index")}
+            self._git("read-tree", self._tip, environment=index)
+            self._git("update-index", "--add", "--cacheinfo", f"{mode},{blob},{self._prefix}{name}", environment=index)
+            tree = self._git("write-tree", environment=index)
+        return self._git("commit-tree", tree, "-p", self._tip, "-m", message, environment=self._identity())
+
+    def _pushed(self, commit: str) -> bool:
+        """Push a commit; False: somebody else has pushed meanwhile, but nothing of this store."""
         refused = f"{self._remote} refuses the push to {self._branch}: check its hooks"
         try:
             done = self._run(["push", "--quiet", self._remote, f"{commit}:{self._ref}"], fails=True)
             error = StoreError("store_refused", refused) if done.returncode != 0 else None
         except StoreError as hangs:
             error = hangs
-        if error is not None:
-            self._settle(commit, error)
-        self._tip = commit
-        self._follow(commit)
+        return error is None or self._settle(commit, error)
 
-    def _settle(self, commit: str, error: StoreError) -> None:
+    def _settle(self, commit: str, error: StoreError) -> bool:
         """Find out whether a push whose answer was lost, that was refused, or that hung has arrived all the same."""
         before = self._tip
         self._fetch()
         if self._run(["merge-base", "--is-ancestor", commit, self._tip], fails=True).returncode == 0:
-            return
-        if self._tip != before:
+            return True
+        if self._tip == before:
+            raise error
+        if self._own_entries(before) != self._own_entries(self._tip):
             raise Conflict
-        raise error
+        return False
+
+    def _own_entries(self, commit: str) -> str:
+        return self._git("ls-tree", commit, "--", self._name, self._record_name)
 
     def _follow(self, commit: str) -> None:
         """Let the work tree have what was pushed, if it is on that branch and nothing is in the way."""
