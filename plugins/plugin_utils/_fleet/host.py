@@ -180,9 +180,10 @@ class Host:
             held = before if len(before) == len(answer.files) else [file.held for file in answer.files]
             files = tuple(replace(file, held=kept) for file, kept in zip(answer.files, held, strict=True))
             known = self.inspection or Inspection(files)
-            scanned = answer if answer.processes is not None else known
             lacking = known.lacking if answer.lacking is None else answer.lacking
-            self.inspection = Inspection(files, lacking, scanned.processes or (), scanned.hidden)
+            processes = known.processes if answer.processes is None else answer.processes
+            # Where some could not be read, that is so later, too, even if nobody has looked again.
+            self.inspection = Inspection(files, lacking, processes, known.hidden or answer.hidden)
         return answer
 
 
