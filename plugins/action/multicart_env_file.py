@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of ``multicart_env_file``: how the key travels, and when it arrived."""
+"""The controller's half of ``multicart_env_file``: how the key travels."""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import Any
 
 from ansible.module_utils.basic import FILE_COMMON_ARGUMENTS
@@ -25,7 +24,7 @@ class ActionModule(ActionBase):
     """Runs the module of the same name on the managed host."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the module's result, with the time by this machine's clock, the only one that all hosts share."""
+        """Return the module's result; its arguments are in no place where callbacks find them."""
         task_vars = task_vars or {}
         arguments = take_arguments(self)
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -35,6 +34,4 @@ class ActionModule(ActionBase):
             return {**result, **failure(error)}
         prefer_pipelining(self, task_vars)
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
-        if not result.get("failed"):
-            result["written_at"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")
         return result

@@ -60,7 +60,7 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import live_key
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import live
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import options_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, unexpected
@@ -77,7 +77,7 @@ class LookupModule(LookupBase):
             fields = [_field(term) for term in terms] or ["api_key"]
             options = options_of(LOOKUP, kwargs, variables or {}, self._templar)
             newer_than = 0.0 if options.given["cache"] else time.monotonic()
-            key = live_key(options.connection, this_run(), newer_than)
+            key = live(options.connection, this_run(), newer_than).key
         except MulticartError as error:
             failure = error
         except Exception as error:  # pylint: disable=broad-except  # its text could hold anything

@@ -429,7 +429,7 @@ def _is_mount_point(target):
     try:
         with open("/proc/self/mountinfo", "rb") as mounts:
             points = [line.split(b" ")[4] for line in mounts]
-    except (IOError, OSError, IndexError):
+    except (OSError, IndexError):
         return False
     real = os.fsencode(os.path.realpath(target))
     return real in [re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m.group(1), 8)]), point) for point in points]
@@ -444,7 +444,7 @@ def _is_flagged(path):
         return False
     try:
         return bool(struct.unpack("i", fcntl.ioctl(descriptor, get_flags, bytes(8))[:4])[0] & either)
-    except (IOError, OSError):
+    except OSError:
         return False  # a file system without such flags
     finally:
         os.close(descriptor)
@@ -465,7 +465,7 @@ def _locked(content):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except (IOError, OSError) as error:
+            except OSError as error:
                 if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
                     break  # a file system without locks
                 if time.time() > deadline:

@@ -32,7 +32,7 @@ Run = Callable[..., Tuple[int, str]]
 Raises OSError if it cannot be started, `TookTooLong` if it does not end.
 """
 
-REASONS = ("restart_failed", "unhealthy", "process_out_of_date")
+REASONS = ("restart_failed", "unhealthy", "process_out_of_date", "stores_behind")
 SYSTEMD = "/run/systemd/system"
 """Exists if and only if the host was booted with systemd: sd_booted(3)."""
 OPENRC = "/run/openrc/options"

@@ -152,12 +152,6 @@ previous_key_fingerprint:
   returned: success, if it contained one
   type: str
   sample: 9f86d081884c7d65
-written_at:
-  description: When the task's result was confirmed, by the clock of the control node, in UTC. Set on every success,
-    also if nothing was written and in check mode.
-  returned: success
-  type: str
-  sample: "2026-03-01T12:00:00.123456+00:00"
 reason:
   description:
     - Why it failed, as a machine-readable code.

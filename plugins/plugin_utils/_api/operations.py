@@ -59,11 +59,6 @@ class Live:
     updated_at: str | None = None
 
 
-def live_key(connection: Connection, cache: RunCache, newer_than: float = 0.0) -> ApiKey:
-    """Return the account's live key alone, as `live` does."""
-    return live(connection, cache, newer_than).key
-
-
 def live(connection: Connection, cache: RunCache, newer_than: float = 0.0) -> Live:
     """Return the account's live key, which the API accepts, read at most once in a run; and what is known of it.
 

@@ -182,7 +182,7 @@ class Host:
             known = self.inspection or Inspection(files)
             lacking = known.lacking if answer.lacking is None else answer.lacking
             processes = known.processes if answer.processes is None else answer.processes
-            # Where some could not be read, that is so later, too, even if nobody has looked again.
+            # Where some could not be read, that is so later, too, even if they were not inspected again.
             self.inspection = Inspection(files, lacking, processes, known.hidden or answer.hidden)
         return answer
 

@@ -15,6 +15,7 @@ from ansible import constants
 from ansible.errors import AnsibleLookupError
 from ansible_collections.multicart.keys.plugins.lookup import multicart_key
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
 
@@ -35,30 +36,30 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Answer with the key, and note which operation was asked."""
     operations: list[str] = []
 
-    def live_key(connection: Connection, cache: Any, newer_than: float) -> ApiKey:
-        operations.append("live_key" if newer_than == 0 else "newer live_key")
-        return KEY
+    def live(connection: Connection, cache: Any, newer_than: float) -> Live:
+        operations.append("live" if newer_than == 0 else "newer live")
+        return Live(KEY)
 
-    monkeypatch.setattr(multicart_key, "live_key", live_key)
+    monkeypatch.setattr(multicart_key, "live", live)
     return operations
 
 
 def test_no_term_is_the_key(lookup: Any, asked: list[str]) -> None:
     assert lookup.run([], {}) == [KEY.reveal()]
-    assert asked == ["live_key"]
+    assert asked == ["live"]
 
 
 def test_terms_choose_fields_in_their_order(lookup: Any, asked: list[str]) -> None:
     values = lookup.run(FIELDS, {})
     assert values == [KEY.reveal(), KEY.prefix, KEY.masked, KEY.fingerprint]
     assert lookup.run(["key_fingerprint", "key_fingerprint"], {}) == [KEY.fingerprint] * 2
-    assert asked == ["live_key"] * 2
+    assert asked == ["live"] * 2
 
 
 @pytest.mark.parametrize("cache", [False, "no"])
 def test_without_the_cache_it_reads_afresh(lookup: Any, asked: list[str], cache: Any) -> None:
     lookup.run([], {}, cache=cache)
-    assert asked == ["newer live_key"]
+    assert asked == ["newer live"]
 
 
 @pytest.mark.parametrize("term", ["api-key", "canary", "", None, 7, ["api_key"], {"canary": 1}])
@@ -82,7 +83,7 @@ def test_an_error_has_no_chain_and_no_foreign_text(
     def broken(*_args: Any) -> None:
         raise error
 
-    monkeypatch.setattr(multicart_key, "live_key", broken)
+    monkeypatch.setattr(multicart_key, "live", broken)
     with pytest.raises(AnsibleLookupError) as caught:
         lookup.run([], {})
     assert caught.value.__cause__ is None and caught.value.__context__ is None

@@ -29,7 +29,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api import run_cac
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import (
     live,
-    live_key,
     read_account,
     revoke_key,
     rotate_key,
@@ -357,7 +356,7 @@ def test_a_directory_that_is_missing_is_named_as_the_cause(tmp_path: Path) -> No
     assert result.error and result.error.reason is Reason.RUN_CACHE_UNUSABLE
     assert result.outcome is Outcome.UNCHANGED
     with pytest.raises(MulticartError, match="No such file or directory"):
-        live_key(TOKEN, RunCache(str(tmp_path / "missing"), SECRET))
+        live(TOKEN, RunCache(str(tmp_path / "missing"), SECRET))
 
 
 def test_a_file_system_without_locks_is_named_as_the_cause(cache: RunCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,7 +466,7 @@ def test_a_process_that_is_killed_or_fails_lets_go_of_it(cache: RunCache) -> Non
 
 def test_twenty_callers_cost_one_read_and_one_proof(cache: RunCache, rehearsal: Rehearsal) -> None:
     connection = rehearsal.connection(timeout=20.0)
-    found = in_forks(CALLERS, lambda: live_key(connection, cache).reveal())
+    found = in_forks(CALLERS, lambda: live(connection, cache).key.reveal())  # noqa: PLW0108
     assert found == [rehearsal.account["api_key"]] * CALLERS
     assert rehearsal.endpoints() == ["read", "read"]
 
@@ -476,7 +475,7 @@ def test_twenty_callers_cost_one_read_and_one_proof(cache: RunCache, rehearsal: 
 def test_a_read_of_a_dead_key_does_not_count(cache: RunCache, rehearsal: Rehearsal, times: int) -> None:
     rehearsal.sandbox.rotate_behind(rehearsal.email)
     rehearsal.will("read", "stale_read", times=times)
-    assert live_key(rehearsal.connection(), cache) == rehearsal.key
+    assert live(rehearsal.connection(), cache).key == rehearsal.key
 
 
 def test_twenty_callers_cost_one_login(cache: RunCache, rehearsal: Rehearsal) -> None:
@@ -532,7 +531,7 @@ def test_a_rotation_fills_the_cache_for_every_later_read(cache: RunCache, rehear
     connection = rehearsal.connection()
     assert rotate_key(connection, cache, Request()).live == rehearsal.key
     asked = len(rehearsal.journal())
-    assert live_key(connection, cache) == rehearsal.key
+    assert live(connection, cache).key == rehearsal.key
     assert len(rehearsal.journal()) == asked
 
 
@@ -551,17 +550,17 @@ def test_whoever_waited_for_a_read_that_failed_is_told_the_same_and_does_not_ask
 
     with monkeypatch.context() as while_waiting, pytest.raises(MulticartError, match=r"No answer\. Wait\.") as caught:
         while_waiting.setattr(cache, "held_for", after_another_fork_has_failed)
-        live_key(connection, cache)
+        live(connection, cache)
     assert caught.value.reason is Reason.UNREACHABLE
     assert rehearsal.endpoints() == []
-    assert live_key(connection, cache) == rehearsal.key  # whoever asks later, asks
+    assert live(connection, cache).key == rehearsal.key  # whoever asks later, asks
 
 
 def test_a_failed_read_is_kept_for_those_who_wait(cache: RunCache, rehearsal: Rehearsal) -> None:
     rehearsal.sandbox.faults([{"on": "read", "fault": "http_403"}])
     began, connection = time.monotonic(), rehearsal.connection()
     with pytest.raises(MulticartError):
-        live_key(connection, cache)
+        live(connection, cache)
     with cache.held_for(connection) as ledger:
         kept = ledger.failure(since=began)
         assert kept and kept.reason is Reason.CREDENTIALS_REJECTED
@@ -570,9 +569,9 @@ def test_a_failed_read_is_kept_for_those_who_wait(cache: RunCache, rehearsal: Re
 
 def test_a_read_that_is_too_old_is_made_again(cache: RunCache, rehearsal: Rehearsal) -> None:
     connection = rehearsal.connection()
-    live_key(connection, cache)
+    live(connection, cache)
     rehearsal.sandbox.rotate_behind(rehearsal.email)
-    assert live_key(connection, cache) != rehearsal.key
+    assert live(connection, cache).key != rehearsal.key
     assert live(connection, cache, newer_than=time.monotonic()).key == rehearsal.key
     assert rehearsal.endpoints() == ["read", "read"] * 2
 
@@ -581,7 +580,7 @@ def test_an_answer_that_was_under_way_at_that_moment_is_too_old(cache: RunCache,
     """As when one host confirms its key while another is still writing the key that was live before."""
     connection = rehearsal.connection(timeout=30.0)
     rehearsal.will("read", "slow", seconds=1.0)
-    reader = threading.Thread(target=live_key, args=(connection, cache))
+    reader = threading.Thread(target=live, args=(connection, cache))
     reader.start()
     while not any(entry["accepted"] for entry in rehearsal.journal("read")):
         time.sleep(0.01)
@@ -602,7 +601,7 @@ def test_no_credential_is_refused_before_any_call(cache: RunCache, rehearsal: Re
     connection = Connection(rehearsal.sandbox.url)
     result = rotate_key(connection, cache, Request())
     assert result.error and result.error.reason is Reason.NO_CREDENTIALS
-    for operation in (live_key, read_account):
+    for operation in (live, read_account):
         with pytest.raises(MulticartError) as caught:
             operation(connection, cache)
         assert caught.value.reason is Reason.NO_CREDENTIALS
