@@ -54,7 +54,7 @@ options:
     type: path
   timeout:
     description:
-      - Seconds that one request may take, and within which a failing read is retried.
+      - Seconds that one request may take, and within which a failing read is retried; at most 3600.
       - Also read from the variable C(multicart_timeout) and the environment variable E(MULTICART_TIMEOUT).
     type: float
     default: 10.0
