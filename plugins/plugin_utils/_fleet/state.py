@@ -165,6 +165,14 @@ class State(str, enum.Enum):
         return self.value.replace("_", " ")
 
 
+def in_words(state: str, why: str | None) -> str:
+    """Return a state and its reason, which may say the same and a little more."""
+    same = f"it is {state}"
+    if why is not None and why.startswith(same):
+        return state + why.removeprefix(same)
+    return f"{state}: {why}" if why else state
+
+
 @dataclass(frozen=True)
 class Standing:
     """The state of a consumer, and why, where there is more to say."""
@@ -174,7 +182,7 @@ class Standing:
 
     @property
     def words(self) -> str:
-        return f"{self.state.words}: {self.why}" if self.why else self.state.words
+        return in_words(self.state.words, self.why)
 
     @property
     def sentence(self) -> str:

@@ -16,6 +16,7 @@ from itertools import groupby
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Step
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import in_words
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import (
     HOST,
     NOT_NEEDED,
@@ -70,7 +71,7 @@ def state(line: Line) -> str:
 
 def told(line: Line) -> str:
     """Return a consumer's state, and what is wrong with it."""
-    return f"{state(line)}: {line.why}" if line.why else state(line)
+    return in_words(state(line), line.why)
 
 
 def places(line: Line) -> str:

@@ -165,6 +165,20 @@ NAMED = [(PATH, "KEY")]
 MAY_2026 = datetime(2026, 5, 1, tzinfo=timezone.utc)
 
 
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        (None, "unreachable"),
+        ("it is unreachable", "unreachable"),
+        ("it is unreachable (No route to host)", "unreachable (No route to host)"),
+        ("it has no Python", "unreachable: it has no Python"),
+    ],
+)
+def test_a_state_and_its_reason_say_nothing_twice(why: str | None, words: str) -> None:
+    assert Standing(State.UNREACHABLE, why).words == words
+    assert Standing(State.UNREACHABLE, why).sentence == f"It is {words}"
+
+
 def test_an_answer_is_read_as_it_is_but_under_the_names_that_were_asked_about() -> None:
     moments = {"written": 1.5, "restarted": 2.5, "healthy": 3.5, "hacked": 4.5}
     record = Record(True, OLD, True, LIVE, MAY_2026, (Retired(OLD, "rejected", MAY_2026, True),), True)
