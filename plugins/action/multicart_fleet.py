@@ -21,7 +21,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consume
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import (
     REPORT,
     RESULT,
-    RunStore,
     this_run,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import Worker, disarm, end_rest, hold
@@ -30,7 +29,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import A
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.allowed_hours import AllowedHours, NotHours, parse
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import Host
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Step, Wanted, outside_hours
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import (
@@ -38,7 +36,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._options import (
     MONITORING,
     Options,
     invalid,
-    templated,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report, Versions, report_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.monitoring import Monitoring
@@ -51,9 +48,6 @@ class ActionModule(FleetAction):
 
     def act(self, options: Options) -> dict[str, Any]:
         self._options = options
-        own = internals.without_facts(self.variables)
-        self._account = account_of(own, self.template_with(own))
-        self._store = RunStore(self._account)
         self._phase: str = options.given["phase"]
         # What is wrong with it is found before anything is changed; the doctor needs none of it.
         self._monitoring = None if self._phase == "diagnose" else Monitoring(options, self.warn, hold)
@@ -92,7 +86,7 @@ class ActionModule(FleetAction):
         worker.leave_group()
         left_out = sorted(set(self.consumers()) - set(self.play_hosts))
         wanted = self._wanted
-        hosts, skipped = take_hosts(self, self._store, self.play_hosts, self.variables, not left_out)
+        hosts, skipped = take_hosts(self, self.store, self.play_hosts, self.variables, not left_out)
         hosts += [Host(name, failure=Problem("left_out", "it was left out of this run")) for name in left_out]
         with self._act(hosts, worker) as act:
             result = act.rotate(wanted, Refusals(left_out, skipped))
@@ -127,13 +121,13 @@ class ActionModule(FleetAction):
 
     def _audit(self) -> dict[str, Any]:
         self._refuse_parts()
-        hosts, _skipped = take_hosts(self, self._store, self.play_hosts, self.variables, self._whole)
+        hosts, _skipped = take_hosts(self, self.store, self.play_hosts, self.variables, self._whole)
         with self._act(hosts) as act:
             kept = self._kept(act.audit())
             return {name: kept[name] for name in ("msg", "reason", "live", "consumers")}
 
     def _diagnose(self) -> dict[str, Any]:
-        hosts, _skipped = take_hosts(self, self._store, self.consumers(), self.variables, whole=True)
+        hosts, _skipped = take_hosts(self, self.store, self.consumers(), self.variables, whole=True)
         trials = try_credentials(self._options.connection, this_run())
         with self._act(hosts) as act:
             fleet = act.inspect(next((Live(trial.key) for trial in trials if trial.key), None))
@@ -186,14 +180,13 @@ class ActionModule(FleetAction):
                 raise MulticartError(Reason.NOT_WHOLE, f"This cannot be run {how}.")
 
     def _refuse_other_hosts(self) -> None:
-        own = internals.without_facts(self.variables)
-        wanted = templated("multicart_hosts", own.get("multicart_hosts"), self.template_with(own))
+        wanted = self.value_of("multicart_hosts")
         for host in self.play_hosts:
             # Play variables are not among these: what differs here comes from the inventory.
             raw = internals.inventory_variable(self.variables, host, "multicart_hosts")
             if raw in (None, "") or raw == wanted:
                 continue
-            if templated("multicart_hosts", raw, self.template_with(own)) != wanted:
+            if self.value_of("multicart_hosts", raw) != wanted:
                 raise MulticartError(
                     Reason.HOSTS_DIFFER, f"The inventory sets another multicart_hosts for {host} than this run uses."
                 )
@@ -202,7 +195,7 @@ class ActionModule(FleetAction):
         # Of a rotation, also those that were left out are in the report.
         whole = self._phase == "rotate" or self._whole
         versions, made_at = Versions(VERSION, core_version), datetime.now(timezone.utc)
-        return replace(report_of(result, self._account, versions, made_at), run=self._phase, whole=whole)
+        return replace(report_of(result, self.account, versions, made_at), run=self._phase, whole=whole)
 
     def _tell(self, report: Report) -> None:
         if self._monitoring is not None and not self._task.check_mode:
@@ -221,14 +214,14 @@ class ActionModule(FleetAction):
         of_hosts = (Reason.NOT_UP_TO_DATE, *([] if refused else [Reason.NOT_READY]))
         by_hosts = error is not None and error.reason in of_hosts and own_failures
         for host in result.hosts:
-            self._store.put(RESULT, host.name, shown(result, host, None if by_hosts else error))
+            self.store.put(RESULT, host.name, shown(result, host, None if by_hosts else error))
         members = {host.name for host in result.hosts}
         for name in sorted(will_show - members):
             overall = {} if error is None or by_hosts else failure(error)
-            self._store.put(RESULT, name, {"msg": "No files of this account.", **overall})
+            self.store.put(RESULT, name, {"msg": "No files of this account.", **overall})
         report = self._report(result)
         # Also in place of the report of an act before it in this run.
-        self._store.put(REPORT, "", report.to_json() if report.worth_keeping else None)
+        self.store.put(REPORT, "", report.to_json() if report.worth_keeping else None)
         self._tell(report)
         lines = [*([str(error)] if error else []), *result.lines]
         return {

@@ -32,13 +32,12 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_sto
     DEPLOYED,
     RESULT,
     STORES,
-    RunStore,
     this_run,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import disarm, end_rest, hold
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult, HostResult
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of, may_have_stores
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import may_have_stores
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import verdict
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Standing, State
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import HOST, MONITORING, Options
@@ -70,19 +69,10 @@ class ActionModule(ControllerAction):
     def _name(self) -> str:
         return str(self.variables["inventory_hostname"])
 
-    @property
-    def _account(self) -> str:
-        own = internals.without_facts(self.variables)
-        return account_of(own, self.template_with(own))
-
-    @property
-    def _store(self) -> RunStore:
-        return RunStore(self._account)
-
     def _join(self, _options: Options) -> dict[str, Any]:
         if self._task.delegate_to:  # the connection would be that to another host
             raise MulticartError(Reason.NOT_WHOLE, "This cannot be run with delegate_to.")
-        join(self, self._store, self._name, self.variables)
+        join(self, self.store, self._name, self.variables)
         return {}
 
     def _deploy(self, options: Options) -> dict[str, Any]:
@@ -109,7 +99,7 @@ class ActionModule(ControllerAction):
         own = self._report(self._came_of) if self._came_of is not None else None
         entry = {"host": self._name, "report": own.to_json()} if own is not None else None
         going_on = [str(host) for host in self.variables.get("ansible_play_hosts") or ()]
-        entries = self._store.put_last(DEPLOYED, self._name, entry, going_on) or []
+        entries = self.store.put_last(DEPLOYED, self._name, entry, going_on) or []
         # What an earlier play of this run has left is none of it.
         mine = {each["host"]: report_from(each["report"]) for each in entries if each["host"] in self.play_hosts}
         gone = [self._report(_failed(host, SKIPPED)) for host in self.play_hosts if host not in mine]
@@ -122,13 +112,13 @@ class ActionModule(ControllerAction):
 
     def _report(self, result: ActResult) -> Report:
         versions, made_at = Versions(VERSION, core_version), datetime.now(timezone.utc)
-        return replace(report_of(result, self._account, versions, made_at), run="deploy")
+        return replace(report_of(result, self.account, versions, made_at), run="deploy")
 
     def _deploy_live(self, options: Options) -> dict[str, Any]:
         refuse_facts(self.variables)
         spec = read_spec(self, self.variables)
         if options.given["phase"] == "deploy" and not spec.has_stores:
-            self._store.put(STORES, self._name, [])
+            self.store.put(STORES, self._name, [])
         if not spec.files:
             self._came_of = ActResult() if options.given["phase"] == "deploy" else None
             # Nothing to do there, so that it need not even be reachable.
@@ -145,7 +135,7 @@ class ActionModule(ControllerAction):
             end_rest([own.session] if own.session is not None else [])
         host = result.hosts[0]
         if own.has_stores:
-            self._store.put(STORES, self._name, [host.up_to_date])
+            self.store.put(STORES, self._name, [host.up_to_date])
         for note in host.notes:
             self.say(f"{host.name}: {note}")
         if host.standing.state is State.UNREACHABLE:
@@ -162,14 +152,14 @@ class ActionModule(ControllerAction):
 
     def _served(self, name: str) -> list[bool]:
         """Return whether the stores of a consumer have the key; empty: it has none."""
-        left: list[bool] | None = self._store.get(STORES, name)
+        left: list[bool] | None = self.store.get(STORES, name)
         if left is not None:
             return left
         own = internals.without_facts(internals.variables_of(self, self.variables, name))
-        return [False] if may_have_stores(own, self.template_with(own), self._account) else []
+        return [False] if may_have_stores(own, self.template_with(own), self.account) else []
 
     def _result(self, _options: Options) -> dict[str, Any]:
-        result = self._store.take(RESULT, self._name)
+        result = self.store.take(RESULT, self._name)
         if result is None:
             raise MulticartError(Reason.NOT_RUN, "This run has done nothing for this host.")
         return {name: value for name, value in result.items() if name != "diff" or self._task.diff}

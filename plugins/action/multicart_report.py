@@ -11,11 +11,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import FleetAction
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import REPORT, RunStore
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import REPORT
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import REPORT as REPORT_OPTIONS
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Options
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report, report_from
@@ -33,8 +31,7 @@ class ActionModule(FleetAction):
             return {"msg": ["No report is wanted."]}
         if self._task.check_mode:
             return {"msg": ["Check mode writes no report."]}
-        own = internals.without_facts(self.variables)
-        kept = RunStore(account_of(own, self.template_with(own))).get(REPORT, "")
+        kept = self.store.get(REPORT, "")
         report = report_from(kept) if kept is not None else None
         if report is None:
             return {"msg": ["Nothing happened that is worth a report."]}

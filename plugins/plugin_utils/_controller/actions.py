@@ -17,7 +17,9 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import RunStore
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, unexpected
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import account_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Option, Options, resolve, templated
 
 _display = Display()
@@ -100,11 +102,21 @@ class ControllerAction(ActionBase):
     @property
     def hosts_pattern(self) -> Any:
         """The pattern of the consumers, a text or a list: that of multicart_hosts, or the play's own."""
-        own = internals.without_facts(self.variables)
-        pattern = templated("multicart_hosts", own.get("multicart_hosts"), self.template_with(own))
+        pattern = self.value_of("multicart_hosts")
         if pattern is None:
             return internals.play_pattern(self)
         return pattern or DEFAULT_HOSTS  # a survey's empty field is unset
+
+    @property
+    def account(self) -> str:
+        """The name of the account that this run is about."""
+        own = internals.without_facts(self.variables)
+        return account_of(own, self.template_with(own))
+
+    @property
+    def store(self) -> RunStore:
+        """What this run keeps for its other tasks about this account."""
+        return RunStore(self.account)
 
     def consumers(self) -> list[str]:
         """Return all consumers, whatever ``--limit`` says."""
@@ -112,6 +124,15 @@ class ControllerAction(ActionBase):
         names = internals.hosts_matching(self.variables, pattern)
         # The implicit localhost is in a play, but in no inventory.
         return names or [host for host in self.play_hosts if pattern in (host, [host])]
+
+    def value_of(self, name: str, raw: Any = None) -> Any:
+        """Return a variable of the task, templated, that no fact sets.
+
+        :param raw: a value of the same variable that came from elsewhere.
+        :raises MulticartError: ``invalid_option``.
+        """
+        own = internals.without_facts(self.variables)
+        return templated(name, own.get(name) if raw is None else raw, self.template_with(own))
 
     def template_with(self, variables: Mapping[str, Any]) -> Callable[[Any], Any]:
         """Return what templates a value with these variables."""
