@@ -591,7 +591,10 @@ def test_what_could_not_be_verified_stays_pending_for_the_next_run(fleet: Fleet)
     assert result.plan is not None and (result.plan.step, result.plan.retire) == (Step.FINISH, OLD.fingerprint)
     assert (reason(result), fleet.api.calls.count("rotate")) == (None, 1)
     assert fleet.records == [(False, concluded(OLD))] * 3
-    assert result.lines[0].startswith("The rotation of an earlier run was finished: " + OLD.fingerprint)
+    assert result.lines[0] == (
+        f"The rotation of an earlier run was finished: {OLD.fingerprint} was retired; that the API rejects it was not "
+        "seen by this run."
+    )
 
 
 def test_a_verification_that_breaks_is_told_and_keeps_no_host_from_the_key(
@@ -811,6 +814,16 @@ def test_a_run_that_died_in_the_outage_is_finished_by_the_next(
     assert fleet.api.calls.count("rotate") == 1
 
 
+def test_the_record_of_another_account_is_left_alone_when_a_rotation_is_finished(fleet: Fleet) -> None:
+    break_off(fleet)
+    path = fleet.hosts[2].folder / ".env.KEY.multicart.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "account": "b" * 16}))
+    result = fleet.rotate()
+    assert result.plan is not None and result.plan.step is Step.FINISH
+    assert (reason(result), result.hosts[2].reason) == (Reason.NOT_UP_TO_DATE, "other_account")
+    assert fleet.records == [(False, concluded(OLD))] * 2 + [(True, concluded(OLD, False))]
+
+
 def test_after_a_crash_with_one_host_down_all_others_are_served(fleet: Fleet) -> None:
     break_off(fleet)
     down = LocalLink()
@@ -1011,6 +1024,21 @@ def test_a_deployment_is_red_for_what_could_not_be_rotated(fleet: Fleet, check_m
     for result in (fleet.deploy(), fleet.rotate(Wanted(True, max_age=timedelta(days=30)))):
         assert [host.reason for host in result.hosts] == [None, "not_ready", None]
         assert reason(result) is Reason.NOT_READY
+
+
+def test_a_file_that_holds_another_key_again_after_the_write_is_seen_at_the_end(fleet: Fleet) -> None:
+    fleet.api.key = NEW
+    reads = iter([False, True, False, False])
+    fleet.api.at["read a few seconds ago"] = lambda: fleet.hosts[1].put(NEWER) if next(reads) else None
+    result = fleet.deploy()
+    assert (reason(result), fleet.holds) == (None, ["new"] * 3)
+
+
+def test_what_was_only_checked_was_not_changed(fleet: Fleet) -> None:
+    fleet.hosts[1].variables = {"health_checks": ["true"]}
+    fleet.deploy()
+    result = fleet.deploy()
+    assert [(host.changed, host.checked) for host in result.hosts] == [(False, None), (False, True), (False, None)]
 
 
 def test_the_health_of_what_is_up_to_date_is_checked_all_the_same(fleet: Fleet) -> None:
@@ -1317,6 +1345,7 @@ def test_a_deployment_by_rotate_is_told_as_it_goes_on(fleet: Fleet) -> None:
     fleet.hosts[1].put(OLD)
     result = fleet.rotate()
     assert result.error is not None and result.error.what == "Nothing was rotated: not up to date: web2."
+    assert "Nothing was changed" not in result.error.advice
 
 
 def test_what_check_mode_would_not_do_is_told(fleet: Fleet) -> None:
