@@ -346,7 +346,11 @@ def test_the_unit_of_a_process_with_the_old_key_is_restarted_by_whatever_name_it
     monkeypatch.setattr(services, "manager", lambda: "systemctl")
     monkeypatch.setattr(services, "unit_of", lambda name, run: known)
     monkeypatch.setattr(services, "running", lambda wanted, run: [])
-    restart = lambda wanted, *_given: (restarted.extend(each["name"] for each in wanted), [])  # noqa: E731
+
+    def restart(wanted: list[services.Service], *_given: Any) -> tuple[bool, list[str]]:
+        restarted.extend(each["name"] for each in wanted)
+        return True, []
+
     monkeypatch.setattr(services, "restart", restart)
     monkeypatch.setattr(services, "refuse_ended", lambda *_given: None)
     answer = host.ask("deploy", services=[{"name": "redis", "state": "restarted"}])

@@ -466,7 +466,11 @@ def test_a_process_that_is_killed_or_fails_lets_go_of_it(cache: RunCache) -> Non
 
 def test_twenty_callers_cost_one_read_and_one_proof(cache: RunCache, rehearsal: Rehearsal) -> None:
     connection = rehearsal.connection(timeout=20.0)
-    found = in_forks(CALLERS, lambda: live(connection, cache).key.reveal())  # noqa: PLW0108
+
+    def read() -> str:
+        return live(connection, cache).key.reveal()
+
+    found = in_forks(CALLERS, read)
     assert found == [rehearsal.account["api_key"]] * CALLERS
     assert rehearsal.endpoints() == ["read", "read"]
 
