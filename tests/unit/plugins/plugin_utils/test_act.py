@@ -306,6 +306,20 @@ def test_the_key_goes_first_to_those_that_wait_for_it_then_where_there_is_more_t
         assert host.moments["written"] - host.moments["released"] < timedelta(seconds=30)
 
 
+def test_no_host_waits_for_another_one_of_its_wave(fleet: Fleet) -> None:
+    code = f"""
+for request in requests():
+    before = request["phase"] in ("inspect", "prepare")
+    time.sleep(2.5 if request["phase"] == "deploy" else 0)
+    holds = {OLD.fingerprint!r} if before else {NEW.fingerprint!r}
+    say(request, files=[] if request["phase"] == "ping" else [{{"holds": [holds]}}])
+"""
+    fleet.hosts[0].link = LocalLink(strange(code))
+    result = fleet.act().rotate(CONFIRMED)
+    released = [host.moments["released"] for host in result.hosts]
+    assert reason(result) is None and max(released) - min(released) < timedelta(seconds=2)
+
+
 def test_a_second_rotation_goes_on_from_the_first(fleet: Fleet) -> None:
     fleet.rotate()
     result = fleet.rotate()
