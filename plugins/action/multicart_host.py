@@ -147,8 +147,13 @@ class ActionModule(ControllerAction):
         names = {*self.consumers(), *self.play_hosts}
         if "multicart_hosts" not in self.variables:  # a play of the user's own may be about a part of them
             names |= set(self.variables["groups"].get(DEFAULT_HOSTS) or ())
-        served = [each for name in names for each in self._served(name)]
-        return bool(served) and all(served)
+        has_any = False
+        for name in sorted(names):
+            served = self._served(name)
+            if not all(served):
+                return False
+            has_any = has_any or bool(served)
+        return has_any
 
     def _served(self, name: str) -> list[bool]:
         """Return whether the stores of a consumer have the key; empty: it has none."""
@@ -156,7 +161,10 @@ class ActionModule(ControllerAction):
         if left is not None:
             return left
         own = internals.without_facts(internals.variables_of(self, self.variables, name))
-        return [False] if may_have_stores(own, self.template_with(own), self.account) else []
+        if may_have_stores(own, self.template_with(own), self.account):
+            return [False]
+        self.store.put(STORES, name, [])  # so that no other host has to find it out
+        return []
 
     def _result(self, _options: Options) -> dict[str, Any]:
         result = self.store.take(RESULT, self._name)

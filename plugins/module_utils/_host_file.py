@@ -96,6 +96,7 @@ class HostFileError(Exception):
         message = REASONS[reason].format(path=path, detail=detail, temporary=_temporary(path))
         Exception.__init__(self, message)
         self.reason = reason
+        self.path = path
 
 
 def read(path, is_public=False):

@@ -68,7 +68,7 @@ class KeyFile:
         self._account = request["account"]
         self._running = request.get("running", list)
         self._stores_behind = request.get("stores_behind", False)
-        self._record_path = self._path_of_record(request["state_dir"])
+        self.record_path = self._path_of_record(request["state_dir"])
         try:
             self._inspect()
         except Problem as error:
@@ -99,10 +99,10 @@ class KeyFile:
 
     def _read_record(self) -> Any:
         """Return the content of the record; through a link it would be written where somebody else wants it."""
-        kept = host_file.read(self._record_path, is_public=True)
-        folder, name = os.path.split(self._record_path)
+        kept = host_file.read(self.record_path, is_public=True)
+        folder, name = os.path.split(self.record_path)
         if kept.target != os.path.join(os.path.realpath(folder), name):
-            raise host_file.HostFileError("not_regular", self._record_path)
+            raise host_file.HostFileError("not_regular", self.record_path)
         return kept
 
     def _refuse_other_account(self) -> None:
@@ -111,7 +111,7 @@ class KeyFile:
         if self._account and known and known != self._account:
             raise record.OtherAccount(
                 "it holds the key of another account; use the credentials of that account, or, if this change is "
-                "meant, remove the record {0} first".format(self._record_path)
+                "meant, remove the record {0} first".format(self.record_path)
             )
 
     def _keys(self) -> List[str]:
@@ -200,7 +200,7 @@ class KeyFile:
         self._raise_problem()
         if self.record and self._live in self.holds:
             kept = record.restarted(self.record, self._readers, self.holds[0]) if self.restart_due else self.record
-            self._keep(record.closed(kept))
+            self._keep(record.closed(kept, self._readers))
 
     def conclude(self, seen: Optional[Dict[str, Any]]) -> None:
         """Note that the verdict of the rotation was given, and what was seen of the key that it retired."""
@@ -213,7 +213,22 @@ class KeyFile:
     @property
     def restart_due(self) -> bool:
         """Whether the readers may still run with another key than the one in the file."""
-        return bool(self.holds) and record.restart_due(self.record, self.holds[0], self._readers)
+        due = bool(self.holds) and record.restart_due(self.record, self.holds[0], self._readers)
+        return due and not self._has_started_with_it()
+
+    def _has_started_with_it(self) -> bool:
+        """Tell whether all that runs here was started after the file got its content.
+
+        So it is on a machine that is new to it: made of an image that the file is in, or under another name by now.
+        """
+        if self.record is None or self._readers in self.record["readers"]:
+            return False
+        started, status = record.started_at(), self._kept_in.status
+        return started is not None and status is not None and status.st_ctime < started
+
+    @property
+    def _kept_in(self) -> Any:
+        return self._content
 
     def describe(self) -> Dict[str, Any]:
         """Return what the file holds, without secrets."""
@@ -276,6 +291,10 @@ class ReadersAlone(KeyFile):
         self.holds = [key.fingerprint]
         if not self._stores_behind:
             self._keep(self._record_of(key, b"", since, found=found, retires=retires))
+
+    @property
+    def _kept_in(self) -> Any:
+        return self._kept
 
     def check_ownership(self) -> None:
         """There is no file."""

@@ -19,6 +19,7 @@ Imported by what runs on managed hosts: Python 3.6 syntax, standard library only
 
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -66,6 +67,9 @@ its answers tell it (``at``)."""
 
 ATTEMPTS = 5
 """How often a file is read again that another run changed at the same moment."""
+
+PATIENCE = 10.0
+"""Seconds for which a record is read again that other hosts, which share it, change at the same moment."""
 
 ASKING = 20.0
 """Seconds in which the host's service manager must answer a question."""
@@ -188,15 +192,16 @@ def _ping(_request: Request, _tell: Tell) -> Answer:
 
 def _deploy(request: Request, tell: Tell) -> Answer:
     """Write the key, restart those who may run with another one, and check their health."""
-    key = ApiKey(request["key"])
+    key, had_key = ApiKey(request["key"]), []  # type: ApiKey, List[bool]
 
     def write(file: KeyFile) -> None:
+        had_key.append(bool(file.held) or file.unknown or isinstance(file, ReadersAlone))
         if file.inspected is not None:
             file.refuse_changed(file.inspected)
         file.write(key, request["since"], request["retires"])
 
     answer = _each_file(request, write)
-    answer["left"] = []
+    answer.update(left=[], steps_done=False)
     # What was inspected and has changed is asked about once more.
     again = any(problem["reason"] == "changed_meanwhile" for problem in answer["problems"])
     if request["check_mode"] or again or not any(file["holds"] == [key.fingerprint] for file in answer["files"]):
@@ -207,21 +212,23 @@ def _deploy(request: Request, tell: Tell) -> Answer:
     run = services.runner(request["timeout"])
     try:
         if any(file["restart_due"] for file in answer["files"]):
-            _restart(request, answer, run, tell)
+            # What is to read a first key may be installed after it.
+            _restart(request, answer, run, tell, may_lack=not any(had_key))
         _check_health(request, answer, run, tell)
         _look_at_processes(request, answer, run, tell)
         if request["stores_behind"]:
             raise services.StepFailed("stores_behind", "a store did not have the key yet when this was restarted")
+        answer["steps_done"] = True
     except services.StepFailed as error:
         answer["problems"].append({"reason": error.reason, "text": str(error)})
     return answer
 
 
-def _restart(request: Request, answer: Answer, run: services.Run, tell: Tell) -> None:
+def _restart(request: Request, answer: Answer, run: services.Run, tell: Tell, may_lack: bool) -> None:
     noted = [file["record"]["running"] or {} for file in answer["files"] if file["record"]]
     ran = [name for running in noted for name in running.get(readers_of(request), ())]
     answer["processes"] = []  # those that were inspected need not be there any more, even if something fails
-    restarted, answer["left"] = services.restart(request["services"], request["commands"], run, ran)
+    restarted, answer["left"] = services.restart(request["services"], request["commands"], run, ran, may_lack)
     if restarted:
         answer["changed"] = True
         tell("restarted")
@@ -240,7 +247,8 @@ def _look_at_processes(request: Request, answer: Answer, run: services.Run, tell
 
     :raises StepFailed: ``process_out_of_date``.
     """
-    retired, again = _retired(answer["files"]), None  # type: Set[str], Optional[Set[str]]
+    former = {key for file in answer["files"] for key in file["held"]} - {request["live"]}
+    retired, again = _retired(answer["files"]) | former, None  # type: Set[str], Optional[Set[str]]
     deadline = time.monotonic() + request["retries"] * request["delay"]
     while retired:
         answer.update(_scanned(request, retired, run))
@@ -297,7 +305,7 @@ def _each_file(request: Request, act: Callable[[KeyFile], None]) -> Answer:
 
 
 def _one_file(
-    request: Request, act: Callable[[KeyFile], None], entry: Dict[str, Any], attempts: int = ATTEMPTS
+    request: Request, act: Callable[[KeyFile], None], entry: Dict[str, Any]
 ) -> Tuple[KeyFile, List[Dict[str, str]]]:
     """Do something with one file; return how it is then, and what was wrong."""
     state_dir = request["state_dir"] and _expanded(request["state_dir"])
@@ -307,19 +315,27 @@ def _one_file(
     beside = [each["variable"] for each in same if each["variable"]]
     more = {"state_dir": state_dir, "running": lambda: _running(request)}
     kind = ReadersAlone if entry.get("format") == "none" else KeyFile
-    file = kind(dict(entry, path=path, beside=beside), dict(request, **more))
-    try:
-        act(file)
-    except NotAKey as error:
-        return file, [{"reason": "malformed_key", "text": file.explain(error)}]
-    except Problem as error:
-        reason = error.reason
-        # One that was inspected stays as it is then: the control node decides again.
-        again = reason == "changed_meanwhile" and file.inspected is None and attempts > 1
-        if isinstance(error, HostFileError) and again:
-            return _one_file(request, act, entry, attempts - 1)
-        return file, [{"reason": reason, "text": file.explain(error)}]
-    return file, []
+    before, attempts, deadline = None, 1, time.monotonic() + PATIENCE  # type: Optional[KeyFile], int, float
+    while True:
+        file = kind(dict(entry, path=path, beside=beside), dict(request, **more))
+        if before is not None and before.changed:
+            file.changed, file.held = True, before.held
+        try:
+            act(file)
+            return file, []
+        except NotAKey as error:
+            return file, [{"reason": "malformed_key", "text": file.explain(error)}]
+        except Problem as error:
+            if error.reason != "changed_meanwhile":
+                return file, [{"reason": error.reason, "text": file.explain(error)}]
+            # Another file that was inspected stays as it is then: the control node decides again.
+            of_record = isinstance(error, HostFileError) and error.path == file.record_path
+            again = time.monotonic() < deadline if of_record else file.inspected is None and attempts < ATTEMPTS
+            if not again:
+                return file, [{"reason": error.reason, "text": file.explain(error)}]
+            attempts += not of_record
+        before = file
+        time.sleep(random.uniform(0, 0.05))
 
 
 def _running(request: Request) -> List[str]:

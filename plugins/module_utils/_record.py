@@ -26,7 +26,7 @@ FORMAT = 1
 RETIRED_KEPT = 8
 """How many retired keys a record lists, the newest last."""
 
-READERS_KEPT = 256
+READERS_KEPT = 1024
 """How many sets of services and commands a record lists: of one file on a network share each host has its own."""
 
 SERVICES_KEPT = 100
@@ -188,11 +188,12 @@ def wrote(record: Record, held: str, digest: Optional[str], since: str, account:
 def replaced(record: Record, found: Iterable[str], held: str) -> Record:
     """Return the record of a file in which a key replaces those that were found: they are retired by that.
 
-    An account has one key. A process that keeps another one is found by that, in every later run.
+    An account has one key. A process that keeps another one is found by that, in every later run. Where the record
+    knows of no key yet, what was found may be the key of another account.
     """
     kept = record
-    for key in (record["held"], *found):
-        if key not in (None, held):
+    for key in (record["held"], *found) if record["held"] else ():
+        if key != held:
             kept = retired(kept, key, UNSEEN, None, accepted=False)
     return kept
 
@@ -211,9 +212,10 @@ def restarted(record: Record, readers: str, held: str) -> Record:
     return dict(record, readers=_newest(others, readers, held))
 
 
-def closed(record: Record) -> Record:
-    """Return the record with nothing under way."""
-    return dict(record, open=False, running=None)
+def closed(record: Record, readers: str = ANY) -> Record:
+    """Return the record with nothing under way; what ran of other readers is known until they were restarted, too."""
+    others = {name: ran for name, ran in (record["running"] or {}).items() if name != readers}
+    return dict(record, open=False, running=others or None)
 
 
 def retired(record: Record, key: str, seen: str, at: Optional[str], accepted: bool) -> Record:
@@ -253,19 +255,33 @@ def restart_due(record: Optional[Record], held: str, readers: str) -> bool:
 def readers_of(services: Any, commands: Any, machine: str = "") -> str:
     """Return a name for a set of services and commands; those that are the same have the same name.
 
-    :param machine: where they run, see `this_machine`: hosts that share a file mostly have the same. Empty: anywhere.
+    :param machine: where they run, see `this_machine`: hosts that share a file mostly have the same. Empty: anywhere,
+        as where there is nothing to restart.
     """
+    machine = machine if services or commands else ""
     return digest_of(json.dumps([machine, services, commands], sort_keys=True).encode("utf-8"))
 
 
 def this_machine() -> str:
-    """Return a name for this machine, whatever the inventory calls it."""
+    """Return a name for this machine, whatever the inventory calls it; clones differ in their node names."""
+    found = b""
     for path in MACHINE_IDS:
         with suppress(OSError), open(path, "rb") as file:
-            found = file.read(100).strip()
-            if _MACHINE_ID.match(found):  # an image that was never booted has none, or "uninitialized"
-                return digest_of(found.lower())
-    return digest_of(os.uname().nodename.encode("utf-8", "surrogateescape"))
+            content = file.read(100).strip()
+            if not found and _MACHINE_ID.match(content):  # an image that was never booted has none, or "uninitialized"
+                found = content.lower()
+    return digest_of(found + b" " + os.uname().nodename.encode("utf-8", "surrogateescape"))
+
+
+def started_at() -> Optional[float]:
+    """Return when the first process of this machine, or container, was started, by its clock; None: nobody knows."""
+    try:
+        with open("/proc/1/stat", "rb") as stat, open("/proc/stat", "rb") as kernel:
+            ticks = int(stat.read().rpartition(b")")[2].split()[19])
+            booted = next(int(line.split()[1]) for line in kernel if line.startswith(b"btime "))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+    return booted + ticks / float(os.sysconf("SC_CLK_TCK"))
 
 
 def _all(test: Any, *values: Any) -> bool:

@@ -224,7 +224,11 @@ def _knows(program: str, name: str, run: Run) -> bool:
 
 
 def restart(
-    services: List[Service], commands: List[Command], run: Run, noted: Optional[List[str]] = None
+    services: List[Service],
+    commands: List[Command],
+    run: Run,
+    noted: Optional[List[str]] = None,
+    may_lack: bool = False,
 ) -> Tuple[bool, List[str]]:
     """Make the consumer use the key: services first, then commands, these up to the first that fails.
 
@@ -232,13 +236,14 @@ def restart(
     not keep the others from the key: the old one is revoked.
 
     :param noted: the services that ran when the record was opened; None: that is not known.
+    :param may_lack: a unit that systemd does not have yet is left alone, too.
     :return: whether anything was restarted or run, and the services that were left alone.
     :raises StepFailed: ``restart_failed``; it names all that failed.
     """
     program, left, failures = manager(), [], []  # type: str, List[str], List[StepFailed]
     for service in services:
         try:
-            if not _restart(service, program, run, noted):
+            if not _restart(service, program, run, noted, may_lack):
                 left.append(service["name"])
         except StepFailed as failed:
             failures.append(failed)
@@ -254,7 +259,7 @@ def restart(
     return len(left) < len(services) or bool(commands), left
 
 
-def _restart(service: Service, program: str, run: Run, noted: Optional[List[str]]) -> bool:
+def _restart(service: Service, program: str, run: Run, noted: Optional[List[str]], may_lack: bool) -> bool:
     """Restart a service; False: it is left alone."""
     name = service["name"]
     if not program:
@@ -263,6 +268,8 @@ def _restart(service: Service, program: str, run: Run, noted: Optional[List[str]
     if program == "systemctl":
         unit = unit_of(name, run)
         if unit.get("LoadState", "loaded") != "loaded":
+            if may_lack:
+                return False
             raise StepFailed("restart_failed", _not_loaded(name, unit))
         if _only_runs_now_and_then(unit) or not (wanted or _is_active(unit)):
             return False

@@ -439,6 +439,8 @@ class Act:
     def _collect(self, asked: Sequence[tuple[Host, Reply]]) -> None:
         wait_for([reply for _host, reply in asked])
         for host, reply in asked:
+            if host.is_new:
+                self._forgive_lacking(host)
             answer = host.take(reply)
             if answer is None and host.failure is not None:
                 unknown = f"{host.failure.text}; whether the key was written there is not known"
@@ -446,12 +448,19 @@ class Act:
             if answer is not None:
                 host.changed = host.changed or answer.changed
                 host.moments.update({event: self._utc(at) for event, at in answer.moments.items()})
+            host.steps_done = answer is not None and answer.steps_done
             if answer is not None and answer.left:
                 self._note(host, f"stopped on purpose, and left alone: {', '.join(answer.left)}")
             if host.failure is not None:
                 self._say(f"{host.name}: {host.failure.text}.")
             else:
                 self._note_processes(host)
+
+    def _forgive_lacking(self, host: Host) -> None:
+        """Make notes of what a host lacks that gets its first key: what is to read it may be installed after it."""
+        if host.inspection is not None:
+            self._note(host, *(problem.text for problem in host.inspection.lacking))
+            host.inspection = replace(host.inspection, lacking=())
 
     def _deploy_live(self) -> Live:
         for attempt in range(ATTEMPTS):
@@ -509,9 +518,14 @@ class Act:
 
     def _close(self, live: Live) -> bool:
         """Close what was done; False: a file holds another key by now, which may be newer."""
-        hosts = [host for host in self._hosts if host.can_be_asked and "released" in host.moments and not host.failure]
+        served = [host for host in self._hosts if host.can_be_asked and "released" in host.moments]
+        # Where one file could not be written, what reads the others was restarted all the same.
+        hosts = [host for host in served if not host.failure or host.steps_done]
         was_open = {host.name for host in hosts if any(record.open for record in host.consumer.records)}
+        failed = {host.name: host.failure for host in hosts}
         self._ask_all("close", hosts, live)
+        for host in hosts:
+            host.failure = failed[host.name] or host.failure
         closed = [host for host in hosts if host.failure is None]
         for host in closed:
             host.changed = host.changed or host.name in was_open

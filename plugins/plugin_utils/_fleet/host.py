@@ -49,6 +49,7 @@ class Host:
     :ivar session: None: it cannot be connected to, see ``failure``.
     :ivar render: returns the content of each file for a key; None where a file is no template.
     :ivar failure: what has failed there; None: nothing has.
+    :ivar steps_done: what it was asked to restart and to check went well, whatever else has failed.
     :ivar notes: what there is to tell of it besides, a sentence each.
     :ivar moments: when each event happened there, UTC.
     :ivar secrets: the keys that it has, or is given; no text of it that repeats one is shown.
@@ -62,6 +63,7 @@ class Host:
     inspection: Inspection | None = None
     reached: bool = True
     changed: bool = False
+    steps_done: bool = False
     notes: list[str] = field(default_factory=list)
     moments: dict[str, datetime] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set, repr=False)
@@ -91,6 +93,13 @@ class Host:
     def is_armed(self) -> bool:
         """Whether its program waits for the key."""
         return self.session is not None and self.session.holds
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing there can have an old key: no file has held any."""
+        if self.inspection is None or self.has_readers_alone:
+            return False
+        return not any(file.held or file.unknown for file in self.inspection.files)
 
     @property
     def can_be_asked(self) -> bool:

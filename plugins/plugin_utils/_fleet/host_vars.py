@@ -120,12 +120,14 @@ def _own_account_of(variables: Mapping[str, Any], template: Callable[[Any], Any]
 def may_have_stores(variables: Mapping[str, Any], template: Callable[[Any], Any], account: str) -> bool:
     """Tell whether a host that does not speak for itself may have a store of an account.
 
-    Nothing but the accounts is templated: the rest may be lookups that are its own affair.
+    Of an entry nothing but its account is templated: the rest may be lookups that are its own affair.
     """
     entries = variables.get(STORES)
-    if not isinstance(entries, (list, tuple)):
-        return bool(entries)
     try:
+        if isinstance(entries, str):  # the whole list is looked up, perhaps by the name of the host
+            entries = template(entries)
+        if not isinstance(entries, (list, tuple)):
+            return bool(entries)
         own = _own_account_of(variables, template)
         return any(str(template(entry.get("account")) or own) == account for entry in entries)
     except Exception:  # pylint: disable=broad-except  # what cannot be read may be one

@@ -267,6 +267,7 @@ class Answer:
     :ivar lacking: what a rotation needs and the host has not; None: that was not inspected.
     :ivar processes: those that hold a key; None: likewise.
     :ivar left: services that were stopped on purpose, and left alone.
+    :ivar steps_done: what was to be restarted and checked was, and went well.
     :ivar moments: when each event happened, by this machine's ``time.monotonic()``.
     """
 
@@ -277,6 +278,7 @@ class Answer:
     processes: tuple[Process, ...] | None = None
     hidden: bool = False
     left: tuple[str, ...] = ()
+    steps_done: bool = False
     moments: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -309,6 +311,7 @@ def answer_from(said: Any, moments: Mapping[str, float], expected: Sequence[tupl
         processes=tuple(map(_process_from, _list(said, "processes"))) if "processes" in said else None,
         hidden=_flag(said, "hidden"),
         left=tuple(_text(name) for name in _list(said, "left")),
+        steps_done=_flag(said, "steps_done"),
         moments={event: moment for event, moment in moments.items() if event in EVENTS},
     )
 

@@ -102,9 +102,10 @@ class Stores:
             # One that fails, or hangs, takes from the others no time in which they may restart what reads them.
             tell("write_failed" if failed else "written")
             written = [each for each in self._asked if each.stored not in failed]
-            failed.update(self._ask(StoredKey.finish, written, deadline))
+            unfinished = self._ask(StoredKey.finish, written, deadline)
             if any(each.stored.restarted for each in self._asked):
                 tell("restarted")
+            return {**self._answer({**failed, **unfinished}), "steps_done": not unfinished}
         return self._answer(failed)
 
     def _ask(

@@ -133,7 +133,7 @@ class StoredKey:
         if self.record and self._request["live"] in self.holds:
             due = self.restart_due
             kept = records.restarted(self.record, self._readers, self.holds[0]) if due else self.record
-            self._keep(records.closed(kept))
+            self._keep(records.closed(kept, self._readers))
 
     def conclude(self) -> None:
         """Note that the verdict of the rotation was given, and what was seen of the key that it retired."""

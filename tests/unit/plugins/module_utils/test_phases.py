@@ -217,7 +217,7 @@ def test_t16_what_ran_on_another_host_that_shares_the_file_is_not_started_here(
 ) -> None:
     """A host that is in reserve has stopped its app on purpose."""
     started: list[Any] = []
-    monkeypatch.setattr(services, "restart", lambda wanted, commands, run, noted: started.append(noted) or (True, []))
+    monkeypatch.setattr(services, "restart", lambda *given: started.append(given[3]) or (True, []))
     monkeypatch.setattr(services, "refuse_ended", lambda wanted, run: None)
 
     def ask(phase: str, machine: str, *running: str, **fields: Any) -> None:
@@ -254,6 +254,50 @@ def test_a_file_that_fails_keeps_neither_the_others_from_the_key_nor_their_reade
     host.paths[0].write_text(written(OLD))
     assert host.ask("deploy", commands=[host.command("restart")])["problems"] == []
     assert (host.events, host.log()) == (["written", "restarted"], ["restart"] * 2)
+
+
+def test_a_file_that_fails_makes_no_restart_of_the_readers_of_the_others_at_each_run(host: Host) -> None:
+    host.paths[0].write_text("KEY=$(cat /key)\n")
+    steps = dict(commands=[host.command("restart")])
+    assert host.ask("deploy", **steps)["steps_done"] is True
+    assert [problem["reason"] for problem in host.ask("close", **steps)["problems"]] == ["ambiguous"]
+    assert host.ask("deploy", **steps)["steps_done"] is True and host.log() == ["restart"]
+    assert host.ask("deploy", commands=[["false"], ["new"]])["steps_done"] is False
+
+
+@pytest.mark.parametrize("had_key", [False, True])
+def test_a_unit_that_reads_a_first_key_may_be_installed_after_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch, had_key: bool
+) -> None:
+    monkeypatch.setattr(services, "manager", lambda: "systemctl")
+    monkeypatch.setattr(services, "unit_of", lambda name, run: {"LoadState": "not-found", "ActiveState": "inactive"})
+    for path in host.paths:
+        path.write_text(written(OLD) if had_key else "A=1\n")
+    answer = host.ask("deploy", services=[{"name": "app", "state": "restarted"}])
+    told = [problem["text"] for problem in answer["problems"]]
+    assert (told, answer["left"]) == ((["its service app is not-found"], []) if had_key else ([], ["app"]))
+
+
+@pytest.mark.parametrize("inspected", [False, True])
+def test_t16_a_record_that_other_hosts_change_at_the_same_moment_is_read_again(
+    host: Host, monkeypatch: pytest.MonkeyPatch, inspected: bool
+) -> None:
+    """Each of those that share it notes its own, all at once; the change of the file is reported all the same."""
+    replace, others = host_file.replace, iter(range(12))
+
+    def meddle(content: Any, data: bytes, *more: Any) -> None:
+        if content.path.endswith(".json") and next(others, None) is not None:
+            kept = record.parse(content.data or b"") or record.NONE
+            Path(content.path).write_bytes(
+                record.serialize({**kept, "since": f"2026-01-01T00:00:0{next(others) % 9}Z"})
+            )
+        replace(content, data, *more)
+
+    monkeypatch.setattr(host_file, "replace", meddle)
+    files = [host.entry(host.paths[0], **({"inspected": [OLD.fingerprint]} if inspected else {}))]
+    answer = host.ask("deploy", files=files)
+    assert (answer["problems"], answer["changed"], host.texts()[0]) == ([], True, written(NEW))
+    assert answer["files"][0]["held"] == [OLD.fingerprint]
 
 
 def test_where_no_file_could_be_written_nothing_is_restarted(host: Host) -> None:

@@ -5,7 +5,9 @@
 """The record beside a file: where it is, what is believed of it, and what it says at each step."""
 
 import copy
+import io
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -198,7 +200,7 @@ def _without(mapping: dict[str, Any], name: str) -> dict[str, Any]:
         *(("rotation", {"retire": OLD, "concluded": value}) for value in NO_FLAG),
         *(("readers", value) for value in (None, [], "any", 7, {"": OLD}, {"ANY": OLD}, {"x": OLD})),
         *(("readers", {READERS: value}) for value in [None, *NO_DIGEST]),
-        ("readers", {"{0:016x}".format(number): OLD for number in range(257)}),
+        ("readers", {"{0:016x}".format(number): OLD for number in range(record.READERS_KEPT + 1)}),
         *(
             ("retired", value)
             for value in (None, {}, "", OLD, [OLD], [None], [[]], [_without(FULL["retired"][0], "at")])
@@ -213,7 +215,7 @@ def _without(mapping: dict[str, Any], name: str) -> dict[str, Any]:
         *(("updated_at", [FIRST, value]) for value in NO_TIME),
         *(("running", value) for value in ("app", 7, True, [], ["app"], {"": []}, {"x": []}, {"ANY": []})),
         *(("running", {READERS: value}) for value in ("app", 7, None, {}, [7], [None], [""], ["x" * 257], ["x"] * 101)),
-        ("running", {"{0:016x}".format(number): [] for number in range(257)}),
+        ("running", {"{0:016x}".format(number): [] for number in range(record.READERS_KEPT + 1)}),
     ],
 )
 def test_a_field_of_another_type_or_form_makes_it_no_record(name: str, value: Any) -> None:
@@ -229,7 +231,7 @@ def test_a_field_that_is_missing_is_unknown_but_for_the_format(name: str) -> Non
 
 
 def test_as_much_as_a_record_may_list_is_believed() -> None:
-    retired, names = _entry() * 8, ["{0:016x}".format(number) for number in range(256)]
+    retired, names = _entry() * 8, ["{0:016x}".format(number) for number in range(record.READERS_KEPT)]
     most = {"retired": retired, "readers": dict.fromkeys(names, OLD), "running": dict.fromkeys(names, ["x"] * 100)}
     assert parsed(**most) == {**FULL, **most}
 
@@ -310,8 +312,9 @@ def test_what_ran_is_noted_anew_while_the_key_that_was_to_be_retired_is_live() -
     assert opened_by(READERS, record.closed(again))["running"] == {READERS: []}
 
 
-def test_of_what_ran_not_too_much_is_noted() -> None:
+def test_of_what_ran_not_too_much_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = record.NONE
+    monkeypatch.setattr(record, "READERS_KEPT", 256)
     for number in range(300):
         kept = opened_by("{0:016x}".format(number), kept, *["x"] * 1000)
     assert record.checked(kept) == kept
@@ -329,14 +332,16 @@ def test_another_key_has_a_new_date_and_the_same_one_keeps_its_own(full: record.
 def test_the_keys_that_another_one_replaces_are_retired_whoever_did_it() -> None:
     """A process that keeps one of them is found by that, in every later run."""
     unseen = {"seen": record.UNSEEN, "at": None, "accepted": False}
-    kept = record.replaced(record.NONE, [OLD, OLD, OTHERS], NEW)
-    assert kept == {**record.NONE, "retired": [{"key": OLD, **unseen}, {"key": OTHERS, **unseen}]}
+    assert record.replaced(record.NONE, [OLD, OTHERS], NEW) == record.NONE, "it may be another account's"
+    known = {**record.NONE, "held": OLD}
+    kept = record.replaced(known, [OLD, OLD, OTHERS], NEW)
+    assert kept == {**known, "retired": [{"key": OLD, **unseen}, {"key": OTHERS, **unseen}]}
     # Also one that was held, and is not in the file any more: it was put right by hand.
     later = record.replaced({**kept, "held": NEW}, [NEWER], NEWER)
     assert later["retired"] == [*kept["retired"], {"key": NEW, **unseen}]
     assert record.replaced({**later, "held": NEWER}, [NEWER], NEWER) == {**later, "held": NEWER}
     # What is known of one by now is not forgotten.
-    known = record.retired(record.NONE, OLD, record.REJECTED, FIRST, accepted=True)
+    known = record.retired(known, OLD, record.REJECTED, FIRST, accepted=True)
     assert record.replaced(known, [OLD], NEW) == known
 
 
@@ -346,7 +351,14 @@ def test_the_account_is_learnt_and_not_forgotten(full: record.Record) -> None:
 
 
 def test_closing_changes_nothing_else(full: record.Record) -> None:
-    assert record.closed({**full, "open": True}) == {**full, "open": False, "running": None}
+    assert record.closed({**full, "open": True, "running": None}) == {**full, "open": False, "running": None}
+
+
+def test_what_ran_of_other_readers_is_known_until_they_were_restarted_too(full: record.Record) -> None:
+    """One of them may be down when the first closes the record: its service is not taken for stopped on purpose."""
+    both = {**full, "open": True, "running": {READERS: ["app"], OTHERS: ["job"]}}
+    assert record.closed(both, READERS) == {**full, "open": False, "running": {OTHERS: ["job"]}}
+    assert record.closed(record.closed(both, READERS), OTHERS)["running"] is None
 
 
 def test_the_verdict_concludes_the_rotation_and_nothing_else() -> None:
@@ -419,7 +431,8 @@ def test_of_a_file_that_gets_another_content_it_is_not_known_any_more_what_its_r
     assert not record.restart_due(kept, OLD, OTHERS)
 
 
-def test_the_newest_sets_of_readers_are_kept() -> None:
+def test_the_newest_sets_of_readers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "READERS_KEPT", 256)
     kept = dict(record.NONE)
     names = ["{0:016x}".format(number) for number in range(300)]
     for name in [names[0], *names]:
@@ -465,8 +478,8 @@ def fixture_name_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
 def test_t16_each_machine_has_a_name_of_its_own_whatever_it_is_called(name_of: Callable[..., str]) -> None:
     here = name_of(HERE + "\n")
     assert is_digest(here) and here != HERE[:16]
-    assert name_of(HERE + "\n", THERE + "\n", "web2") == name_of(HERE.upper()) == here
-    assert name_of(THERE + "\n") != here
+    assert name_of(HERE + "\n", THERE + "\n") == name_of(HERE.upper()) == here
+    assert len({here, name_of(THERE + "\n"), name_of(HERE, node="clone")}) == 3
     app = [{"name": "app", "state": "restarted"}]
     assert len({record.readers_of(app, [], where) for where in (here, name_of(THERE), "")}) == 3
 
@@ -480,6 +493,18 @@ def test_t16_a_machine_without_an_identity_has_its_other_one_or_its_node_name(
     assert name_of(content, HERE) == name_of(HERE)
     assert name_of(content, content) == name_of(None, node="web1") != name_of(content, content, node="web2")
     assert is_digest(name_of(content, node="caf\udce9"))
+
+
+def test_t16_where_nothing_is_restarted_it_does_not_matter_where() -> None:
+    """A container that is created again has another name each time."""
+    assert record.readers_of([], [], "here") == record.readers_of([], [], "there") == record.readers_of([], [])
+
+
+def test_when_the_first_process_was_started_is_known_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = record.started_at()
+    assert started is not None and 0 < started < time.time()
+    monkeypatch.setattr(record, "open", lambda *dummy: io.BytesIO(b"1 (a) b) S 1 2"), raising=False)
+    assert record.started_at() is None
 
 
 def test_t16_an_identity_that_cannot_be_read_counts_as_none(

@@ -1026,6 +1026,36 @@ def test_a_deployment_of_what_is_there_changes_nothing_and_hands_out_no_key(flee
     assert not any(b"canary" in each for each in fleet.hosts[2].link.inputs[sent:])
 
 
+def test_a_file_that_cannot_be_written_makes_no_restart_for_the_others_at_each_run(fleet: Fleet) -> None:
+    web = fleet.hosts[1]
+    bad = web.folder / "bad"
+    bad.mkdir()
+    files = [{"path": str(path), "variable": "KEY"} for path in (web.env, bad)]
+    web.variables = {"files": files, "commands": [web.logs("restart")]}
+    fleet.api.key = NEW
+    for _run in range(3):
+        result = fleet.deploy()
+        assert (reason(result), result.hosts[1].reason) == (Reason.NOT_UP_TO_DATE, "path_is_directory")
+    assert (web.log, web.holds) == (["restart"], NEW.reveal())
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_what_reads_a_first_key_may_be_installed_after_it(fleet: Fleet, check_mode: bool) -> None:
+    """The role for the app comes later in the same play; nothing can have an old key."""
+    fleet.hosts[1].put(None)
+    fleet.hosts[1].variables = {"health_checks": ["absent-check"], "health_retries": 0, "commands": []}
+    fleet.check_mode = True
+    result = fleet.deploy()
+    assert (reason(result), result.hosts[1].notes) == (None, ("it has no command absent-check.",))
+    fleet.check_mode = check_mode
+    fleet.hosts[1].variables = {}
+    assert reason(fleet.deploy()) is None
+    fleet.check_mode = False
+    fleet.deploy()
+    fleet.hosts[1].variables = {"commands": ["absent-command"]}
+    assert reason(fleet.deploy()) is not None
+
+
 @pytest.mark.parametrize("check_mode", [False, True])
 def test_a_deployment_is_red_for_what_could_not_be_rotated(fleet: Fleet, check_mode: bool) -> None:
     """Nothing of it was needed this time."""

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from typing import Any
 
@@ -19,6 +20,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars im
     HostSpec,
     Steps,
     account_of,
+    may_have_stores,
     spec_of,
 )
 from hypothesis import given
@@ -440,3 +442,26 @@ def test_whatever_a_variable_holds_is_used_or_refused_by_name(variables: dict[st
         assert any(name in refused.what for name in variables)
     else:
         assert HostSpec.from_json(json.loads(json.dumps(host.to_json()))) == host
+
+
+@pytest.mark.parametrize(
+    ("stores", "may"),
+    [
+        (None, False),
+        ([], False),
+        ("[]", False),
+        ("", False),
+        ([{"type": "command"}], True),
+        ("[{'type': 'command'}]", True),
+        ([{"type": "command", "account": "other"}], False),
+        ("[{'type': 'command', 'account': 'other'}]", False),
+        ("{{ broken", True),
+        (7, True),
+    ],
+)
+def test_whether_a_host_that_does_not_speak_for_itself_may_have_a_store(stores: Any, may: bool) -> None:
+    def template(raw: Any) -> Any:
+        return ast.literal_eval(raw) if isinstance(raw, str) and raw[:1] in ("[", "{") else raw
+
+    variables = {} if stores is None else {"multicart_deploy_stores": stores}
+    assert may_have_stores(variables, template, "default") is may
