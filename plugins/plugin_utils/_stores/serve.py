@@ -28,14 +28,18 @@ MARGIN = 0.5
 
 
 class _Asked:
-    """One store, asked for something in a thread of its own."""
+    """One store, asked for something in a thread of its own.
+
+    :ivar hangs: it has not answered in time, and is asked nothing more.
+    :ivar served: the key was written, and what reads it restarted.
+    """
 
     def __init__(self, stored: StoredKey) -> None:
         self.stored = stored
+        self.hangs = False
+        self.served = True
         self._thread: threading.Thread | None = None
         self._error: StoreError | None = None
-
-        self.hangs = False
 
     def begin(self, act: Callable[[StoredKey], None]) -> None:
         if not self.hangs:
@@ -81,12 +85,13 @@ class Stores:
             return {**self._inspect(deadline), "lacking": [], "processes": []}
         if phase == "deploy":
             return self._deploy(tell, began + request["first"] - MARGIN, deadline, request["check_mode"])
-        acts: Mapping[str, Callable[[StoredKey], None]] = {
-            "prepare": StoredKey.prepare,
-            "close": StoredKey.close,
-            "conclude": StoredKey.conclude,
-        }
-        return {} if phase == "ping" else self._answer(self._ask(acts[phase], self._asked, deadline))
+        if phase == "close":
+            served = [each for each in self._asked if each.served]
+            return self._answer(self._ask(StoredKey.close, served, deadline))
+        if phase == "ping":
+            return {}
+        act = StoredKey.prepare if phase == "prepare" else StoredKey.conclude
+        return self._answer(self._ask(act, self._asked, deadline))
 
     def _inspect(self, deadline: float) -> _phases.Answer:
         failed = self._ask(StoredKey.inspect, self._asked, deadline)
@@ -102,11 +107,13 @@ class Stores:
             # One that fails, or hangs, takes from the others no time in which they may restart what reads them.
             tell("write_failed" if failed else "written")
             written = [each for each in self._asked if each.stored not in failed]
-            unfinished = self._ask(StoredKey.finish, written, deadline)
+            failed.update(self._ask(StoredKey.finish, written, deadline))
             if any(each.stored.restarted for each in self._asked):
                 tell("restarted")
-            return {**self._answer({**failed, **unfinished}), "steps_done": not unfinished}
-        return self._answer(failed)
+            for each in self._asked:
+                each.served = each.stored not in failed
+        # Those that were served are closed, whatever has failed at the others.
+        return {**self._answer(failed), "steps_done": not check_mode}
 
     def _ask(
         self, act: Callable[[StoredKey], None], asked: Sequence[_Asked], deadline: float
