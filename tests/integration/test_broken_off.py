@@ -137,7 +137,7 @@ def test_deploy_reaches_the_others_though_the_first_host_is_gone(fleet: Fleet) -
     fleet.add("b", "changeme")
     run = fleet.deploy()
     assert not run.green, run
-    assert [task.host for task in run.failures] == ["a"] and "it is unreachable" in run.message
+    assert [task.host for task in run.failures] == ["a"] and "It is unreachable: Connection refused" in run.message
     assert "b" not in fleet.stale
 
 

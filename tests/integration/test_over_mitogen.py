@@ -86,7 +86,7 @@ def test_a_host_without_python_is_named_by_a_deployment(remote: Fleet) -> None:
     remote.add("web1", "changeme", ansible_python_interpreter="python_that_is_not_there")
     run = remote.play("[]", head="strategy: mitogen_linear\nroles: [multicart.keys.multicart_deploy]")
     assert not run.green, run
-    assert "it is unreachable (command not found)" in run.message
+    assert "It is unreachable: command not found" in run.message
 
 
 def test_a_host_that_cannot_be_reached_stops_a_rotation_and_is_found_by_audit_and_doctor(remote: Fleet) -> None:

@@ -53,7 +53,7 @@ def test_a_host_that_is_lost_in_the_outage_is_named_and_finished_by_a_re_run(rem
         with remote.once_rotated(other.kill):
             run = remote.rotate()
     assert (run.green, run.reason, run.armed) == (False, "not_up_to_date", 3), run
-    assert "web2: unreachable; whether the key was written there is not known" in run.message
+    assert "web2: unreachable: whether the key was written there is not known" in run.message
     assert ([task.host for task in run.failures], remote.stale) == (["web2"], ["web2"])
     for name in other.variables:
         del remote.hosts["web2"].variables[name]

@@ -166,11 +166,9 @@ class State(str, enum.Enum):
 
 
 def in_words(state: str, why: str | None) -> str:
-    """Return a state and its reason, which may say the same and a little more."""
-    same = f"it is {state}"
-    if why is not None and why.startswith(same):
-        return state + why.removeprefix(same)
-    return f"{state}: {why}" if why else state
+    """Return a state and its reason, without what that says of the state once more."""
+    more = re.sub(rf"\Ait is {state}(?: \(([^)]*)\))?", r"\1", why or "").removeprefix("; ")
+    return f"{state}: {more}" if more else state
 
 
 @dataclass(frozen=True)

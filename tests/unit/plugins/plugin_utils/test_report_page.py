@@ -205,7 +205,7 @@ def test_nothing_is_loaded() -> None:
 
 def test_the_consumers_and_their_moments_are_in_the_table() -> None:
     text = page(told_of({"web": host(1.5, restarted=2.25, healthy=3), "gone": unreachable()}))
-    for shown in ("+1.50 s", "+2.25 s", "+3.00 s", "−5.00 s", "unreachable (No route to host)"):
+    for shown in ("+1.50 s", "+2.25 s", "+3.00 s", "−5.00 s", "unreachable: No route to host"):
         assert shown in text
     assert OLD.fingerprint in text and NEW.fingerprint in text
     assert OLD.reveal() not in text and NEW.reveal() not in text
@@ -264,7 +264,7 @@ def test_consumers_with_the_same_to_tell_stand_together() -> None:
     text = page(told_of(hosts))
     told = read(text)
     assert "sick restart due: the health check failed" in told
-    assert f"{FEW + 5} consumers unreachable (No route to host) web000 web001" in told
+    assert f"{FEW + 5} consumers unreachable: No route to host web000 web001" in told
     assert f"web{FEW - 1:03} 5 more web{FEW:03}" in told
     assert len(Reader(text).names) == FEW + 6
 

@@ -170,7 +170,9 @@ MAY_2026 = datetime(2026, 5, 1, tzinfo=timezone.utc)
     [
         (None, "unreachable"),
         ("it is unreachable", "unreachable"),
-        ("it is unreachable (No route to host)", "unreachable (No route to host)"),
+        ("it is unreachable (No route to host)", "unreachable: No route to host"),
+        ("it is unreachable (No route to host); so what", "unreachable: No route to host; so what"),
+        ("it is unreachable; so what", "unreachable: so what"),
         ("it has no Python", "unreachable: it has no Python"),
     ],
 )
