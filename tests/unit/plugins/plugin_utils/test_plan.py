@@ -23,6 +23,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import 
     Step,
     Wanted,
     age_of_key,
+    impossible_dates,
     make_plan,
     pending_rotation,
     refuse_unready,
@@ -597,6 +598,13 @@ def test_the_age_is_the_greatest_that_two_consumers_confirm(days: list[float | N
     assert found == (None if age is None else age * DAY)
 
 
+def test_dates_that_cannot_be_true_are_named_by_their_consumers() -> None:
+    account = AccountState(LIVE, created_at=NOW - 100 * DAY)
+    fleet = aged(-1, 0, 100, 101, None)
+    assert impossible_dates(fleet, account, NOW) == [fleet[0].name, fleet[3].name]
+    assert impossible_dates(aged(-1, 101, held=OLD), account, NOW) == []
+
+
 def test_records_of_another_key_say_nothing_of_the_age() -> None:
     assert age_of_key(aged(40, 50, held=OLD), ACCOUNT, NOW) is None
 
@@ -658,7 +666,15 @@ def test_t15_a_key_of_unknown_age_is_rotated_only_on_request_and_that_is_told() 
 
 
 @pytest.mark.parametrize(
-    ("days", "told"), [(29, "29 days"), (2, "2 days"), (36.06 / 24, "36.1 hours"), (0.05, "1.2 hours")]
+    ("days", "told"),
+    [
+        (29, "29 days"),
+        (2, "2 days"),
+        (36.06 / 24, "36.1 hours"),
+        (0.05, "1.2 hours"),
+        (1 / 24, "1.0 hours"),
+        (30 / 24 / 60, "30 minutes"),
+    ],
 )
 def test_how_old_the_key_is_is_told(days: float, told: str) -> None:
     plan = make_plan(aged(days), ACCOUNT, Wanted(max_age=30 * DAY), NOW)
