@@ -673,7 +673,7 @@ def test_t15_a_key_of_unknown_age_is_rotated_only_on_request_and_that_is_told() 
         (36.06 / 24, "36.1 hours"),
         (0.05, "1.2 hours"),
         (1 / 24, "1.0 hours"),
-        (30 / 24 / 60, "30 minutes"),
+        (40 / 24 / 60, "40 minutes"),
     ],
 )
 def test_how_old_the_key_is_is_told(days: float, told: str) -> None:
