@@ -188,12 +188,11 @@ def wrote(record: Record, held: str, digest: Optional[str], since: str, account:
 def replaced(record: Record, found: Iterable[str], held: str) -> Record:
     """Return the record of a file in which a key replaces those that were found: they are retired by that.
 
-    An account has one key. A process that keeps another one is found by that, in every later run. Where the record
-    knows of no key yet, what was found may be the key of another account.
+    An account has one key. A process that keeps another one is found by that, in every later run.
     """
     kept = record
-    for key in (record["held"], *found) if record["held"] else ():
-        if key != held:
+    for key in (record["held"], *found):
+        if key not in (None, held):
             kept = retired(kept, key, UNSEEN, None, accepted=False)
     return kept
 
