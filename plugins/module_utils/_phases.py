@@ -326,12 +326,10 @@ def _one_file(
         except NotAKey as error:
             return file, [{"reason": "malformed_key", "text": file.explain(error)}]
         except Problem as error:
-            if error.reason != "changed_meanwhile":
-                return file, [{"reason": error.reason, "text": file.explain(error)}]
             # Another file that was inspected stays as it is then: the control node decides again.
             of_record = isinstance(error, HostFileError) and error.path == file.record_path
             again = time.monotonic() < deadline if of_record else file.inspected is None and attempts < ATTEMPTS
-            if not again:
+            if error.reason != "changed_meanwhile" or not again:
                 return file, [{"reason": error.reason, "text": file.explain(error)}]
             attempts += not of_record
         before = file

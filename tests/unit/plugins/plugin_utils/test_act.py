@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.module_utils._record import NONE
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result, utc_now
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
@@ -1648,19 +1649,7 @@ def test_whether_a_store_has_the_key_before_its_readers_are_restarted(
 ) -> None:
     """By what it told of its write, or because it had the key already."""
     fleet.api.key = NEW
-    record = {
-        "format": 1,
-        "account": ACCOUNT,
-        "open": False,
-        "rotation": None,
-        "held": holds.fingerprint,
-        "since": None,
-        "digest": None,
-        "readers": {},
-        "retired": [],
-        "updated_at": None,
-        "running": None,
-    }
+    record = {**NONE, "account": ACCOUNT, "held": holds.fingerprint}
     code = f"""
 for request in requests():
     for event in {events!r} if request["phase"] == "deploy" else []:
