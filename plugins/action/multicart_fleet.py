@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
 from typing import Any
 
 from ansible.release import __version__ as core_version
@@ -39,6 +38,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._options import (
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report, Versions, report_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.monitoring import Monitoring
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import utc_now
 
 
 class ActionModule(FleetAction):
@@ -131,7 +131,7 @@ class ActionModule(FleetAction):
         trials = try_credentials(self._options.connection, this_run())
         with self._act(hosts) as act:
             fleet = act.inspect(next((Live(trial.key) for trial in trials if trial.key), None))
-        waits = outside_hours(self._allowed_hours, datetime.now(timezone.utc))
+        waits = outside_hours(self._allowed_hours, utc_now())
         given = self._options.given
         wanted = Wanted(True, min_hosts=given["min_hosts"], warn_uncovered=given["uncovered"] == "warn")
         found = diagnose(trials, fleet, waits, wanted)
@@ -194,7 +194,7 @@ class ActionModule(FleetAction):
     def _report(self, result: ActResult) -> Report:
         # Of a rotation, also those that were left out are in the report.
         whole = self._phase == "rotate" or self._whole
-        versions, made_at = Versions(VERSION, core_version), datetime.now(timezone.utc)
+        versions, made_at = Versions(VERSION, core_version), utc_now()
         return replace(report_of(result, self.account, versions, made_at), run=self._phase, whole=whole)
 
     def _tell(self, report: Report) -> None:

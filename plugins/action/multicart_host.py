@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
@@ -49,6 +48,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import
     report_of,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.monitoring import Monitoring
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import utc_now
 
 
 class ActionModule(ControllerAction):
@@ -111,7 +111,7 @@ class ActionModule(ControllerAction):
             monitoring.tell(replace(report, whole=whole))
 
     def _report(self, result: ActResult) -> Report:
-        versions, made_at = Versions(VERSION, core_version), datetime.now(timezone.utc)
+        versions, made_at = Versions(VERSION, core_version), utc_now()
         return replace(report_of(result, self.account, versions, made_at), run="deploy")
 
     def _deploy_live(self, options: Options) -> dict[str, Any]:

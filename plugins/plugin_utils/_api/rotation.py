@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import Protocol
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
@@ -29,6 +28,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import
     Verdict,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import iso_now
 
 SETTLE_TIMEOUT = 30.0
 """Seconds in which reads become as new as what was done before; nobody documents how long that takes."""
@@ -133,23 +133,13 @@ class Ledger(Protocol):
         """Keep the intent; it must last before this returns."""
 
 
-def utc_now() -> str:
-    """Return the time, as :func:`iso_time` shows it."""
-    return iso_time(datetime.now(timezone.utc))
-
-
-def iso_time(moment: datetime) -> str:
-    """Return a moment as results and records show it: UTC, ISO 8601, milliseconds."""
-    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 @dataclass(frozen=True)
 class Clock:
     """Time, replaceable in tests."""
 
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    utc: Callable[[], str] = utc_now
+    utc: Callable[[], str] = iso_now
 
     def pauses(self, seconds: float) -> Iterator[bool]:
         """Sleep longer and longer at each step, until so many seconds have passed."""

@@ -21,7 +21,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +29,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Intent
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import iso_time, parse_time
 
 try:
     from cryptography import fernet
@@ -238,17 +238,11 @@ def _mark(account: Account, url: str) -> str:
     Two systems, such as one for tests, have accounts of the same id, but hardly made at the same moment.
     """
     created_at = account.fields.get("created_at")
-    made = _in_utc(created_at) if isinstance(created_at, str) else f"{urlsplit(url).hostname}"
+    made = f"{urlsplit(url).hostname}"
+    if isinstance(created_at, str):
+        moment = parse_time(created_at)
+        made = iso_time(moment) if moment is not None else created_at
     return hashlib.sha256(f"{made} {account.id}".encode()).hexdigest()[:16]
-
-
-def _in_utc(text: str) -> str:
-    """Return a moment in UTC; any other text as it is."""
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        return text
-    return moment.astimezone(timezone.utc).isoformat() if moment.tzinfo else text
 
 
 def _credential_id(connection: Connection) -> str:

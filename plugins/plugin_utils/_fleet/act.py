@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -31,7 +31,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation impor
     Outcome,
     Result,
     another_was_replaced,
-    iso_time,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, unexpected
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import ROLL_CALL, WRITING, Host
@@ -58,8 +57,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import
     Process,
     Standing,
     State,
-    parse_time,
 )
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import iso_now, iso_time, parse_time, utc_now
 
 ATTEMPTS = 5
 """How often a deployment begins again, because the account's key or a file was changed meanwhile."""
@@ -197,7 +196,7 @@ class Act:
         self._say = say
         self._guard = guard or Guard()
         self._result = ActResult(check_mode=check_mode)
-        self._began = (time.monotonic(), datetime.now(timezone.utc))
+        self._began = (time.monotonic(), utc_now())
 
     def rotate(self, wanted: Wanted, refusals: Refusals | None = None) -> ActResult:
         """Rotate, or do what comes first.
@@ -245,7 +244,7 @@ class Act:
             self._end_sessions()
         self._result.hosts = [self._host_result(host) for host in self._hosts]
         if self._result.live is not None:
-            now = _now()
+            now = utc_now()
             age = age_of_key(self._fleet(), _account_state(self._result.live), now)
             self._result.since = now - age if age is not None else None
         return self._result
@@ -324,7 +323,7 @@ class Act:
             if wanted.retire == live.key.fingerprint:
                 raise another_was_replaced()
             return Plan(Step.DONE, "this run has rotated the key already", live.retired)
-        account, now = _account_state(live), _now()
+        account, now = _account_state(live), utc_now()
         if wanted.max_age is not None:
             for name in impossible_dates(self._fleet(), account, now):
                 self._say(f"{name}: since when it holds the live key cannot be true, and does not count.")
@@ -342,7 +341,7 @@ class Act:
         seconds = time.monotonic() - began
         self._say(f"{len(armed)} of {len(self._hosts)} armed in {seconds:.2f} s{others}.")
         for host in armed:
-            host.moments["armed"] = _now()
+            host.moments["armed"] = utc_now()
         former = {entry.key for host in self._hosts for record in host.consumer.records for entry in record.retired}
         with self._guard.critical():
             # So that none of them has hung or died while the others were armed.
@@ -408,13 +407,13 @@ class Act:
 
         :param behind: a store does not have it yet: what reads its key there is restarted, and has to be once more.
         """
-        since, asked = live.rotated_at or iso_time(_now()), []
+        since, asked = live.rotated_at or iso_now(), []
         for host in hosts:
             host.failure = None
             contents = host.contents(live.key)
             if host.failure is not None:
                 continue
-            host.moments["released"] = _now()
+            host.moments["released"] = utc_now()
             host.moments.pop("healthy", None)  # of what it had before
             inspected = [list(file.holds) for file in host.consumer.files] if as_inspected else None
             try:
@@ -674,10 +673,6 @@ def _wait_for_first(asked: Iterable[tuple[Host, Reply]], seconds: float) -> None
         reply.wait_for_first(deadline - time.monotonic())
 
 
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
-
-
 def _account_state(live: Live) -> AccountState:
     return AccountState(live.key.fingerprint, parse_time(live.created_at), parse_time(live.updated_at))
 
@@ -688,7 +683,7 @@ def _shown(key: ApiKey) -> str:
 
 def _seen(key: str, seen: str, updated_at: list[str | None] | None = None, accepted: bool = True) -> dict[str, Any]:
     """Return what the records are to say of a retired key."""
-    at = None if seen == UNSEEN else iso_time(_now())
+    at = None if seen == UNSEEN else iso_now()
     return {"key": key, "seen": seen, "at": at, "accepted": accepted, "updated_at": updated_at}
 
 

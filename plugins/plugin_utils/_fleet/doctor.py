@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Trial
@@ -26,6 +25,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import 
     pending_rotation,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Consumer, State
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import utc_now
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _advice(
 def _refused(fleet: Sequence[Consumer], live: ApiKey, wanted: Wanted) -> str | None:
     """Say why a rotation of this fleet would be refused, and the remedy; None: it would not."""
     try:
-        make_plan(fleet, AccountState(live.fingerprint), wanted, datetime.now(timezone.utc))
+        make_plan(fleet, AccountState(live.fingerprint), wanted, utc_now())
     except MulticartError as error:
         return (
             f"{error.what} {error.advice.removeprefix('Nothing was rotated. ').removeprefix('Nothing was changed. ')}"

@@ -22,6 +22,7 @@ from typing import Any
 from ansible_collections.multicart.keys.plugins.module_utils import _record
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import is_fingerprint
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import clean
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import parse_time
 
 MOST_FILES = 1000
 """Files, problems and the like that an answer may list."""
@@ -358,15 +359,6 @@ def record_from(said: Any) -> Record:
         ),
         moved_account=bool(updated_at and None not in updated_at and updated_at[0] != updated_at[1]),
     )
-
-
-def parse_time(text: str | None) -> datetime | None:
-    """Read a moment in ISO 8601; None: it is none, or has no time zone."""
-    try:
-        moment = datetime.fromisoformat((text or "").replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
 
 
 def _problem_from(said: Any) -> Problem:

@@ -14,13 +14,14 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, iso_time
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult, HostResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import READERS
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import again, deploy
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Step, confirmed
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import State, parse_time
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import State
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import iso_time, parse_time, utc_now
 
 FORMAT = 1
 """Of the JSON file; a larger number breaks what reads it."""
@@ -313,7 +314,7 @@ def report_from(kept: Mapping[str, Any]) -> Report:
         rotated_at=parse_time(kept["rotated_at"]),
         lines=list(map(_line_from, kept["hosts"])),
         versions=Versions(**kept["versions"]),
-        made_at=parse_time(kept["made_at"]) or datetime.now(timezone.utc),
+        made_at=parse_time(kept["made_at"]) or utc_now(),
         finish=kept["finish"],
         run=kept["run"],
         key_since=parse_time(kept["key_since"]),

@@ -11,10 +11,10 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import iso_time
 from ansible_collections.multicart.keys.plugins.plugin_utils._report import words
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import EVENTS, Report
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.picture import ROW, picture_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import iso_time
 from jinja2 import Environment, StrictUndefined, Template
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")

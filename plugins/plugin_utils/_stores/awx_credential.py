@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -32,6 +31,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     text_of,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.rest import RestApi
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import parse_time, utc_now
 
 FIELDS = {
     "url": Field(required=True, env="CONTROLLER_HOST", place=True),
@@ -81,7 +81,7 @@ class Credential(Store):
         )
         self._field: str = options["field"]
         self._path: str | None = None
-        self._now = datetime.now(timezone.utc)
+        self._now = utc_now()
 
     def inspect(self) -> Found:
         """See the protocol."""
@@ -180,8 +180,8 @@ def _found(credential: Mapping[str, Any]) -> Found:
     noted = _RECORD.search(credential["description"])
     kept: Any = parsed(noted[1]) if noted else None
     try:
-        changed = datetime.fromisoformat(modified.replace("Z", "+00:00")).timestamp()
-        record, at_once = kept["record"], abs(changed - kept["noted_at"]) <= AT_ONCE
+        changed, record = parse_time(modified), kept["record"]
+        at_once = changed is not None and abs(changed.timestamp() - kept["noted_at"]) <= AT_ONCE
         held = record["held"] if at_once and is_fingerprint(record["held"]) else None
         return Found(held, {**record, "held": held}, modified)
     except (KeyError, TypeError, ValueError):

@@ -13,7 +13,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +32,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     parsed,
     text_of,
 )
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import iso_now
 
 FIELDS = {
     "kubeconfig": Field(path=True),
@@ -137,7 +137,7 @@ class Secret(Store):
 
     def restart(self) -> bool:
         """Restart what reads it by a rollout, and wait until all of that is done."""
-        now = datetime.now(timezone.utc).isoformat()
+        now = iso_now()
         for kind, name in self._workloads:
             self._workload(
                 "patch", kind, name, {"spec": {"template": {"metadata": {"annotations": {_RESTARTED: now}}}}}

@@ -13,12 +13,13 @@ from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result, iso_time
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult, HostResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Plan, Step
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Standing, State
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report, Versions, report_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import iso_time
 
 START = datetime(2026, 6, 20, 3, tzinfo=timezone.utc)
 OLD, NEW = ApiKey("173axcs.oldoldoldold"), ApiKey("173axcs.newnewnewnew")

@@ -23,7 +23,7 @@ import pytest
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.module_utils._record import NONE
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result, utc_now
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import act as act_module
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import host as host_module
@@ -33,7 +33,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import 
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import HostSpec, Steps, StoreSpec
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Step, Wanted
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError, Session
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem, Standing, State, parse_time
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem, Standing, State
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import iso_now, parse_time
 
 from tests.unit.plugins.plugin_utils.local_hosts import (
     IN_PROCESS,
@@ -103,10 +104,10 @@ class Api:
     def rotate(self, key: ApiKey, former: frozenset[str]) -> Result:
         self.former = former
         self._call("rotate")
-        before, rotated_at = self.key, utc_now()
+        before, rotated_at = self.key, iso_now()
         assert key == before
         self.replace_key()
-        self.updated_at = utc_now()
+        self.updated_at = iso_now()
         rotated = Result(Outcome.ROTATED, self.key, before, rotated_at=rotated_at, updated_at=self.updated_at)
         result = self.rotation(rotated)
         if result.live is None or result.live == before:
@@ -979,6 +980,18 @@ def test_a_date_of_the_key_that_cannot_be_true_is_told_and_does_not_count(fleet:
     assert sum(line.endswith("cannot be true, and does not count.") for line in fleet.lines) == 3
     fleet.rotate()
     assert told not in fleet.lines, "nobody asked for it"
+
+
+@pytest.mark.parametrize("far", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_date_that_utc_has_no_year_for_is_none_whoever_sends_it(fleet: Fleet, far: str) -> None:
+    fleet.deploy()
+    for host in fleet.hosts:
+        path = host.folder / ".env.KEY.multicart.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "since": far, "updated_at": [far, far]}))
+    assert (reason(fleet.audit()), reason(fleet.deploy())) == (None, None)
+    fleet.api.updated_at = fleet.api.more["created_at"] = far
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds, fleet.audit().error) == (None, ["new"] * 3, None)
 
 
 def test_the_key_is_at_least_as_old_as_the_last_change_of_the_account(fleet: Fleet) -> None:

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result, iso_time
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult, HostResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import READERS
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Plan, Step
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import File, Process, Standing, State
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import joined, report_from
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import iso_time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

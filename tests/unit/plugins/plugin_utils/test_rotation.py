@@ -7,10 +7,7 @@
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -25,10 +22,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation impor
     Request,
     Result,
     another_was_replaced,
-    iso_time,
     read_live,
     rotate,
-    utc_now,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import ARMED
@@ -837,33 +832,6 @@ def test_a_read_that_lags_for_ever_is_given_up() -> None:
 
 
 # --- moments --------------------------------------------------------------------------------------
-
-
-def test_a_moment_is_shown_in_utc_to_the_millisecond() -> None:
-    moment = datetime(2026, 6, 20, 5, 4, 3, 2999, timezone(timedelta(hours=2)))
-    assert iso_time(moment) == "2026-06-20T03:04:03.002Z"
-    assert iso_time(moment.replace(microsecond=0)) == "2026-06-20T03:04:03.000Z"
-
-
-@pytest.fixture
-def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patched:
-        patched.setenv("TZ", "UTC-5:30")
-        time.tzset()
-        yield
-    time.tzset()
-
-
-@pytest.mark.usefixtures("far_from_utc")
-def test_a_moment_is_shown_in_utc_wherever_the_control_node_is() -> None:
-    assert iso_time(datetime(2026, 6, 20, 5, 4, 3, 0, timezone.utc)) == "2026-06-20T05:04:03.000Z"
-    assert utc_now().endswith("Z")
-
-
-def test_the_time_is_now() -> None:
-    before = datetime.now(timezone.utc) - timedelta(milliseconds=1)
-    assert before <= datetime.fromisoformat(utc_now().replace("Z", "+00:00")) <= datetime.now(timezone.utc)
-    assert Clock().utc()[-1] == "Z"
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.1, 3.1, 30.0])

@@ -27,7 +27,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import
     State,
     answer_from,
     clean,
-    parse_time,
     record_from,
 )
 from hypothesis import example, given, settings
@@ -219,25 +218,6 @@ def test_a_record_without_a_rotation_names_no_key() -> None:
     record = record_from({**RECORD, "rotation": None})
     assert (record.retire, record.concluded) == (None, False)
     assert record_from({**RECORD, "rotation": {"retire": OLD, "concluded": False}}).concluded is False
-
-
-@pytest.mark.parametrize(
-    ("text", "moment"),
-    [
-        ("2026-05-01T00:00:00Z", MAY_2026),
-        ("2026-05-01T02:00:00.000+02:00", MAY_2026),
-        ("2026-05-01T00:00:00", None),  # without a zone it could be any of 26 hours
-        ("2026-05-01", None),
-        ("2026-13-01T00:00:00Z", None),
-        ("9999-99-99T99:99:99Z", None),
-        ("soon", None),
-        ("", None),
-        (None, None),
-        ("Z", None),
-    ],
-)
-def test_a_moment_has_a_time_zone_or_is_none(text: str | None, moment: datetime | None) -> None:
-    assert parse_time(text) == moment
 
 
 # --- a malformed one (T18) ------------------------------------------------------------------------
