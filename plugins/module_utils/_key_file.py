@@ -11,7 +11,7 @@ Imported by what runs on managed hosts: Python 3.6 syntax, standard library only
 """
 
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
 from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
@@ -30,6 +30,19 @@ Problem = (host_file.HostFileError, env_file.EnvFileError, UnknownName, record.O
 def readers_of(request: Dict[str, Any]) -> str:
     """Return the name of those who read the files of a request: on this machine, as others may share the files."""
     return record.readers_of(request["services"], request["commands"], record.this_machine())
+
+
+def read_record(path: str) -> Tuple[Any, Optional[record.Record]]:
+    """Return the content of a record's file, and the record in it; None: there is none.
+
+    :raises HostFileError: as :func:`_host_file.read`; or it is a link, through which it would be written where somebody
+        else wants it.
+    """
+    kept = host_file.read(path, is_public=True)
+    folder, name = os.path.split(path)
+    if kept.target != os.path.join(os.path.realpath(folder), name):
+        raise host_file.HostFileError("not_regular", path)
+    return kept, record.parse(kept.data) if kept.data else None
 
 
 class KeyFile:
@@ -79,11 +92,10 @@ class KeyFile:
 
     def _inspect(self) -> None:
         try:
-            self._kept = self._read_record()
+            self._kept, self.record = read_record(self.record_path)
         except host_file.HostFileError:
             host_file.read(self.path)  # what is wrong with both is reported with the path that somebody wrote
             raise
-        self.record = record.parse(self._kept.data) if self._kept.data else None
         self._content = host_file.read(self.path)
         self.held = self.holds = self._keys()
         self._refuse_other_account()
@@ -97,18 +109,9 @@ class KeyFile:
             self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, account=self._account))
         )
 
-    def _read_record(self) -> Any:
-        """Return the content of the record; through a link it would be written where somebody else wants it."""
-        kept = host_file.read(self.record_path, is_public=True)
-        folder, name = os.path.split(self.record_path)
-        if kept.target != os.path.join(os.path.realpath(folder), name):
-            raise host_file.HostFileError("not_regular", self.record_path)
-        return kept
-
     def _refuse_other_account(self) -> None:
         """Refuse to put the key of one account in the place of another's, whose consumer it would lock out."""
-        known = self.record["account"] if self.record else None
-        if self._account and known and known != self._account:
+        if record.is_of_other(self.record, self._account):
             raise record.OtherAccount(
                 "it holds the key of another account; use the credentials of that account, or, if this change is "
                 "meant, remove the record {0} first".format(self.record_path)
@@ -134,10 +137,7 @@ class KeyFile:
     def open(self, retire: str) -> None:
         """Note that a rotation is about to retire the key."""
         self._raise_problem()
-        known = self.record
-        # Its readers use the key that it holds: should nothing come of the rotation, no restart is due.
-        if known is None and len(set(self.holds)) == 1:
-            known = record.adopted(record.NONE, self.holds[0])
+        known = record.known_of(self.record, self.holds)
         self._keep(record.opened(known, retire, self._running, self._account, self._readers))
 
     def write(self, key: ApiKey, since: str, retires: Optional[Dict[str, Any]] = None) -> None:
@@ -163,20 +163,15 @@ class KeyFile:
             host_file.sweep(self._content)
             self.changed = ownership.finish()
         self.holds, self.unknown = [key.fingerprint], False
-        self._keep(self._record_of(key, new, since, found=old == new, retires=retires))
-
-    def _record_of(
-        self, key: ApiKey, content: bytes, since: str, found: bool, retires: Optional[Dict[str, Any]]
-    ) -> record.Record:
-        known = self.record
-        if known is None and found:
-            known = record.adopted(record.NONE, key.fingerprint)
-        digest = record.digest_of(content)
+        digest, known, found = record.digest_of(new), self.record, old == new
         if self.variable is not None and known is not None and known["held"] == key.fingerprint and found:
             digest = known["digest"]  # other lines are not this collection's
-        kept = record.replaced(known or record.NONE, self.held, key.fingerprint)
-        kept = record.wrote(kept, key.fingerprint, digest, since, self._account)
-        return record.retired(kept, retires["key"], record.UNSEEN, None, retires["accepted"]) if retires else kept
+        self._note(key.fingerprint, digest, since, found, retires)
+
+    def _note(self, held: str, digest: str, since: str, found: bool, retires: Optional[Dict[str, Any]]) -> None:
+        known = record.known_of(self.record, [held] if found else [])
+        kept = record.replaced(known, self.held, held, retires)
+        self._keep(record.wrote(kept, held, digest, since, self._account))
 
     def _new_content(self, key: ApiKey) -> bytes:
         return self._entry["content"].encode("utf-8") if self._is_template else self._with(key)
@@ -199,8 +194,7 @@ class KeyFile:
         """Note that nothing is under way, and that the readers use the live key, if the file holds that."""
         self._raise_problem()
         if self.record and self._live in self.holds:
-            kept = record.restarted(self.record, self._readers, self.holds[0]) if self.restart_due else self.record
-            self._keep(record.closed(kept, self._readers))
+            self._keep(record.closed(self.record, self._readers, self.holds[0] if self.restart_due else None))
 
     def conclude(self, seen: Optional[Dict[str, Any]]) -> None:
         """Note that the verdict of the rotation was given, and what was seen of the key that it retired."""
@@ -255,7 +249,7 @@ class KeyFile:
             return
         if not self._check_mode:
             host_file.replace(self._kept, record.serialize(kept))
-            self._kept = self._read_record()
+            self._kept, _written = read_record(self.record_path)
         self.changed = self.changed or self.record is None
         self.record = kept
 
@@ -273,8 +267,7 @@ class ReadersAlone(KeyFile):
         return KeyFile._path_of_record(self, state_dir)
 
     def _inspect(self) -> None:
-        self._kept = self._read_record()
-        self.record = record.parse(self._kept.data) if self._kept.data else None
+        self._kept, self.record = read_record(self.record_path)
         self.held = self.holds = [self.record["held"]] if self.record and self.record["held"] else []
         self._refuse_other_account()
         host_file.check(
@@ -290,7 +283,7 @@ class ReadersAlone(KeyFile):
             self.changed = True
         self.holds = [key.fingerprint]
         if not self._stores_behind:
-            self._keep(self._record_of(key, b"", since, found=found, retires=retires))
+            self._note(key.fingerprint, record.digest_of(b""), since, found, retires)
 
     @property
     def _kept_in(self) -> Any:

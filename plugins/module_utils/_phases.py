@@ -27,10 +27,17 @@ from contextlib import suppress
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 from ansible_collections.multicart.keys.plugins.module_utils import _processes as processes
+from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 from ansible_collections.multicart.keys.plugins.module_utils import _services as services
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.module_utils._host_file import HostFileError
-from ansible_collections.multicart.keys.plugins.module_utils._key_file import KeyFile, Problem, ReadersAlone, readers_of
+from ansible_collections.multicart.keys.plugins.module_utils._key_file import (
+    KeyFile,
+    Problem,
+    ReadersAlone,
+    read_record,
+    readers_of,
+)
 
 Request = Dict[str, Any]
 """``phase``, ``tag``, ``wait`` (seconds in which the next request must be here), ``limit`` (seconds in which the answer
@@ -42,6 +49,7 @@ Tell = Callable[[str], None]
 FIELDS = {
     "expires": None,
     "files": [],
+    "foreign": [],
     "state_dir": None,
     "services": [],
     "commands": [],
@@ -147,7 +155,8 @@ def _inspect(request: Request, _tell: Tell) -> Answer:
     run = services.runner(min(request["timeout"], ASKING))
     paths = [_expanded(entry["path"]) for entry in request["files"]]
     lacking = services.lacking(request["services"], request["commands"] + request["health"], paths, run)
-    keys = {request["live"]} | {key for file in answer["files"] for key in file["holds"]} | _retired(answer["files"])
+    known = {key for file in answer["files"] for key in file["holds"]} | _retired(answer["files"])
+    keys = {request["live"]} | (known - _of_other_accounts(request))
     return dict(answer, lacking=lacking, **_scanned(request, keys, run))
 
 
@@ -155,6 +164,20 @@ def _retired(files: List[Dict[str, Any]]) -> Set[str]:
     """Return the keys that are known to be retired, by the records of the files, which hold others now."""
     known = {entry["key"] for file in files if file["record"] for entry in file["record"]["retired"]}
     return known - {key for file in files for key in file["holds"]}
+
+
+def _of_other_accounts(request: Request) -> Set[str]:
+    """Return the keys that files of other accounts were given: the processes of those hold them rightly.
+
+    One is found in a file of this account, too, if that was made by copying.
+    """
+    found = set()
+    for path, variable in request["foreign"]:
+        with suppress(HostFileError):
+            _content, kept = read_record(record.path_of(_expanded(path), variable, _state_dir(request)))
+            if kept is not None and record.is_of_other(kept, request["account"]):
+                found.add(kept["held"])
+    return found
 
 
 def _scanned(request: Request, keys: Set[Any], run: services.Run) -> Dict[str, Any]:
@@ -248,7 +271,8 @@ def _look_at_processes(request: Request, answer: Answer, run: services.Run, tell
     :raises StepFailed: ``process_out_of_date``.
     """
     former = {key for file in answer["files"] for key in file["held"]} - {request["live"]}
-    retired, again = _retired(answer["files"]) | former, None  # type: Set[str], Optional[Set[str]]
+    retired = (_retired(answer["files"]) | former) - _of_other_accounts(request)
+    again = None  # type: Optional[Set[str]]
     deadline = time.monotonic() + request["retries"] * request["delay"]
     while retired:
         answer.update(_scanned(request, retired, run))
@@ -308,12 +332,11 @@ def _one_file(
     request: Request, act: Callable[[KeyFile], None], entry: Dict[str, Any]
 ) -> Tuple[KeyFile, List[Dict[str, str]]]:
     """Do something with one file; return how it is then, and what was wrong."""
-    state_dir = request["state_dir"] and _expanded(request["state_dir"])
     path = _expanded(entry["path"])
     # Also those that reach it by another path, through a link.
     same = [each for each in request["files"] if os.path.realpath(_expanded(each["path"])) == os.path.realpath(path)]
     beside = [each["variable"] for each in same if each["variable"]]
-    more = {"state_dir": state_dir, "running": lambda: _running(request)}
+    more = {"state_dir": _state_dir(request), "running": lambda: _running(request)}
     kind = ReadersAlone if entry.get("format") == "none" else KeyFile
     before, attempts, deadline = None, 1, time.monotonic() + PATIENCE  # type: Optional[KeyFile], int, float
     while True:
@@ -334,6 +357,10 @@ def _one_file(
             attempts += not of_record
         before = file
         time.sleep(random.uniform(0, 0.05))
+
+
+def _state_dir(request: Request) -> Optional[str]:
+    return request["state_dir"] and _expanded(request["state_dir"])
 
 
 def _running(request: Request) -> List[str]:

@@ -18,7 +18,7 @@ import json
 import os
 import re
 from contextlib import suppress
-from typing import Any, Callable, Dict, Iterable, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 
 FORMAT = 1
 """Of the record; another number is another collection's, and the record counts as none."""
@@ -136,6 +136,14 @@ def serialize(record: Record) -> bytes:
     return (json.dumps(record, sort_keys=True) + "\n").encode("utf-8")
 
 
+def known_of(record: Optional[Record], holds: Sequence[str]) -> Record:
+    """Return what is known of a file: of one without a record, that its readers use the one key that it holds.
+
+    Should nothing come of what begins with that, no restart is due.
+    """
+    return record or (adopted(NONE, holds[0]) if len(set(holds)) == 1 else NONE)
+
+
 def opened(
     record: Optional[Record],
     retire: str,
@@ -185,16 +193,18 @@ def wrote(record: Record, held: str, digest: Optional[str], since: str, account:
     return dict(record, held=held, digest=digest, since=known or since, account=account or record["account"])
 
 
-def replaced(record: Record, found: Iterable[str], held: str) -> Record:
+def replaced(record: Record, found: Iterable[str], held: str, retires: Optional[Dict[str, Any]] = None) -> Record:
     """Return the record of a file in which a key replaces those that were found: they are retired by that.
 
     An account has one key. A process that keeps another one is found by that, in every later run.
+
+    :param retires: what is known of the key that a rotation retired: ``key``, ``accepted``.
     """
     kept = record
     for key in (record["held"], *found):
         if key not in (None, held):
             kept = retired(kept, key, UNSEEN, None, accepted=False)
-    return kept
+    return retired(kept, retires["key"], UNSEEN, None, retires["accepted"]) if retires else kept
 
 
 def adopted(record: Record, held: str) -> Record:
@@ -211,10 +221,14 @@ def restarted(record: Record, readers: str, held: str) -> Record:
     return dict(record, readers=_newest(others, readers, held))
 
 
-def closed(record: Record, readers: str = ANY) -> Record:
-    """Return the record with nothing under way; what ran of other readers is known until they were restarted, too."""
-    others = {name: ran for name, ran in (record["running"] or {}).items() if name != readers}
-    return dict(record, open=False, running=others or None)
+def closed(record: Record, readers: str = ANY, held: Optional[str] = None) -> Record:
+    """Return the record with nothing under way; what ran of other readers is known until they were restarted, too.
+
+    :param held: the key that these readers were restarted with; None: no restart was due.
+    """
+    kept = record if held is None else restarted(record, readers, held)
+    others = {name: ran for name, ran in (kept["running"] or {}).items() if name != readers}
+    return dict(kept, open=False, running=others or None)
 
 
 def retired(record: Record, key: str, seen: str, at: Optional[str], accepted: bool) -> Record:
@@ -240,6 +254,12 @@ def concluded(record: Record, seen: Optional[Dict[str, Any]] = None) -> Record:
         return kept
     kept = retired(kept, seen["key"], seen["seen"], seen["at"], seen["accepted"])
     return dict(kept, updated_at=seen["updated_at"] or kept["updated_at"])
+
+
+def is_of_other(record: Optional[Record], account: Optional[str]) -> bool:
+    """Tell whether the file holds the key of another account than this."""
+    known = record["account"] if record else None
+    return bool(account and known and known != account)
 
 
 def restart_due(record: Optional[Record], held: str, readers: str) -> bool:

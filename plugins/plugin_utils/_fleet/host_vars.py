@@ -134,11 +134,11 @@ def may_have_stores(variables: Mapping[str, Any], template: Callable[[Any], Any]
         return True
 
 
-def _files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> tuple[list[FileSpec], bool]:
-    """Return the host's files of the account that this run is about, and whether it has some of others."""
+def _files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> tuple[list[FileSpec], list[FileSpec]]:
+    """Return the host's files of the account that this run is about, and those of others."""
     account, own = account_of(variables, template), _own_account_of(variables, template)
     found: dict[tuple[str, str | None], FileSpec] = {}
-    others = False
+    others: list[FileSpec] = []
     for source in sorted(name for name in variables if name == FILES or str(name).startswith(FILES + "__")):
         entries = _value(source, variables, template)
         if not isinstance(entries, (list, tuple)):
@@ -146,7 +146,7 @@ def _files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> t
         for number, entry in enumerate(entries, 1):
             spec = _checked(f"{source}, entry {number}", entry)
             if str(entry.get("account") or own) != account:
-                others = True
+                others.append(spec)
                 continue
             if found.setdefault((spec.path, spec.variable), spec) != spec:
                 raise _invalid(f"{source}, entry {number}", f"contradicts another entry for {spec.path}")
@@ -182,6 +182,7 @@ class HostSpec:
 
     :ivar files: or stores; those of a host that has services or commands alone are one `READERS`.
     :ivar others: whether it has files or stores of other accounts, or is itself of another one.
+    :ivar foreign: path and variable of each file of another account.
     :ivar state_dir: directory of the records; None: each is beside its file.
     :ivar wave: it gets the key when all of the waves before it have it.
     :ivar wave_timeout: seconds that it waits for them at most.
@@ -190,6 +191,7 @@ class HostSpec:
     files: list[FileSpec] | list[StoreSpec]
     steps: Steps
     others: bool = False
+    foreign: list[list[str | None]] = field(default_factory=list)
     state_dir: str | None = None
     wave: int = 0
     wave_timeout: float = 10.0
@@ -217,6 +219,7 @@ class HostSpec:
         """Return what every request of a host session holds of it."""
         return {
             "files": [spec.entry() for spec in self.files],
+            "foreign": self.foreign,
             "state_dir": self.state_dir,
             "environment": [spec.variable for spec in self.files if spec.variable],
             **vars(self.steps),
@@ -248,7 +251,7 @@ def spec_of(
     :raises MulticartError: ``invalid_option``; it names the variable, the entry and the remedy.
     """
     files: Any
-    files, others = _files_of(variables, template)
+    files, foreign = _files_of(variables, template)
     stores, others_stores = _stores_of(variables, template, control)
     steps = _steps_of(variables, template)
     state_dir = _value(STATE_DIR, variables, template) or None
@@ -259,7 +262,7 @@ def spec_of(
     for name in (SERVICES, COMMANDS, HEALTH_CHECKS):
         if stores and _value(name, variables, template):
             raise _invalid(name, "is set for a store, which restarts and checks nothing; set it to [] for this host")
-    others, restarts = others or others_stores, bool(steps.services or steps.commands)
+    others, restarts = bool(foreign) or others_stores, bool(steps.services or steps.commands)
     if not files and not stores and (restarts or variables.get(OWN_ACCOUNT)):
         others = others or _own_account_of(variables, template) != account_of(variables, template)
     readers = [READERS] if restarts and not (files or stores or others) else []
@@ -272,6 +275,7 @@ def spec_of(
         files or stores or readers,
         steps,
         others,
+        [[spec.path, spec.variable] for spec in foreign],
         None if state_dir is None else str(state_dir),
         int(wave) if wave not in (None, "") else int(bool(readers)),
         _number(WAVE_TIMEOUT, _value(WAVE_TIMEOUT, variables, template, 10), float),

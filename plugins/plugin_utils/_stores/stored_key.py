@@ -67,10 +67,8 @@ class StoredKey:
         """Open the record for a rotation; that it can be written is verified now at the latest."""
         self._refuse_other_account()
         self.store.verify_right()
-        known = self.record
-        if known is None and self.holds:
-            known = records.adopted(records.NONE, self.holds[0])
-        self._keep(records.opened(known, self._request["retire"], account=self._request["account"]))
+        known = records.known_of(self.record, self.holds)
+        self._keep(records.opened(known, self._request["retire"], account=self._account))
 
     def write(self) -> None:
         """Make it hold the key."""
@@ -116,24 +114,16 @@ class StoredKey:
             self._take(self.store.inspect())
             if self.holds != [key.fingerprint]:
                 raise StoreError("store_not_kept", "it does not hold the key that was written: find who else writes it")
-        known = self.record
-        if known is None and not wrote:
-            known = records.adopted(records.NONE, key.fingerprint)
-        kept = records.replaced(known or records.NONE, self.held, key.fingerprint)
-        kept = records.wrote(kept, key.fingerprint, None, self._request["since"], self._account)
-        retires = self._request["retires"]
-        if retires:
-            kept = records.retired(kept, retires["key"], records.UNSEEN, None, retires["accepted"])
-        self._keep(kept)
+        known = records.known_of(self.record, [] if wrote else [key.fingerprint])
+        kept = records.replaced(known, self.held, key.fingerprint, self._request["retires"])
+        self._keep(records.wrote(kept, key.fingerprint, None, self._request["since"], self._account))
         if self.restart_due and not self._request["check_mode"]:
             self.restarted = self.store.restart()
 
     def close(self) -> None:
         """Note that nothing is under way, if it holds the live key."""
         if self.record and self._request["live"] in self.holds:
-            due = self.restart_due
-            kept = records.restarted(self.record, self._readers, self.holds[0]) if due else self.record
-            self._keep(records.closed(kept, self._readers))
+            self._keep(records.closed(self.record, self._readers, self.holds[0] if self.restart_due else None))
 
     def conclude(self) -> None:
         """Note that the verdict of the rotation was given, and what was seen of the key that it retired."""
@@ -177,8 +167,7 @@ class StoredKey:
 
     def _refuse_other_account(self) -> None:
         """Refuse to put the key of one account in the place of another's, whose consumer it would lock out."""
-        known = self.record["account"] if self.record else None
-        if self._account and known and known != self._account:
+        if records.is_of_other(self.record, self._account):
             raise StoreError(
                 records.OtherAccount.reason,
                 "it holds the key of another account; use the credentials of that account, or, if this change is "

@@ -425,6 +425,25 @@ def test_a_restart_for_nothing_but_a_process_with_the_old_key_is_a_change(
     assert answer["changed"] is True
 
 
+@pytest.mark.parametrize(
+    ("account", "blamed"), [("f" * 16, False), (ACCOUNT, True), (None, True)], ids=["of another", "of this", "nobody's"]
+)
+def test_a_file_that_is_a_copy_of_another_accounts_blames_no_process_for_the_key_of_that(
+    host: Host, monkeypatch: pytest.MonkeyPatch, account: Optional[str], blamed: bool
+) -> None:
+    """Whose key it is, the record of the other file says: that may be a copy of this one, too."""
+    hit = {"key": OLD.fingerprint, "pid": 7, "command": "erp", "place": "service", "unit": "erp.service"}
+    monkeypatch.setattr(services, "runs_now_and_then", lambda unit, run: False)
+    monkeypatch.setattr(phases.processes, "scan", lambda keys, _ignored: ([hit] if hit["key"] in keys else [], False))
+    kept = record.wrote(record.NONE, OLD.fingerprint, None, SINCE, account)
+    (host.folder / ".erp.KEY.multicart.json").write_bytes(record.serialize(kept))
+    foreign = [[str(host.folder / name), "KEY"] for name in ("erp", "absent", "absent/too")]
+    told = host.ask("inspect", foreign=foreign)["processes"]
+    answer = host.ask("deploy", foreign=foreign, retries=0)
+    assert ([each["command"] for each in told], host.texts()) == (["erp"] * blamed, [written(NEW)] * 2)
+    assert [problem["reason"] for problem in answer["problems"]] == ["process_out_of_date"] * blamed
+
+
 def test_a_file_that_holds_another_key_than_was_inspected_is_left_alone(host: Host) -> None:
     """S7: another run may have written a newer key meanwhile."""
     host.paths[1].write_text(written(OTHER))

@@ -126,6 +126,9 @@ def test_files_of_other_accounts_are_left_alone(account: str | None, paths: list
     entries = [{"path": "/a"}, {"path": "/b", "account": "default"}, {"path": "/c", "account": "shop"}]
     host = found(*entries, multicart_account=account)
     assert ([file.path for file in host.files], host.others) == (paths, others)
+    foreign = [[entry["path"], "MULTICART_API_KEY"] for entry in entries if entry["path"] not in paths]
+    assert host.foreign == host.request()["foreign"] == foreign
+    assert HostSpec.from_json(host.to_json()) == host
 
 
 def test_a_host_with_files_of_one_account_has_no_others() -> None:
@@ -383,6 +386,7 @@ def test_a_request_holds_all_that_the_host_needs_and_no_template() -> None:
     assert [entry["path"] for entry in request["files"]] == [ENV["path"], "/b"]
     assert "b.j2" not in json.dumps(request)
     assert {name: value for name, value in request.items() if name != "files"} == {
+        "foreign": [["/c", "MULTICART_API_KEY"]],
         "state_dir": "/state",
         "environment": ["MULTICART_API_KEY"],
         "services": [{"name": "app", "state": "restarted"}],
