@@ -23,7 +23,7 @@ from ansible_collections.multicart.keys.plugins.module_utils._file_attributes im
 LONGEST_KEY = ApiKey("a." + "a" * (MAX_LENGTH - 2))
 """Stands in for the key that nobody knows yet, to find out whether it could be written."""
 
-Problem = (host_file.HostFileError, env_file.EnvFileError, UnknownName, record.OtherAccount)
+Unusable = (host_file.HostFileError, env_file.EnvFileError, UnknownName, record.OtherAccount)
 """Why a file cannot be used: errors with a ``reason``."""
 
 
@@ -84,7 +84,7 @@ class KeyFile:
         self.record_path = self._path_of_record(request["state_dir"])
         try:
             self._inspect()
-        except Problem as error:
+        except Unusable as error:
             self.problem = error
 
     def _path_of_record(self, state_dir: Optional[str]) -> str:

@@ -33,8 +33,8 @@ from ansible_collections.multicart.keys.plugins.module_utils._api_key import Api
 from ansible_collections.multicart.keys.plugins.module_utils._host_file import HostFileError
 from ansible_collections.multicart.keys.plugins.module_utils._key_file import (
     KeyFile,
-    Problem,
     ReadersAlone,
+    Unusable,
     read_record,
     readers_of,
 )
@@ -348,7 +348,7 @@ def _one_file(
             return file, []
         except NotAKey as error:
             return file, [{"reason": "malformed_key", "text": file.explain(error)}]
-        except Problem as error:
+        except Unusable as error:
             # Another file that was inspected stays as it is then: the control node decides again.
             of_record = isinstance(error, HostFileError) and error.path == file.record_path
             again = time.monotonic() < deadline if of_record else file.inspected is None and attempts < ATTEMPTS

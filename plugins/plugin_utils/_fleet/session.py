@@ -124,7 +124,7 @@ class Reply:
         self.error: LinkError | None = None
         self.moments: dict[str, float] = {}
         self.written = False
-        self._begun = threading.Event()
+        self._heard = threading.Event()
         self._done = threading.Event()
 
     @property
@@ -136,17 +136,17 @@ class Reply:
         if not self._done.is_set():
             self.said, self.error = said, error
             self._done.set()
-            self._begun.set()
+            self._heard.set()
 
     def end_if_late(self) -> None:
         """End its session if the answer should have been here by now."""
         if self.began is not None and not self._done.is_set() and time.monotonic() > self.began + self.limit + GRACE:
             self._session.give_up(_late(self.limit))
 
-    def begin(self, event: str) -> None:
+    def note(self, event: str) -> None:
         """Note that an event is here, so that the answer may take its whole time."""
         self.written = self.written or event == "written"
-        self._begun.set()
+        self._heard.set()
 
     def wait(self, seconds: float) -> bool:
         """Wait for what comes of it; False: nothing yet."""
@@ -154,7 +154,7 @@ class Reply:
 
     def wait_for_first(self, seconds: float) -> bool:
         """Wait for the first event, or what else comes of it; False: nothing yet."""
-        return self._begun.wait(max(0.0, seconds))
+        return self._heard.wait(max(0.0, seconds))
 
 
 class Session:
@@ -403,7 +403,7 @@ class _Reader:
         event = said.get("event") if isinstance(said, dict) else None
         if isinstance(event, str):
             self._events.append((event, there, now))
-            self._reply.begin(event)
+            self._reply.note(event)
             return
         self.said, self.done, self.clock = said, True, (there, now)
         # How long ago something was is the host's to say, but not when: its clock may be wrong.

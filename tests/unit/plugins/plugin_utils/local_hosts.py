@@ -115,7 +115,7 @@ class DirectSession(Session):
 
         def tell(event: str) -> None:
             reply.moments[event] = time.monotonic()
-            reply.begin(event)
+            reply.note(event)
 
         reply.resolve(json.loads(json.dumps(phases.answer_to(request, tell))))
         return reply
