@@ -37,6 +37,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session impo
     Session,
 )
 
+from tests.waiting import eventually
+
 OLD, NEW, NEWER = ApiKey("acme.OLDcanary"), ApiKey("acme.NEWcanary"), ApiKey("acme.NEWERcanary")
 
 TRUE_PROGRAM = program.command(sys.executable, [])
@@ -175,24 +177,6 @@ class LocalLink:
         process = self._start()
         output, complaints = process.communicate(program.HEADER + requests)
         return Ended(process.returncode, output, complaints)
-
-
-def is_gone(pid: int) -> bool:
-    """Tell whether a process has ended, though nobody may have asked for its exit status."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except FileNotFoundError:
-        return True
-
-
-def eventually(condition: Callable[[], object], seconds: float = 10.0) -> bool:
-    """Wait until something is so; False: it was not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def session_threads() -> list[str]:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -44,13 +45,12 @@ from tests.unit.plugins.plugin_utils.local_hosts import (
     LocalHost,
     LocalLink,
     end_all,
-    eventually,
-    is_gone,
     needs_processes,
     session_threads,
     stop,
     strange,
 )
+from tests.waiting import PATIENCE, eventually, is_gone
 
 ACCOUNT = "a" * 16
 CONFIRMED = Wanted(confirmed=True)
@@ -175,6 +175,11 @@ class Fleet:
     def records(self) -> list[tuple[bool, Any] | None]:
         return [host.record and (host.record["open"], host.record["rotation"]) for host in self.hosts]  # type: ignore[misc]
 
+    @property
+    def running(self) -> list[subprocess.Popen[bytes]]:
+        """What acts have started and has not ended."""
+        return [process for link in self.started for process in link.processes if process.poll() is None]
+
     def snapshot(self) -> list[dict[str, bytes]]:
         return [host.snapshot() for host in self.hosts]
 
@@ -190,7 +195,7 @@ def fixture_fleet(tmp_path: Path) -> Iterator[Fleet]:
 def _nothing_is_left() -> Iterator[None]:
     before = len(session_threads())
     yield
-    assert eventually(lambda: len(session_threads()) <= before, 3), session_threads()
+    assert eventually(lambda: len(session_threads()) <= before), session_threads()
 
 
 def reason(result: ActResult) -> Reason | None:
@@ -309,17 +314,19 @@ def test_the_key_goes_first_to_those_that_wait_for_it_then_where_there_is_more_t
 
 
 def test_no_host_waits_for_another_one_of_its_wave(fleet: Fleet) -> None:
+    """The first has written once the others have; with them behind it, none ever would."""
+    others = [str(host.env) for host in fleet.hosts[1:]]
     code = f"""
 for request in requests():
     before = request["phase"] in ("inspect", "prepare")
-    time.sleep(2.5 if request["phase"] == "deploy" else 0)
+    while request["phase"] == "deploy" and not all({NEW.reveal()!r} in open(path).read() for path in {others!r}):
+        time.sleep(0.01)
     holds = {OLD.fingerprint!r} if before else {NEW.fingerprint!r}
     say(request, files=[] if request["phase"] == "ping" else [{{"holds": [holds]}}])
 """
     fleet.hosts[0].link = LocalLink(strange(code))
     result = fleet.act().rotate(CONFIRMED)
-    released = [host.moments["released"] for host in result.hosts]
-    assert reason(result) is None and max(released) - min(released) < timedelta(seconds=2)
+    assert reason(result) is None and fleet.holds[1:] == ["new"] * 2
 
 
 def test_a_second_rotation_goes_on_from_the_first(fleet: Fleet) -> None:
@@ -490,7 +497,7 @@ def test_the_roll_call_finds_a_host_that_died_or_hangs_while_armed(
     when(fleet, "armed in", lambda: os.kill(fleet.hosts[1].link.processes[0].pid, how))
     began = time.monotonic()
     result = fleet.rotate()
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < PATIENCE
     assert reason(result) is Reason.NOT_READY and result.error is not None
     assert "1 of 3 consumers are not ready: web2: " in result.error.what
     assert (fleet.holds, fleet.api.calls) == (["old"] * 3, ["read"])
@@ -665,7 +672,7 @@ def test_what_was_restarted_has_to_pass_its_health_checks_after_that(
 def fixture_brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up soon on a host that does not write."""
     for module in (host_module, act_module):
-        monkeypatch.setattr(module, "WRITING", 2.5)
+        monkeypatch.setattr(module, "WRITING", 5.0)
 
 
 @needs_processes
@@ -696,11 +703,11 @@ def test_a_host_that_hangs_at_the_release_costs_the_others_nothing_and_gets_no_l
     fleet.api.at["rotate"] = lambda: hung.append(stop(pid_file))
     began = time.monotonic()
     result = fleet.rotate()
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < PATIENCE
     assert (reason(result), fleet.holds) == (Reason.NOT_UP_TO_DATE, ["new", "old", "new"])
     assert result.hosts[1].reason == "timed_out" and "not known" in result.hosts[1].message
     for host in (result.hosts[0], result.hosts[2]):
-        assert (host.moments["written"] - host.moments["released"]).total_seconds() < 2.0
+        assert (host.moments["written"] - host.moments["released"]).total_seconds() < 4.5
     before = web.snapshot()
     os.kill(hung[0], signal.SIGCONT)
     assert eventually(lambda: is_gone(hung[0]))
@@ -885,7 +892,7 @@ def test_a_run_that_is_killed_at_any_point_is_finished_by_the_same_command(
         fleet.api.verification = die
     with suppress(Killed):
         fleet.rotate()
-    assert all(process.poll() is not None for link in fleet.started for process in link.processes)
+    assert eventually(lambda: not fleet.running)
     fleet.api.at.clear()
     fleet.api.rotation = fleet.api.verification = lambda result: result
     rotated = fleet.api.key != OLD
@@ -1578,7 +1585,7 @@ for request in requests():
     began = time.monotonic()
     result = fleet.act().rotate(CONFIRMED)
     assert (reason(result), fleet.holds) == (Reason.BROKEN_OFF, ["old"] * 3)
-    assert time.monotonic() - began < 20, "it waited for the host's own limit"
+    assert time.monotonic() - began < PATIENCE, "it waited for the host's own limit"
 
 
 def test_once_the_api_has_accepted_no_host_is_waited_for_in_vain(fleet: Fleet) -> None:
@@ -1702,7 +1709,7 @@ while True: time.sleep(60)
     fleet.hosts[1].link = LocalLink(strange(code))
     began = time.monotonic()
     assert reason(fleet.audit()) is None
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < PATIENCE
     assert eventually(lambda: fleet.hosts[1].link.processes[0].poll() is not None)
 
 
@@ -1713,7 +1720,7 @@ def test_no_process_and_no_descriptor_is_left(fleet: Fleet) -> None:
     for _run in range(2):
         fleet.deploy()
     assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
-    assert all(process.poll() is not None for link in fleet.started for process in link.processes)
+    assert eventually(lambda: not fleet.running)
 
 
 @pytest.mark.parametrize("count", [1, 2])

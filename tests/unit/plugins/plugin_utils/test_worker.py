@@ -28,7 +28,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker 
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Ended, LinkError
 
-from tests.unit.plugins.plugin_utils.local_hosts import LocalHost, LocalLink, eventually, is_gone, strange
+from tests.unit.plugins.plugin_utils.local_hosts import LocalHost, LocalLink, strange
+from tests.waiting import PATIENCE, eventually, is_gone
 
 ACCOUNT, NEW = "a" * 16, "1" * 16
 
@@ -224,7 +225,7 @@ def test_who_has_waited_for_too_long_is_refused(mark: Path, monkeypatch: pytest.
     began = time.monotonic()
     with pytest.raises(MulticartError) as refused, Worker().alone(ACCOUNT):
         pytest.fail("it is not alone")
-    assert refused.value.reason is Reason.BUSY and time.monotonic() - began < 5
+    assert refused.value.reason is Reason.BUSY and time.monotonic() - began < PATIENCE
     mark.unlink()
     status_of(child)
 
@@ -285,7 +286,7 @@ def test_what_was_started_and_goes_on_is_ended(tmp_path: Path) -> None:
         eventually((tmp_path / "deaf").exists)
         (tmp_path / "pid").write_text(str(deaf.pid))
         end_rest([])
-        return not eventually(lambda: is_gone(deaf.pid), 3)
+        return not eventually(lambda: is_gone(deaf.pid))
 
     assert status_of(fork(work)) == 0
     assert is_gone(int((tmp_path / "pid").read_text()))
@@ -294,7 +295,7 @@ def test_what_was_started_and_goes_on_is_ended(tmp_path: Path) -> None:
 def test_a_session_may_clean_up_after_its_process_was_ended_but_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "REMOVING", 0.7)
+    monkeypatch.setattr(worker_module, "REMOVING", 2.0)
 
     class CleansUp(LocalLink):
         """A link that removes what it has copied when its program has ended, by another process that may hang."""
@@ -314,7 +315,7 @@ def test_a_session_may_clean_up_after_its_process_was_ended_but_not_for_ever(
         began = time.monotonic()
         end_rest([session])
         took = time.monotonic() - began
-        done = session.join(3) and web.link.processes[0].poll() is not None
-        return not (done and took < 5 and (tmp_path / "removed").exists())
+        done = session.join(PATIENCE) and web.link.processes[0].poll() is not None
+        return not (done and took < PATIENCE and (tmp_path / "removed").exists())
 
     assert status_of(fork(work)) == 0
