@@ -44,7 +44,7 @@ class Client:
     def post(self, path: str, headers: dict[str, str] | None = None, body: Any = None, **more: Any) -> Response:
         """Send one request as it is given."""
         self.session.trust_env = False
-        more = {"timeout": 10, "allow_redirects": False, "json": {} if body is None else body, **more}
+        more = {"timeout": 30, "allow_redirects": False, "json": {} if body is None else body, **more}
         answer: Response = self.session.post(self.sandbox.url + path, headers=headers, **more)
         return answer
 

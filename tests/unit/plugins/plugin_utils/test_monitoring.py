@@ -13,9 +13,7 @@ import signal
 import stat
 import syslog
 import threading
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +35,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.plugins.plugin_utils.runs import DONE, NEW, OLD, START, host, told_of, unhealthy, unreachable
+from tests.waiting import eventually, is_gone
 
 ROTATED = told_of({"web1": host(1.0, restarted=2.5), "web2": host(0.5)}, key_since=START)
 FOUND = ActResult(live=DONE.live)
@@ -304,7 +303,8 @@ def test_nothing_that_a_hook_has_started_outlives_it(tmp_path: Path, monkeypatch
     monkeypatch.setenv("HOME", str(tmp_path))
     background = "sleep 1000 & echo $! > $HOME/pid"
     told_by(hooks=[{"command": ["sh", "-c", background], "events": ["change"]}]).tell(ROTATED)
-    assert _ends(int((tmp_path / "pid").read_text()))
+    pid = int((tmp_path / "pid").read_text())
+    assert eventually(lambda: is_gone(pid))
     assert warned == []
 
 
@@ -316,6 +316,7 @@ def test_a_hook_does_not_outlive_a_run_that_is_broken_off(
     asked = told_by(hooks=[{"command": ["sh", "-c", "echo $$ > $HOME/pid; exec sleep 1000"], "events": ["change"]}])
 
     def act() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started the tests may have had it ignored
         # As a worker of Ansible does.
         signal.signal(signal.SIGTERM, lambda *_given: os._exit(7))
         asked.tell(ROTATED)
@@ -323,26 +324,11 @@ def test_a_hook_does_not_outlive_a_run_that_is_broken_off(
     run = multiprocessing.get_context("fork").Process(target=act)
     run.start()
     pid = tmp_path / "pid"
-    deadline = time.monotonic() + 30
-    while not (pid.exists() and pid.read_text().endswith("\n")) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert eventually(lambda: pid.exists() and pid.read_text().endswith("\n"))
     os.kill(run.pid or 0, number)
     run.join(30)
     assert run.exitcode == (7 if number is signal.SIGTERM else -number)
-    assert _ends(int(pid.read_text()))
-
-
-def _ends(pid: int) -> bool:
-    """Return whether a process is no more, or soon."""
-    status = Path(f"/proc/{pid}/stat")
-    deadline = time.monotonic() + 30
-    with suppress(FileNotFoundError):
-        while " Z " not in status.read_text():
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
-                return False
-            time.sleep(0.01)
-    return True
+    assert eventually(lambda: is_gone(int(pid.read_text())))
 
 
 def test_a_hook_that_is_gone_when_its_turn_comes_is_a_warning(tmp_path: Path) -> None:
