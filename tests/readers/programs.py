@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ansible_collections.multicart.keys.tests.ports import OwnPort
 from ansible_collections.multicart.keys.tests.readers.other_forms import NAME
 from ansible_collections.multicart.keys.tests.readers.real_readers import NOBODY, NotHere, run
 
@@ -77,12 +77,6 @@ def _beside(file: Path, name: str, text: str = "") -> Path:
     return path
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @contextmanager
 def _upstream() -> Iterator[tuple[int, list[str]]]:
     """Serve requests, and note the ``x-api-key`` that they come with."""
@@ -131,36 +125,38 @@ def _server(folder: Path, port: int, *command: str) -> Iterator[http.client.HTTP
 
 def nginx(file: Path) -> str:
     """Let nginx pass a request on."""
-    binary, port = _program("nginx"), _free_port()
+    binary = _program("nginx")
     config = _beside(file, "nginx.conf")
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     folders = " ".join(f"{kind}_temp_path {config.parent}/{kind};" for kind in kinds)
-    with _upstream() as (upstream, seen):
+    with OwnPort() as port, _upstream() as (upstream, seen):
         location = f"location / {{ include {file}; proxy_pass http://127.0.0.1:{upstream}; }}"
         config.write_text(
             f"daemon off; master_process off; pid {config.parent}/pid;\nevents {{}}\n"
-            f"http {{ access_log off; {folders} server {{ listen 127.0.0.1:{port}; {location} }} }}\n"
+            f"http {{ access_log off; {folders} server {{ listen 127.0.0.1:{port.number}; {location} }} }}\n"
         )
-        with _server(config.parent, port, binary, "-e", "stderr", "-p", str(config.parent), "-c", str(config)):
+        with _server(config.parent, port.number, binary, "-e", "stderr", "-p", str(config.parent), "-c", str(config)):
             return seen[-1]
 
 
 def apache(file: Path) -> str:
     """Let Apache show its environment in a header."""
-    binary, port = _program("apache2", "httpd"), _free_port()
+    binary = _program("apache2", "httpd")
     modules = Path("/usr/lib/apache2/modules")
     names = ("mpm_event", "authz_core", "env", "headers")
     if not all((modules / f"mod_{name}.so").exists() for name in names):
         raise NotHere(f"the modules of Apache are not in {modules}")
     config = _beside(file, "apache.conf")
     loaded = "\n".join(f"LoadModule {name}_module {modules}/mod_{name}.so" for name in names)
-    config.write_text(
-        f"ServerRoot {config.parent}\nServerName localhost\nPidFile {config.parent}/pid\nListen 127.0.0.1:{port}\n"
-        f"{loaded}\nErrorLog /dev/stderr\nUser nobody\nGroup nogroup\nDefaultRuntimeDir {config.parent}\n"
-        f'Include {file}\nHeader always set X-Seen "%{{{NAME}}}e"\n'
-    )
-    with _server(config.parent, port, binary, "-X", "-f", str(config)) as answer:
-        return str(answer.getheader("x-seen"))
+    place = config.parent
+    with OwnPort() as port:
+        config.write_text(
+            f"ServerRoot {place}\nServerName localhost\nPidFile {place}/pid\nListen 127.0.0.1:{port.number}\n"
+            f"{loaded}\nErrorLog /dev/stderr\nUser nobody\nGroup nogroup\nDefaultRuntimeDir {place}\n"
+            f'Include {file}\nHeader always set X-Seen "%{{{NAME}}}e"\n'
+        )
+        with _server(place, port.number, binary, "-X", "-f", str(config)) as answer:
+            return str(answer.getheader("x-seen"))
 
 
 def php_fpm(file: Path) -> str:

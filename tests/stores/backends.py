@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import stat
 import subprocess
 import sys
@@ -30,6 +29,8 @@ import pytest
 import requests
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import NO_CONTROL_NODE, ControlNode
+
+from tests.ports import OwnPort
 
 
 class Backend(ABC):
@@ -98,9 +99,8 @@ class OpenBao(Backend):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        self._url = f"http://127.0.0.1:{self._port}"
+        self._port = OwnPort()
+        self._url = f"http://127.0.0.1:{self._port.number}"
         self._another: ThreadingHTTPServer | None = None
         self._sealed = False
         self._root = "root-canary"
@@ -163,6 +163,7 @@ class OpenBao(Backend):
 
     def stop(self) -> None:
         self._stop_server()
+        self._port.let_go()
         if self._another is not None:
             self._another.shutdown()
 
@@ -180,7 +181,7 @@ class OpenBao(Backend):
                 "server",
                 "-dev",
                 f"-dev-root-token-id={self._root}",
-                f"-dev-listen-address=127.0.0.1:{self._port}",
+                f"-dev-listen-address=127.0.0.1:{self._port.number}",
             ],
             stdout=(self._folder / "bao.log").open("wb"),
             stderr=subprocess.STDOUT,

@@ -30,6 +30,7 @@ import pytest
 import requests
 import trustme
 
+from tests.ports import OwnPort
 from tests.stores.backends import Backend, another
 from tests.stores.http_api import Answer, HttpApi, Request
 
@@ -53,8 +54,8 @@ class Etcd(Backend):
         if not shutil.which("etcd"):
             pytest.skip("etcd is missing: apt-get install etcd-server")
         self._folder = folder
-        self._ports = [_free_port(), _free_port()]
-        self._url = f"http://127.0.0.1:{self._ports[0]}"
+        self._ports = [OwnPort(), OwnPort()]
+        self._url = f"http://127.0.0.1:{self._ports[0].number}"
         self._process: subprocess.Popen[bytes] | None = None
         self._another: ThreadingHTTPServer | None = None
         self._missing = False
@@ -115,6 +116,8 @@ class Etcd(Backend):
 
     def stop(self) -> None:
         self._stop_server()
+        for port in self._ports:
+            port.let_go()
         if self._another is not None:
             self._another.shutdown()
 
@@ -143,7 +146,7 @@ class Etcd(Backend):
     _has_users = _only = False
 
     def _start(self, **more: Any) -> None:
-        ours, peers = (f"http://127.0.0.1:{port}" for port in self._ports)
+        ours, peers = (f"http://127.0.0.1:{port.number}" for port in self._ports)
         ours = ours.replace("http:", "https:") if more else ours
         words = {
             "data-dir": self._folder / "etcd",
@@ -166,7 +169,7 @@ class Etcd(Backend):
         while time.monotonic() < deadline:
             with suppress(requests.RequestException, OSError):
                 if more:
-                    socket.create_connection(("127.0.0.1", self._ports[0]), 2).close()
+                    socket.create_connection(("127.0.0.1", self._ports[0].number), 2).close()
                     return
                 if requests.get(f"{self._url}/health", timeout=2).json().get("health") == "true":
                     return
@@ -199,11 +202,6 @@ class Etcd(Backend):
         answer = requests.post(f"{self._url}/v3/{path}", json=body, headers=headers, timeout=10)
         assert answer.ok, answer.text
         return answer.json()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def _encoded(text: str) -> str:

@@ -15,6 +15,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session impo
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.store_link import StoreLink
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode, label_of, resolve
 
+from tests.waiting import PATIENCE
+
 OLD, NEW, OTHER = "acme.OLDcanary", "acme.NEWcanary", "acme.OTHERcanary"
 SINCE = "2026-11-26T03:00:00Z"
 
@@ -33,7 +35,9 @@ class Talk:
         self.file = {"type": kind, "path": self.label, "options": options}
         self._account = account
 
-    def ask(self, phase: str, limit: float = 15, inspected: list[str] | None = None, **fields: Any) -> dict[str, Any]:
+    def ask(
+        self, phase: str, limit: float = PATIENCE, inspected: list[str] | None = None, **fields: Any
+    ) -> dict[str, Any]:
         """Return the answer to a request."""
         reply = self.session.ask(phase, limit, **self.request(inspected, **fields))
         assert reply.wait(limit + 5), "no answer came in time"
@@ -78,4 +82,4 @@ class Talk:
 
     def end(self) -> None:
         self.session.end()
-        assert self.session.join(10), "the process of the store is still there"
+        assert self.session.join(PATIENCE), "the process of the store is still there"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +29,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     resolve,
 )
 
+from tests.ports import OwnPort
 from tests.stores.github_api import TOKEN, GitHubApi
 from tests.stores.http_api import Answer
 from tests.stores.talk import NEW, OLD, OTHER, SINCE, fingerprint
@@ -172,10 +172,8 @@ def test_a_limit_of_the_rate_is_no_lack_of_rights(
 
 
 def test_no_server_at_all() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    entry = {"repository": "acme/shop", "api_url": f"https://127.0.0.1:{port}", "token": TOKEN}
-    with pytest.raises(StoreError) as caught:
+    with OwnPort() as port, pytest.raises(StoreError) as caught:
+        entry = {"repository": "acme/shop", "api_url": f"https://127.0.0.1:{port.number}", "token": TOKEN}
         open_store("github_secret", resolve("github_secret", entry, NO_CONTROL_NODE)).inspect()
     assert caught.value.reason == "store_unreachable"
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import base64
 import re
-import socket
 import ssl
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     resolve,
 )
 
+from tests.ports import OwnPort
 from tests.stores.kubernetes_api import TOKEN, KubernetesApi
 from tests.stores.talk import NEW, OLD, OTHER, Talk, fingerprint
 
@@ -136,20 +135,18 @@ def test_every_error_has_its_reason_and_repeats_nothing(api: KubernetesApi, open
 
 
 def test_no_server_at_all(api: KubernetesApi, opened: Opener) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
     kubeconfig = api.kubeconfig()
-    kubeconfig["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{port}"
-    opened.write(kubeconfig)
-    assert refused(opened()).reason == "store_unreachable"
+    with OwnPort() as port:
+        kubeconfig["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{port.number}"
+        opened.write(kubeconfig)
+        assert refused(opened()).reason == "store_unreachable"
 
 
 def test_a_server_that_hangs_is_given_up(api: KubernetesApi, opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubernetes_secret, "ANSWERING", 1)
     api.break_by("hang")
-    began = time.monotonic()
     assert refused(opened()).reason == "store_unreachable"
-    assert time.monotonic() - began < 3
+    assert len(api.requests) == 1
 
 
 def test_a_secret_that_is_none(api: KubernetesApi, opened: Opener) -> None:

@@ -44,6 +44,7 @@ from tests.stores.other_apis import (
     GcpSecret,
 )
 from tests.stores.talk import NEW, OLD, OTHER, fingerprint
+from tests.waiting import PATIENCE
 
 Made = Callable[[type[Any]], Any]
 RECORD = {"held": fingerprint(OLD)}
@@ -287,7 +288,7 @@ def test_etcd_with_certificates_for_both_sides(made: Made) -> None:
     backend = made(Etcd)
     fields = backend.demand_certificates()
     store = opened(backend, **fields)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:  # until it has a leader
         with suppress(StoreError):
             found = store.inspect()
