@@ -29,7 +29,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Intent
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
-from ansible_collections.multicart.keys.plugins.plugin_utils._times import iso_time, parse_time
+from ansible_collections.multicart.keys.plugins.plugin_utils._times import parse_time
 
 try:
     from cryptography import fernet
@@ -241,7 +241,7 @@ def _mark(account: Account, url: str) -> str:
     made = f"{urlsplit(url).hostname}"
     if isinstance(created_at, str):
         moment = parse_time(created_at)
-        made = iso_time(moment) if moment is not None else created_at
+        made = moment.isoformat() if moment is not None else created_at  # to the microsecond
     return hashlib.sha256(f"{made} {account.id}".encode()).hexdigest()[:16]
 
 
