@@ -8,13 +8,13 @@ import os
 import secrets
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils import _processes as processes
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.tests.waiting import eventually
 
 # Of this run alone: the scan sees the whole machine, and so what other workers' tests have started.
 KEY, OTHER = (ApiKey(f"173axcs.{secrets.token_hex(12)}") for _key in range(2))
@@ -32,15 +32,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
         subprocess.run(["sh", "-c", script], env={"PATH": os.environ["PATH"], **environment}, check=True)
         pid = int(note.read_text())
         started.append(pid)
-        while Path(f"/proc/{pid}/comm").read_text() != "sleep\n":  # until setsid has become it
-            time.sleep(0.01)
+        # Until setsid has become it; it is called that a moment before its environment is there.
+        assert eventually(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n" and holds_something(pid))
         return pid
 
     yield begin
     for pid in started:
         os.kill(pid, signal.SIGKILL)
-    while any(holds_something(pid) for pid in started):  # or the next test finds them
-        time.sleep(0.01)
+    assert eventually(lambda: not any(holds_something(pid) for pid in started))  # or the next test finds them
 
 
 def holds_something(pid: int) -> bool:

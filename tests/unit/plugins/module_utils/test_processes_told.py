@@ -57,13 +57,18 @@ time.sleep(600)
 """
 
 
+def environ(pid: int) -> bytes:
+    """Return what a process shows as its environment; a program that was just started shows nothing for a moment."""
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
 class Machine:
     """This one, with processes that are no children of the tests, and their control groups as they are made up."""
 
     def __init__(self, folder: Path) -> None:
         self.key = ApiKey(f"173axcs.{secrets.token_hex(12)}")
-        self.mark = f"{600 + secrets.randbelow(10**6)}.5"
-        """How long everything sleeps, by which it is found."""
+        self.mark = f"{10**8 + secrets.randbelow(10**8)}.5"
+        """How long everything sleeps, by which it is found; none is part of another's."""
         self.group = "/"
         self.units: dict[str, str] = {}
         """What systemd shows of each unit."""
@@ -86,7 +91,7 @@ class Machine:
         detached = 'exec 3<&0; setsid "$@" <&3 >/dev/null 2>&1 &'
         given = f"{self.key.reveal()}\n"
         subprocess.run(["sh", "-c", detached, "sh", *command], input=given, text=True, env=environment, check=True)
-        self.wait(lambda: sum("sleep" in words[:1] for _pid, words in self.running()) >= sleeps)
+        self.wait(lambda: sum("sleep" in words[:1] and bool(environ(pid)) for pid, words in self.running()) >= sleeps)
 
     def wait(self, reached: Any) -> None:
         deadline = time.monotonic() + SECONDS
@@ -231,8 +236,8 @@ def test_a_program_that_overwrites_its_environment_is_not_seen_and_nothing_else_
     machine.start(f"$sleep & export MULTICART_API_KEY=$key; exec {program}")
     machine.wait(ready.exists)
     assert machine.told() == {}
-    left = next(Path(f"/proc/{pid}/environ") for pid, words in machine.running() if str(ready) in words)
-    assert (machine.key.reveal()[5:].encode() in left.read_bytes()) == (behind == "left")
+    left = next(environ(pid) for pid, words in machine.running() if str(ready) in words)
+    assert (machine.key.reveal()[5:].encode() in left) == (behind == "left")
 
 
 def said_of(program: str) -> set[str]:
@@ -408,6 +413,13 @@ os.killpg(0, signal.SIGKILL)
 """
 
 
+def read_all() -> None:
+    """Read the environments of all processes, and do nothing with them."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            path.read_bytes()
+
+
 @pytest.mark.parametrize("count", [1000, pytest.param(5000, marks=pytest.mark.full)])
 def test_five_thousand_processes_cost_at_most_a_fifth_of_a_second(tmp_path: Path, count: int) -> None:
     environment = {f"VARIABLE_{number}": f"value.{number}/" * 5 for number in range(30)}
@@ -425,14 +437,18 @@ def test_five_thousand_processes_cost_at_most_a_fifth_of_a_second(tmp_path: Path
             if keeper.poll() is not None:
                 pytest.skip("so many processes are not allowed here")
             time.sleep(0.05)
-        spent = []
-        for _time in range(3):
+        spent, merely_read = [], []
+        for _time in range(5):
             began = time.process_time()
             hits, _hidden = processes.scan([key.fingerprint])
             spent.append(time.process_time() - began)
-        print(f"{min(spent):.3f} s")
+            began = time.process_time()
+            read_all()
+            merely_read.append(time.process_time() - began)
+        print(f"{min(spent):.3f} s, of which {min(merely_read):.3f} s to read them")
         assert hits == []
-        assert min(spent) < 0.2 * count / 5000
+        # On a machine that is slow, or busy with other tests, reading them all takes long, too.
+        assert min(spent) < max(0.2 * count / 5000, 4 * min(merely_read))
     finally:
         with suppress(ProcessLookupError):
             os.killpg(keeper.pid, signal.SIGKILL)

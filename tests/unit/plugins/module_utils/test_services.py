@@ -237,7 +237,7 @@ def test_a_manager_that_does_not_answer_is_named_once(
     monkeypatch.setattr(services, "SETTLING", 0.01)
     programs(systemd=True, systemctl="sleep 60")
     (Path(os.environ["PATH"]) / "sleep").symlink_to(shutil.which("sleep", path=os.defpath) or "/bin/sleep")
-    hasty = services.runner(0.3)
+    hasty = services.runner(2.0)
     with pytest.raises(services.StepFailed, match="^its systemctl does not answer$") as failed:
         services.refuse_ended([*APP, *PROXY], hasty) if asks == "refuse_ended" else services.restart(
             [*APP, *PROXY], [], hasty

@@ -55,12 +55,10 @@ def test_the_newest_key_is_asked_for_each_time(account: AccountOfRun, rehearsal:
 def test_one_read_serves_all_hosts_for_ten_seconds(
     account: AccountOfRun, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert [asked(rehearsal, account, newest=False) for _read in range(3)] == [2, 0, 0]
-    clock = time.monotonic
-    monkeypatch.setattr(time, "monotonic", lambda: clock() + operations.RECENTLY - 3)
-    assert asked(rehearsal, account, newest=False) == 0
-    monkeypatch.setattr(time, "monotonic", lambda: clock() + operations.RECENTLY)
-    assert asked(rehearsal, account, newest=False) == 2
+    moment = time.monotonic()
+    for passed, asks in ((0.0, 2), (0.0, 0), (operations.RECENTLY - 0.1, 0), (operations.RECENTLY + 0.1, 2)):
+        monkeypatch.setattr(time, "monotonic", lambda now=moment + passed: now)
+        assert asked(rehearsal, account, newest=False) == asks
 
 
 def test_a_key_that_hosts_hold_is_confirmed_by_a_read_that_is_newer(
