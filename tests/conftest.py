@@ -4,7 +4,9 @@
 
 """Makes this checkout importable: the tests as ``tests``, and the collection under its real name.
 
-Tests that are too long for every run are marked ``full``; MULTICART_FULL=1 runs them too.
+Tests that are too long for every run are marked ``full``; MULTICART_FULL=1 runs them too, and lets Hypothesis try other
+examples each time. Every run tries the same, so that it is no accident whether it passes; and on a busy machine any
+example may take long.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -34,6 +37,7 @@ def _collections_path() -> Path:
     return collections
 
 
+FULL = os.environ.get("MULTICART_FULL", "") not in ("", "0")
 COLLECTIONS_PATH = _collections_path()
 for folder in (str(ROOT), str(COLLECTIONS_PATH)):
     if folder not in sys.path:
@@ -44,12 +48,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS_PATH)
 
 
+with suppress(ImportError):  # not everything that is tested needs it
+    from hypothesis import HealthCheck, settings
+
+    slow = [HealthCheck.too_slow]
+    settings.register_profile("ours", deadline=None, suppress_health_check=slow, derandomize=not FULL, print_blob=True)
+    settings.load_profile("ours")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: too long for every run; MULTICART_FULL=1 runs it")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.environ.get("MULTICART_FULL", "") not in ("", "0"):
+    if FULL:
         return
     for item in items:
         if item.get_closest_marker("full"):
