@@ -12,8 +12,8 @@ import socket
 class OwnPort:
     """A port of loopback that nobody else on this machine gets by chance, until it is let go.
 
-    Connections to it are refused. A program that is told its number may listen there, if it sets SO_REUSEADDR as
-    servers do, and again after it has ended. A port that is merely looked up and given back may be another's by then.
+    Connections to it are refused. A program that gets its number may listen there, if it sets SO_REUSEADDR as servers
+    do, and again after it has ended. A port that is merely looked up and given back may be another's by then.
     """
 
     def __init__(self) -> None:

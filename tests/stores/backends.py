@@ -187,7 +187,7 @@ class OpenBao(Backend):
             stderr=subprocess.STDOUT,
             env={**os.environ, "HOME": str(self._folder)},
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with suppress(requests.RequestException):
                 if requests.get(f"{self._url}/v1/sys/health", timeout=2).ok:

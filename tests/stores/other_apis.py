@@ -165,7 +165,7 @@ class Etcd(Backend):
             stdout=subprocess.DEVNULL,
             stderr=(self._folder / "etcd.log").open("ab"),
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with suppress(requests.RequestException, OSError):
                 if more:

@@ -310,7 +310,7 @@ def test_an_answer_sent_ahead_is_not_that_of_the_next_request(later: bool) -> No
     was_read, sent = threading.Event(), threading.Event()
 
     class Ahead(RawServer):
-        """Answers twice what was asked once on its first connection, and waits there for what comes next."""
+        """Answers the first request twice, and waits for what comes next on that connection."""
 
         def speak(self, connection: socket.socket, request: bytes) -> None:
             if len(self.heard) > 1:
