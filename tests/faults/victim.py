@@ -304,7 +304,7 @@ class Victim(Fleet):
             assert host.env.read_text() in allowed, f"the file of {host.name} is neither the old nor the new one"
             for left in _leftovers(host):
                 assert stat.S_IMODE(left.stat().st_mode) == 0o600, left
-        canaries = Canaries.of(self.sandbox.secrets())
+        canaries = Canaries.of(self.known_secrets)
         files = {
             path for host in self.hosts.values() for path in (host.env, host.folder / "other-name", *_leftovers(host))
         }

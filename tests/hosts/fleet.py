@@ -389,7 +389,7 @@ class RealFleet(Fleet):
 
     def search_logs(self, done: Run) -> None:
         """Fail if a secret is in what a run has printed or in what the hosts have logged."""
-        canaries = Canaries.of({*self.sandbox.secrets(), self.stage.password})
+        canaries = Canaries.of({*self.known_secrets, self.stage.password})
         assert not (found := canaries.lines_in(done.output)), f"a secret was printed: {found}"
         for host in self.real.values():
             found = canaries.lines_in(host.journal()) if host.is_on else []

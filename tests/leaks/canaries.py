@@ -18,7 +18,7 @@ PIECE = 8
 """Characters of a secret that are too many anywhere."""
 
 _HEX_PIECE = 12
-"""The same of hexadecimal digits, which hashes and ids are full of: eight of them are found by chance."""
+"""The same where the first eight are hexadecimal digits, which hashes and ids are full of: found by chance."""
 
 _HTML = "HTML-escaped"
 """Found by taking it back in the text: an entity is six characters for one, so that eight are soon found by chance."""
@@ -47,6 +47,13 @@ def forms(secret: str) -> Iterator[tuple[str, str]]:
         yield "base64", encoded.replace("+", "-").replace("/", "_")
 
 
+def _pieces(text: str) -> Iterator[str]:
+    for at in range(len(text) - PIECE + 1):
+        size = _HEX_PIECE if re.fullmatch("[0-9a-fA-F]+", text[at : at + PIECE]) else PIECE
+        if at + size <= len(text):
+            yield text[at : at + size]
+
+
 class Canaries:
     """What to look for, and what it is.
 
@@ -57,16 +64,14 @@ class Canaries:
         self._pieces: dict[int, dict[str, str]] = {PIECE: {}, _HEX_PIECE: {}}
         for name, secret in secrets.items():
             for form, text in forms(secret):
-                if form == _HTML:
-                    continue
-                size = _HEX_PIECE if re.fullmatch("[0-9a-fA-F]+", text) else PIECE
-                for at in range(len(text) - size + 1):
-                    self._pieces[size].setdefault(text[at : at + size], f"{name}, {form}")
+                if form != _HTML:
+                    for piece in _pieces(text):
+                        self._pieces[len(piece)].setdefault(piece, f"{name}, {form}")
 
     @classmethod
     def of(cls, secrets: Iterable[str]) -> Canaries:
-        """Name secrets by the little of each that does not tell it."""
-        return cls({f"{secret[:3]}…": secret for secret in secrets})
+        """Name secrets by the little of each that does not tell it; several may have that in common."""
+        return cls({f"{secret[:3]}… ({number})": secret for number, secret in enumerate(secrets)})
 
     def lines_in(self, text: str) -> list[str]:
         """Return the lines of a text that have a piece of a secret in them, each with what was found."""

@@ -186,6 +186,20 @@ def test_two_characters_before_an_entity_are_no_piece_of_a_password() -> None:
     assert canaries.found_in("so: &quot;3d0&quot;&#x27;&amp;&lt;a&quot;")
 
 
+def test_hexadecimal_digits_that_are_in_many_an_id_are_no_piece_of_a_key() -> None:
+    """In lower case, one key in a hundred has eight of them in a row."""
+    canaries = Canaries({"it": "abc1234.XyzDEADbeefXyzQrs"})
+    assert not canaries.found_in("__CURSOR=s=0123deadbeef4567;i=1")
+    assert canaries.found_in("so: XyzDEADbeefX") and canaries.found_in("so: deadbeefxyzq")
+
+
+def test_secrets_that_begin_alike_are_all_searched_for() -> None:
+    """As the keys of one account do; the one was once taken for the other."""
+    keys = [f"abc1234.{secrets.token_urlsafe(30)}" for _number in range(2)]
+    canaries = Canaries.of(keys)
+    assert [bool(canaries.found_in(key)) for key in keys] == [True, True]
+
+
 @pytest.mark.parametrize("shown", ["abc1234.", "abc1234.••••••••••••••••", "0123456789abcdef", ""])
 def test_what_may_be_shown_is_no_leak(shown: str) -> None:
     assert not Canaries({"it": SECRETS["a key"]}).found_in(f"the key {shown} is live")

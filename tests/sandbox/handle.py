@@ -191,10 +191,16 @@ class Sandbox:
         """Return how many rotations the API accepted, of one account or all; not the dashboard's."""
         return sum(one["rotations"] for one in self.accounts() if email in (None, one["email"]))
 
-    def secrets(self) -> set[str]:
-        """Return every secret the sandbox ever handed out or took: what must be found nowhere else."""
+    def secrets(self, emails: Iterable[str] | None = None) -> set[str]:
+        """Return every secret the sandbox ever handed out or took, of these accounts or of all.
+
+        They must be found nowhere else.
+        """
+        wanted = None if emails is None else set(emails)
         found: set[str] = set()
         for one in self.accounts():
+            if wanted is not None and one["email"] not in wanted:
+                continue
             found |= {one["password"], one["api_key"], *one["former_keys"]}
             found |= {*one["tokens"], *one["expired_tokens"]}
         return found

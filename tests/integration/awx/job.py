@@ -91,7 +91,7 @@ class Started:
         return job
 
     def _search(self, job: Job) -> None:
-        canaries = Canaries.of(self.awx.fleet.sandbox.secrets())
+        canaries = Canaries.of(self.awx.fleet.known_secrets)
         texts = {"the environment shown": json.dumps(self.shown_env), "the output": job.output}
         for path in _files(self.folder):
             text = path.read_bytes().decode("utf-8", "replace")
