@@ -11,6 +11,7 @@ client, and no process on a host, once that host has come back.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.victim import Layout, Started, Victim, processes_with
+from tests.faults.victim import Layout, Started, Victim, left_of
 from tests.integration.harness import Run
 from tests.integration.sshd import SSHD
 from tests.sandbox.handle import Sandbox
@@ -30,7 +31,7 @@ from tests.sandbox.shapes import Account
 pytestmark = pytest.mark.skipif(SSHD is None, reason="sshd is missing: apt-get install openssh-server")
 
 SICK, WELL, HOLDING = "web1", "web2", "web3"
-INSPECTING = 8.0
+INSPECTING = 12.0
 WRITING = 6.0
 """Seconds, instead of the limits that an act has otherwise."""
 ROLL_CALL = 5.0
@@ -68,7 +69,8 @@ def victim(sandbox: Sandbox, tmp_path: Path, new_account: Callable[[], Account],
 
 def send(victim: Victim, number: signal.Signals) -> None:
     for pid in victim.programs(SICK):
-        os.kill(pid, number)
+        with contextlib.suppress(ProcessLookupError):  # such as what only sleeps for a moment
+            os.kill(pid, number)
 
 
 def wait_for(true: Callable[[], object], what: str, run: Started) -> None:
@@ -81,9 +83,16 @@ def wait_for(true: Callable[[], object], what: str, run: Started) -> None:
 def once_armed(victim: Victim, run: Started, act: Callable[[], object]) -> None:
     """Do something while the hosts are armed, except for one that still opens its record."""
     wait_for(victim.control("reached", HOLDING).exists, "the last host does not arm", run)
-    wait_for(lambda: {SICK, WELL} <= set(victim.records), "the others do not arm", run)
+    for name in (SICK, WELL):
+        wait_for(lambda name=name: is_armed(victim, name), f"{name} does not arm", run)
     act()
     victim.control("go", HOLDING).touch()
+
+
+def is_armed(victim: Victim, name: str) -> bool:
+    """Tell whether a host has answered to ``inspect`` and ``prepare``, and waits for what comes next."""
+    waits = victim.control("waits", name)
+    return waits.exists() and len(waits.read_text().splitlines()) == 3
 
 
 def hold_while_arming(victim: Victim) -> None:
@@ -108,11 +117,15 @@ def ended(victim: Victim, run: Started) -> Run:
     """Wait for the end of a run; nothing of it is left on this side."""
     done = run.ended()
     victim.search_output(done)
-    deadline = time.monotonic() + LEAVING
-    while left := run.left():
-        assert time.monotonic() < deadline, f"these are left of the run: {left}"
-        time.sleep(0.02)
+    check_nothing_left(run.left)
     return done
+
+
+def check_nothing_left(left: Callable[[], list[int]]) -> None:
+    deadline = time.monotonic() + LEAVING
+    while found := left():
+        assert time.monotonic() < deadline, f"these are left of the run: {found}"
+        time.sleep(0.02)
 
 
 # --- what must hold -------------------------------------------------------------------------------
@@ -239,8 +252,7 @@ def test_audit_and_deploy_name_a_host_that_hangs_and_serve_the_others(victim: Vi
     assert [task.host for task in deploy.failures] == [SICK], deploy
     assert late in deploy.message
     assert victim.stale == [SICK]
-    left = processes_with(f"TMPDIR={victim.tmp}")
-    assert [pid for pid in left if b" [mux]" not in Path(f"/proc/{pid}/cmdline").read_bytes()] == []
+    check_nothing_left(lambda: left_of(f"TMPDIR={victim.tmp}"))
     victim.control("go").touch()
     victim.check_left()
 

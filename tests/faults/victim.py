@@ -108,7 +108,7 @@ class Started:
 
     def left(self) -> list[int]:
         """Return what is left of the run on this side, ControlPersist's keepers of connections excepted."""
-        return [pid for pid in self.family() if b" [mux]" not in b" ".join(_command_of(pid))]
+        return left_of(f"RECORDER_FILE={self.mark}")
 
     def kill(self, number: signal.Signals, spare: Callable[[int], bool] = lambda _pid: False) -> None:
         """Send the signal to the run's process group, wait for its end, and end what is left of the run."""
@@ -138,6 +138,11 @@ def processes_with(assignment: str) -> list[int]:
                 if assignment.encode() in (folder / "environ").read_bytes().split(b"\0"):
                     found.append(int(folder.name))
     return found
+
+
+def left_of(assignment: str) -> list[int]:
+    """Return the processes with this in their environment, ControlPersist's keepers of connections excepted."""
+    return [pid for pid in processes_with(assignment) if b" [mux]" not in b" ".join(_command_of(pid))]
 
 
 def _command_of(pid: int) -> list[bytes]:

@@ -7,13 +7,15 @@
 A step is a call that names a path below the consumer's folder, or writes to a file there. Each leaves a line in the
 file ``steps`` of the control folder. If the file ``stop`` holds the number of a step, or its name and how often it came
 (``rename app.env #1``), the process says so in ``reached`` and waits before that step; a write is half done by then.
-It goes on once there is a file ``go``. If there is a file ``hold-start`` it waits at its start, and if there is a file
+It goes on once there is a file ``go``. Each request that the program of a host session waits for leaves a line in the
+file ``waits``. If there is a file ``hold-start`` it waits at its start, and if there is a file
 ``hold-inspect`` before it reads ``app.env``. If there is a file ``flood``, it prints without an end instead of waiting.
 
 Standard library only, as it is imported by every Python process there.
 """
 
 import os
+import signal
 import time
 
 _CONTROL = os.environ.get("MULTICART_STEPS", "")
@@ -101,7 +103,21 @@ def _watch_descriptors() -> None:
     os.write, os.fsync = write, fsync
 
 
+def _watch_waits() -> None:
+    """The program limits the time for which it waits for a request, and nothing else."""
+    real = signal.setitimer
+
+    def setitimer(which: int, seconds: float, *more: float) -> object:
+        if seconds:
+            with open(os.path.join(_CONTROL, "waits"), "a") as waits:
+                waits.write(f"{seconds:g}\n")
+        return real(which, seconds, *more)
+
+    signal.setitimer = setitimer
+
+
 if _CONTROL:
+    _watch_waits()
     for _name in ("rename", "replace", "unlink"):
         _watch_paths(_name)
     _watch_reads()
