@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from tests.ports import OwnPort
+
 Ask = Callable[[bytes], bytes]
 Habit = Callable[["Front", bytes, Ask], "bytes | None"]
 """What becomes of one request: the bytes of the answer; None: the connection is reset. ``Ask`` passes it on."""
@@ -29,8 +31,9 @@ class Front:
         self._upstream = upstream
         self._habit = habit
         self.done = False  # what a habit does once
-        self._listener = _listener(0)
-        self.port: int = self._listener.getsockname()[1]
+        self._own = OwnPort()
+        self.port = self._own.number
+        self._listener = _listener(self.port)
         self._over = threading.Event()
         self._fillers: list[socket.socket] = []
         self._accept_from(self._listener)
@@ -47,6 +50,7 @@ class Front:
         self.refuse()
         for filler in self._fillers:
             filler.close()
+        self._own.let_go()
 
     def refuse(self, seconds: float | None = None) -> None:
         """Refuse every connection from now on, or for some seconds."""
@@ -117,9 +121,8 @@ def nobody_answers() -> Iterator[int]:
 @contextlib.contextmanager
 def nobody_there() -> Iterator[int]:
     """Yield a port on which every connection attempt is refused, and which nobody else gets meanwhile."""
-    with socket.socket() as bound:
-        bound.bind((_HOST, 0))
-        yield bound.getsockname()[1]
+    with OwnPort() as own:
+        yield own.number
 
 
 class Elsewhere:

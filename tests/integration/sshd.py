@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.ports import OwnPort
+
 SSHD = shutil.which("sshd", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")))
 _SECONDS = 20.0
 _CONFIG = """
@@ -52,16 +54,15 @@ class Sshd:
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self._folder / name)]
             subprocess.run(command, check=True)
         self.known_hosts.write_text("* " + (self._folder / "host_key.pub").read_text())
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)  # where sshd confines what it does before the login
-        (self._folder / "config").write_text(_CONFIG.format(port=self._port, folder=self._folder))
-        with (self._folder / "log").open("wb") as log:
-            command = [SSHD, "-D", "-e", "-f", str(self._folder / "config")]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self._wait()
+        with OwnPort() as own:
+            self._port = own.number
+            (self._folder / "config").write_text(_CONFIG.format(port=self._port, folder=self._folder))
+            with (self._folder / "log").open("wb") as log:
+                command = [SSHD, "-D", "-e", "-f", str(self._folder / "config")]
+                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._wait()
         return self
 
     def __exit__(
