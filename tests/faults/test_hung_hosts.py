@@ -209,7 +209,8 @@ def test_a_host_that_accepts_the_connection_and_never_answers_keeps_a_rotation_f
         port = silent.getsockname()[1]
         common = str(victim.variables["ansible_ssh_common_args"])
         elsewhere = common.replace(f"Port={victim.variables['ansible_port']}", f"Port={port}")
-        victim.hosts[SICK].variables = {**well, "ansible_port": port, "ansible_ssh_common_args": elsewhere}
+        sick = {"ansible_port": port, "ansible_ssh_common_args": elsewhere, "ansible_ssh_timeout": 2}
+        victim.hosts[SICK].variables = {**well, **sick}
         with victim.started() as started:
             run = ended(victim, started)
     check_refused(victim, run, f"{SICK}: it is unreachable", before)

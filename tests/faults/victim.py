@@ -31,7 +31,7 @@ from tests.integration.harness import (
     Host,
     Run,
     Task,
-    _files,
+    files_below,
     fingerprint,
 )
 from tests.integration.sshd import Sshd
@@ -313,7 +313,7 @@ class Victim(Fleet):
         files = {
             path for host in self.hosts.values() for path in (host.env, host.folder / "other-name", *_leftovers(host))
         }
-        for path in {*_files(self.folder), *_files(self.tmp)} - files:
+        for path in {*files_below(self.folder), *files_below(self.tmp)} - files:
             assert not (found := canaries.found_in(path.read_bytes())), f"{found} was left in {path}"
         assert self.rotations <= 1, run.output.read_text()
 

@@ -21,17 +21,18 @@ import re
 import shlex
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.faults.front import Ask, Front, is_rotation
 from tests.integration.returned import COLLECTION, undocumented
 from tests.leaks.canaries import Canaries
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account, JournalEntry
+from tests.waiting import eventually
 
 ANSIBLE_BIN = Path(os.environ.get("MULTICART_TEST_ANSIBLE") or Path(sys.executable).parent)
 GROUP = "multicart_consumers"
@@ -267,6 +268,11 @@ class Fleet:
         """Add a consumer that nobody can reach; or one over ssh, whose connections break once a file exists."""
         return self.add(name, **(self.over_ssh(until=once) if once else UNREACHABLE))
 
+    def break_off(self, once: Path) -> None:
+        """Let the connections of :meth:`add_unreachable` break, and wait until they have."""
+        once.touch()
+        assert eventually(lambda: not any(f"{self.folder}/ssh-" in command for command in commands())), "they last"
+
     def over_ssh(self, until: Path | None = None) -> dict[str, Any]:
         """Return the variables of a host that Ansible's ssh is used for, with a stand-in for the program ``ssh``.
 
@@ -293,7 +299,9 @@ class Fleet:
             **self.variables,
         }
         hosts = {name: host.variables for name, host in self.hosts.items()}
-        path.write_text(json.dumps({"all": {"vars": variables, "hosts": hosts, "children": groups}}))
+        draft = path.with_suffix(".new")  # as another run may read it at this moment
+        draft.write_text(json.dumps({"all": {"vars": variables, "hosts": hosts, "children": groups}}))
+        draft.replace(path)
         return path
 
     @property
@@ -303,7 +311,7 @@ class Fleet:
 
     def _is_current(self, host: Host) -> bool:
         former = self.account["former_keys"]
-        texts = [file.read_text() for file in _files(host.folder) if not file.name.startswith(".")]
+        texts = [file.read_text() for file in files_below(host.folder) if not file.name.startswith(".")]
         holding = [text for text in texts if self.live in text]
         return bool(holding) and not any(key in text for key in former for text in texts)
 
@@ -354,22 +362,27 @@ class Fleet:
     @contextlib.contextmanager
     def once_rotated(self, act: Callable[[], object]) -> Iterator[None]:
         """Do something as soon as the API has rotated, before the run hears of it."""
-        self.fault("rotate", "slow", seconds=1)
-        before, over = self.rotations, threading.Event()
+        before, failed = self.rotations, []
 
-        def watch() -> None:
-            while not over.is_set() and self.rotations == before:
-                time.sleep(0.02)
-            if not over.is_set():
-                act()
+        def habit(front: Front, request: bytes, ask: Ask) -> bytes:
+            answer = ask(request)
+            if is_rotation(request) and self.rotations > before and not front.done:
+                front.done = True
+                try:
+                    act()
+                except BaseException as error:  # in another thread than the test's
+                    failed.append(error)
+                time.sleep(1)  # in which the run may notice what has happened to its hosts
+            return answer
 
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        try:
-            yield
-        finally:
-            over.set()
-            watcher.join()
+        with Front(self.sandbox.port, habit) as front:
+            own, self.env = self.env, {**self.env, "MULTICART_API_URL": front.url, "MULTICART_TIMEOUT": str(_SECONDS)}
+            try:
+                yield
+            finally:
+                self.env = own
+        if failed:
+            raise failed[0]
 
     # --- runs -------------------------------------------------------------------------------------
 
@@ -447,7 +460,7 @@ class Fleet:
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_FORKS": "5",
             "ANSIBLE_PIPELINING": "1",
-            "ANSIBLE_TIMEOUT": "2",
+            "ANSIBLE_TIMEOUT": "10",
             "ANSIBLE_DEPRECATION_WARNINGS": "1",
             "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callbacks")),
             "ANSIBLE_CALLBACKS_ENABLED": "recorder",
@@ -465,15 +478,26 @@ class Fleet:
     def _search_files(self, run: Run) -> None:
         canaries = Canaries.of(self.known_secrets)
         ours = self.folder / "hosts"
-        for path in _files(self.folder):
+        for path in files_below(self.folder):
             if ours not in path.parents or path.name.startswith("."):
                 with contextlib.suppress(FileNotFoundError):  # of another run, which has ended meanwhile
                     found = canaries.found_in(path.read_bytes())
                     assert not found, f"{found} was left in {path} by {run.command}"
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+def files_below(path: Path) -> list[Path]:
+    """Return the files in a folder, or the one file; unlike ``rglob`` it bears that others remove theirs meanwhile."""
+    found = [Path(folder, name) for folder, _folders, names in os.walk(path) for name in names] or [path]
+    return [file for file in found if file.is_file() and not file.is_symlink()]
+
+
+def commands() -> list[str]:
+    """Return the commands of all processes of this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().decode("utf-8", "replace"))
+    return found
 
 
 def _indented(text: str, by: int) -> list[str]:

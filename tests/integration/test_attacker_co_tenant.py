@@ -26,7 +26,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import Fleet
+from tests.integration.harness import Fleet, commands, files_below
 
 USER = 65534
 
@@ -41,7 +41,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files
 def readable_by_others(folder: Path) -> list[Path]:
     """Return what somebody else may read below a directory through which they may go."""
     found = []
-    for path in sorted(folder.rglob("*")):
+    for path in files_below(folder):
         with suppress(FileNotFoundError):
             status = path.lstat()
             parents = [each for each in path.parents if folder in each.parents]
@@ -63,9 +63,7 @@ def watching(fleet: Fleet, folders: list[Path]) -> Iterator[set[str]]:
                 for path in readable_by_others(folder):
                     with suppress(OSError):
                         seen.add(path.read_bytes().decode("utf-8", "replace"))
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                with suppress(OSError):
-                    seen.add(path.read_bytes().decode("utf-8", "replace"))
+            seen.update(commands())
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -56,7 +56,7 @@ def test_hosts_that_fail_in_the_outage_are_named_and_finished_by_deploy(fleet: F
 
     def break_hosts() -> None:
         os.link(linked.env, extra)
-        cut_off.touch()
+        fleet.break_off(cut_off)
 
     with fleet.once_rotated(break_hosts):
         run = fleet.rotate()
@@ -109,7 +109,7 @@ def test_it_is_judged_though_no_host_can_be_reached_any_more(fleet: Fleet) -> No
     cut_off = fleet.folder / "cut-off"
     for name in ("gone", "lost"):
         fleet.add_unreachable(name, once=cut_off)
-    with fleet.once_rotated(cut_off.touch):
+    with fleet.once_rotated(lambda: fleet.break_off(cut_off)):
         run = fleet.rotate()
     assert (run.green, run.reason, fleet.rotations) == (False, "not_up_to_date", 1), run
     assert run.states == dict.fromkeys(fleet.hosts, "unreachable") and len(run.failures) == 2
@@ -123,7 +123,7 @@ def test_in_a_fleet_of_one_nobody_confirms_a_rotation_so_it_is_finished_and_red_
     cut_off = fleet.folder / "cut-off"
     fleet.add_unreachable("gone", once=cut_off)
     old = fleet.live_fingerprint
-    with fleet.once_rotated(cut_off.touch):
+    with fleet.once_rotated(lambda: fleet.break_off(cut_off)):
         assert not fleet.rotate().green
     cut_off.unlink()
     again = fleet.rotate()

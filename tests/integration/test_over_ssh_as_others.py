@@ -47,7 +47,7 @@ class Remote:
         fleet.variables.update(sshd.variables, ansible_python_interpreter=PYTHON)
         # Python's own caches are of no interest to what is searched for secrets.
         paths = [os.environ["ANSIBLE_COLLECTIONS_PATH"], str(COLLECTIONS)]
-        fleet.env.update(ANSIBLE_COLLECTIONS_PATH=":".join(paths), ANSIBLE_TIMEOUT="10")
+        fleet.env["ANSIBLE_COLLECTIONS_PATH"] = ":".join(paths)
         self.web1 = fleet.add("web1")
         self.web1.variables["multicart_deploy_commands"] = ["sh -c 'id -un >> {{ home }}/log'"]
         fleet.add("web2")

@@ -88,7 +88,7 @@ def test_what_failed_or_went_away_is_in_it_with_the_command_that_finishes_it(fle
     fleet.add("sick", multicart_deploy_health_checks=["test -e {{ home }}/cured"])
     gone = fleet.folder / "hosts" / "down"
     fleet.add_unreachable("lost", once=gone)
-    with fleet.once_rotated(gone.touch):
+    with fleet.once_rotated(lambda: fleet.break_off(gone)):
         run = fleet.rotate("-e", "harmless=canary-Zq8vTn3kWx", "-e", "multicart_account=default")
     assert (run.green, run.reason) == (False, "not_up_to_date"), run
     found = report_of(fleet, run)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -17,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import ANSIBLE_BIN, Fleet, fingerprint, note
+from tests.integration.harness import ANSIBLE_BIN, Fleet, commands, fingerprint, note
 from tests.integration.hostile import tell_facts
 from tests.rows import every_other
 from tests.sandbox.shapes import Account
 from tests.stores.backends import Backend, OpenBao, Programs, VaultedFile
+from tests.waiting import eventually
 
 CONFIRMED = ("-e", "multicart_rotate_confirm=true")
 
@@ -377,18 +377,5 @@ def test_twenty_stores_are_written_at_the_same_time(fleet: Fleet, add_store: Cal
 def test_a_store_ends_when_the_run_is_killed(fleet: Fleet, add_store: Callable[..., Any]) -> None:
     store = add_store(Programs)
     assert fleet.deploy().green
-    deadline = time.monotonic() + 5
     place = store.entry["write"][2]
-    while time.monotonic() < deadline:
-        left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if place in _text(path)]
-        if not left:
-            return
-        time.sleep(0.1)
-    raise AssertionError(left)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8", "replace")
-    except OSError:
-        return ""
+    assert eventually(lambda: not any(place in command for command in commands()))

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import ANSIBLE_BIN, Fleet, Run, Task
+from tests.integration.harness import ANSIBLE_BIN, Fleet, Run, Task, files_below
 from tests.integration.sshd import Sshd
 from tests.leaks.canaries import Canaries
 from tests.leaks.processes import Processes
@@ -231,12 +231,12 @@ class Watched(Fleet):
     def _files(self) -> Iterator[tuple[str, Path]]:
         """Yield every file that is there after the runs, with the sink that it belongs to."""
         declared = self._declared()
-        for path in _files_below(self.folder):
+        for path in files_below(self.folder):
             if path in declared or (path.parent == self.folder and path.name.startswith(("inventory", "play-"))):
                 continue  # files for the key, and what the user wrote
             yield _sink_of(path.relative_to(self.folder)), path
         for path in _shared() - self._before:  # the fleet's own temporary folder is among them
-            yield from (("files left", file) for file in _files_below(path))
+            yield from (("files left", file) for file in files_below(path))
 
     def _declared(self) -> set[Path]:
         found = set(self.holders)
@@ -293,9 +293,3 @@ def _shared() -> set[Path]:
     home = Path(pwd.getpwuid(os.getuid()).pw_dir)
     folders = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), home, home / ".ansible", home / ".ansible" / "tmp")
     return {path for folder in folders if folder.is_dir() for path in folder.iterdir()}
-
-
-def _files_below(path: Path) -> list[Path]:
-    """Return the files in a folder, or the one file; unlike ``rglob`` it bears that others remove theirs meanwhile."""
-    found = [Path(folder, name) for folder, _folders, names in os.walk(path) for name in names] or [path]
-    return [file for file in found if file.is_file() and not file.is_symlink()]

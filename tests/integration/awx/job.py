@@ -27,7 +27,7 @@ from typing import Any
 
 import yaml
 
-from tests.integration.harness import ANSIBLE_BIN, Fleet, Run, Task, _files
+from tests.integration.harness import ANSIBLE_BIN, Fleet, Run, Task, files_below
 from tests.leaks.canaries import Canaries
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "multicart_awx" / "files"
@@ -93,8 +93,11 @@ class Started:
     def _search(self, job: Job) -> None:
         canaries = Canaries.of(self.awx.fleet.known_secrets)
         texts = {"the environment shown": json.dumps(self.shown_env), "the output": job.output}
-        for path in _files(self.folder):
-            text = path.read_bytes().decode("utf-8", "replace")
+        for path in files_below(self.folder):
+            try:
+                text = path.read_bytes().decode("utf-8", "replace")
+            except FileNotFoundError:  # of a worker that a cancelled job has left
+                continue
             if path.name == "command":  # holds the whole environment, as long as the job runs
                 content = json.loads(text)
                 content["env"] = {name: content["env"][name] for name in content["env"] if name not in self.injected}
