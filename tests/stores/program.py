@@ -26,9 +26,12 @@ with seen.open("a") as log:
     log.write(repr((sys.argv, dict(os.environ))) + "\n")
 if verb == "write" and "fault_at_write" in kept:
     kept["fault"] = kept.pop("fault_at_write")
-    save({**kept, "fault": None if kept["fault"] == "slow" else kept["fault"]})
-if kept["fault"] == "slow":
-    time.sleep(1)
+    save(kept)
+if verb == "write" and "meets_at_write" in kept:  # as many others as there are to be
+    folder, number = kept.pop("meets_at_write")
+    Path(folder, str(os.getpid())).touch()
+    while len(os.listdir(folder)) < number:
+        time.sleep(0.02)
 if kept["fault"] == "down":
     sys.exit("canary on standard error")
 if kept["fault"] == "hang":
