@@ -86,7 +86,7 @@ def test_metrics_and_hooks_follow_the_fleet_through_its_life(fleet: Fleet) -> No
     fleet.variables["multicart_report_hooks"] = [hook(fleet, "change", "drift"), broken]
     fleet.add_many(2)
     (fleet.folder / "multicart.prom").write_text('multicart_consumers{account="theirs",state="missing"} 7.0\n')
-    began, old = datetime.now(timezone.utc).timestamp(), fleet.live
+    began, old = int(datetime.now(timezone.utc).timestamp()), fleet.live  # the account's dates are whole seconds
     run = fleet.rotate()
     assert run.green and "canary-of-a-hook" not in run.output, run
     rotated = metrics(fleet)
@@ -103,7 +103,7 @@ def test_metrics_and_hooks_follow_the_fleet_through_its_life(fleet: Fleet) -> No
     assert not [name for name in given["environment"] if name.startswith(("MULTICART", "ANSIBLE"))]
 
     while datetime.now(timezone.utc).timestamp() < rotated['key_since_timestamp_seconds{account="default"}'] + 1:
-        time.sleep(0.1)  # the account's dates are whole seconds
+        time.sleep(0.1)
     fleet.sandbox.rotate_behind(fleet.email)
     run = fleet.audit()
     assert run.reason == "not_up_to_date", run
