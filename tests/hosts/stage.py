@@ -28,7 +28,7 @@ from types import TracebackType
 from tests.hosts.trees import tree
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-SECONDS = 60.0
+SECONDS = 240.0
 """In which anything ends that is done here, on a very busy machine."""
 NETWORK = "10.77.0"
 _NAME = "mc-hosts"
@@ -343,7 +343,8 @@ def _sweep() -> None:
     for hierarchy in _hierarchies():
         for path in hierarchy.glob(f"{_NAME}-*"):
             if _is_dead(path.name):
-                remove_group(path)
+                with contextlib.suppress(OSError):  # another process of pytest removes it
+                    remove_group(path)
 
 
 def _is_dead(name: str) -> bool:

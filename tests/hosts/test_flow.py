@@ -79,7 +79,7 @@ def test_a_host_that_crashes_with_the_new_key_is_finished_once_it_has_rebooted(r
     If nothing more is heard of it, the rest of its time is waited for.
     """
     for name in ("web1", "web2", "web3"):
-        real.boot(name, multicart_deploy_timeout=2)
+        real.boot(name, multicart_deploy_timeout=2 if silently else 60)
     web2 = real.real["web2"]
     web2.write("/etc/systemd/system/app.service.d/slow.conf", "[Service]\nExecStartPre=/bin/sleep 60\n")
     real.wait()

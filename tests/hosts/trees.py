@@ -32,6 +32,8 @@ _HOW = (
     '--aptopt=APT::Install-Recommends "false"',
     *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale")),
 )
+_SECONDS = "600"
+"""In which a tree is made, also by way of a slow mirror; one that says nothing is not waited for in each process."""
 _PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
     "systemd-nspawn": "systemd-container",
@@ -93,7 +95,7 @@ def _make(suite: str, packages: tuple[str, ...], path: Path) -> None:
     work.mkdir(exist_ok=True)
     script = 'mount -t tmpfs none "$TMPDIR" && exec "$@"'
     made = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script, "sh", *command],
+        ["timeout", "--kill-after=10", _SECONDS, "unshare", "--mount", "sh", "-c", script, "sh", *command],
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TMPDIR": str(work), **_proxies()},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -28,7 +28,8 @@ IMAGE = "mkdir -p /tmp/image && cd /tmp/image && mkdir usr etc proc sys dev run 
     "ln -s usr/bin bin && ln -s usr/lib lib && ln -s usr/lib64 lib64 && tar -c . | podman import - app 2>&1"
 )
 """Makes an image of folders without files; those are the host's own."""
-RUN_CONTAINER = f"podman run --replace --detach --name c1 --env-file {KEY_FILE} app " + (
+# Process 1 of a container heeds no other signal, and is waited for ten seconds.
+RUN_CONTAINER = f"podman run --replace --detach --stop-signal=KILL --name c1 --env-file {KEY_FILE} app " + (
     "/usr/bin/python3 /usr/local/lib/app.py serve c1"
 )
 SERVICES = ("app", "app-notify", "app-once", "app-file", "app-credential", "app@one", "app-dropin", "app-socket")
