@@ -44,6 +44,8 @@ for folder in (str(ROOT), str(COLLECTIONS_PATH)):
         sys.path.insert(0, folder)
 # A job in the background ignores Ctrl-C, and so would all that it starts: tests send it on purpose.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # by nohup: this goes on, and what it starts can be told to end
+    signal.signal(signal.SIGHUP, lambda *_given: None)
 # For the ansible-playbook processes that tests start.
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS_PATH)
 
