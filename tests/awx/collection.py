@@ -20,10 +20,14 @@ _PACKAGE = "ansible==13.8.0"
 _WANTED = ("awx/", "ansible/posix/plugins/shell/", "community/general/plugins/become/")
 COLLECTIONS = Path(__file__).resolve().parents[2] / ".cache" / "awx"
 """The directory with ``ansible_collections/awx/awx`` and the others, once they were got."""
+_GOT = COLLECTIONS / ".got"
 
 
 def get() -> None:
-    """Download the package and take what is wanted out of it."""
+    """Download the package and take what is wanted out of it, unless that was done."""
+    wanted = f"{_PACKAGE} {' '.join(_WANTED)}\n"
+    if _GOT.exists() and _GOT.read_text(encoding="utf-8") == wanted:
+        return
     with tempfile.TemporaryDirectory() as folder:
         # For a later Python, because nothing of it is run with this one.
         how = ["--no-deps", "--only-binary=:all:", "--python-version=3.12", "--quiet", "--disable-pip-version-check"]
@@ -32,6 +36,7 @@ def get() -> None:
         with zipfile.ZipFile(wheel) as archive:
             folders = tuple(f"ansible_collections/{folder}" for folder in _WANTED)
             archive.extractall(COLLECTIONS, [name for name in archive.namelist() if name.startswith(folders)])
+    _GOT.write_text(wanted, encoding="utf-8")
 
 
 if __name__ == "__main__":
