@@ -20,16 +20,16 @@ class Processes:
     """Every process that came up meanwhile, except the children of those that were there before: they are not ours.
 
     :param servers: processes that were there before, and whose children are ours all the same.
-    :param looked: a file that is made after each look at all of them, unless it is there.
+    :param scanned: a file that is made after each scan of all of them, unless it is there.
     :ivar seen: arguments and environment, each as the kernel shows it.
     """
 
-    def __init__(self, servers: Iterable[int], looked: Path) -> None:
+    def __init__(self, servers: Iterable[int], scanned: Path) -> None:
         self.seen: set[tuple[bytes, bytes]] = set()
         self._ours = set(map(str, servers))
         self._strangers = set(_pids()) - {"1"} - self._ours  # 1 adopts orphans
         self._me = str(os.getpid())
-        self._looked = looked
+        self._scanned = scanned
         self._over = threading.Event()
 
     def _look(self) -> None:
@@ -50,7 +50,7 @@ class Processes:
     def _watch(self) -> None:
         while not self._over.is_set():
             self._look()
-            self._looked.touch()
+            self._scanned.touch()
             time.sleep(_EVERY)
 
     @contextlib.contextmanager

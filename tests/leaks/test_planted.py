@@ -22,8 +22,8 @@ from tests.leaks.conftest import new_password
 from tests.leaks.watched import ARMED, LOUD, PLAIN, RUNNER, Leak, Style, Watched
 from tests.sandbox.handle import Sandbox
 
-# Long enough to be seen from outside: a look at all processes has begun and ended meanwhile.
-SHORT = "for look in 1 2; do rm -f LOOKED; until [ -e LOOKED ]; do sleep 0.01; done; done"
+# Long enough to be seen from outside: a scan of all processes has begun and ended meanwhile.
+SHORT = "for scan in 1 2; do rm -f SCANNED; until [ -e SCANNED ]; do sleep 0.01; done; done"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Plant:
     """A leak, and the sink in which it must be found.
 
     :ivar task: what leaks: ``SECRET`` stands for the secret, ``HOME`` for the folder of the fleet, ``HOST`` for that
-        of the host, ``TMP`` for the temporary folder, ``LOOKED`` for a file that is there after each look at processes.
+        of the host, ``TMP`` for the temporary folder, ``SCANNED`` for a file that each scan of the processes makes.
     :ivar script: of a shell on the host, instead.
     :ivar head: a line of the play, instead.
     :ivar source: where exactly, if there are several in one sink.
@@ -146,7 +146,7 @@ def _run_all(sandbox: Sandbox, folder: Path, style: Style) -> tuple[Watched, lis
             "HOME": str(folder),
             "HOST": str(host.folder),
             "TMP": str(fleet.tmp),
-            "LOOKED": str(fleet.looked),
+            "SCANNED": str(fleet.scanned),
             "PYTHON": sys.executable,
             "FILE": str(folder / f"play-script-{number}.yml"),
         }

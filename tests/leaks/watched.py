@@ -84,7 +84,7 @@ class Watched(Fleet):
     """Consumers of one account; :meth:`leaks` tells what came out of the runs so far.
 
     :ivar holders: files that may hold a key: what the user declared to be for it.
-    :ivar looked: a file that is made after each look at the processes of a run.
+    :ivar scanned: a file that is made after each scan of the processes of a run.
     """
 
     def __init__(self, *given: Any, style: Style = PLAIN) -> None:
@@ -104,7 +104,7 @@ class Watched(Fleet):
         self._sinks = self.folder / "sinks"
         for name in ("dump", "junit", "facts"):
             (self._sinks / name).mkdir(parents=True)
-        self.looked = self._sinks / "looked"
+        self.scanned = self._sinks / "scanned"
         self._before = _shared()
         # Short, as Ansible keeps a socket in it, whose path may have a hundred characters.
         self.tmp = Path(tempfile.mkdtemp(prefix="leaks-"))
@@ -151,7 +151,7 @@ class Watched(Fleet):
         command = self._command(playbook, [*self.style.arguments, *arguments])
         environment = {**self._environment(recorded, {}), **self._watching()}
         del environment["ANSIBLE_PIPELINING"]  # as most users leave it, so that the short way is taken
-        processes = Processes(self._servers, self.looked)
+        processes = Processes(self._servers, self.scanned)
         with processes.watched():
             done = subprocess.run(
                 command,
