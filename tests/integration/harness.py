@@ -299,7 +299,7 @@ class Fleet:
             **self.variables,
         }
         hosts = {name: host.variables for name, host in self.hosts.items()}
-        draft = path.with_suffix(".new")  # as another run may read it at this moment
+        draft = path.with_suffix(f".{next(self._numbers)}")  # as another run may read or write it at this moment
         draft.write_text(json.dumps({"all": {"vars": variables, "hosts": hosts, "children": groups}}))
         draft.replace(path)
         return path
