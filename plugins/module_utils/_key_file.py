@@ -138,6 +138,8 @@ class KeyFile:
         """Note that a rotation is about to retire the key."""
         self._raise_problem()
         known = record.known_of(self.record, self.holds)
+        if len(set(self.holds)) == 1 and self._has_started_with_it():
+            known = record.restarted(known, self._readers, self.holds[0])
         self._keep(record.opened(known, retire, self._running, self._account, self._readers))
 
     def write(self, key: ApiKey, since: str, retires: Optional[Dict[str, Any]] = None) -> None:
@@ -214,8 +216,9 @@ class KeyFile:
         """Tell whether all that runs here was started after the file got its content.
 
         So it is on a machine that is new to it: made of an image that the file is in, or under another name by now.
+        Where these readers are about to get a key, or the file was changed for them, no clock tells anything.
         """
-        if self.record is None or self._readers in self.record["readers"]:
+        if self.record is None or record.is_known(self.record, self._readers):
             return False
         started, status = record.started_at(), self._kept_in.status
         return started is not None and status is not None and status.st_ctime < started

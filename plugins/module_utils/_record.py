@@ -271,6 +271,11 @@ def restart_due(record: Optional[Record], held: str, readers: str) -> bool:
     return record is not None and held not in (record["readers"].get(readers), record["readers"].get(ANY))
 
 
+def is_known(record: Record, readers: str) -> bool:
+    """Tell whether a set of readers was restarted with a key of this file, or has a restart under way."""
+    return readers in record["readers"] or readers in (record["running"] or {})
+
+
 def readers_of(services: Any, commands: Any, machine: str = "") -> str:
     """Return a name for a set of services and commands; those that are the same have the same name.
 

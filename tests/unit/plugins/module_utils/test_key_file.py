@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -302,6 +303,38 @@ def test_what_was_started_after_the_file_got_its_content_needs_no_restart(
     host.write(OTHER)
     monkeypatch.setattr(record, "started_at", lambda: None)
     assert host.inspect().restart_due
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_restart_is_due_for_a_new_key_also_where_the_machine_was_started_after_the_file_had_the_old_one(
+    host: Host, monkeypatch: pytest.MonkeyPatch, opened: bool
+) -> None:
+    """Whatever the clock says: it may have been wrong when the machine was started, or when the file was written."""
+    host.env.write_text(f"KEY={OLD.reveal()}\n")
+    monkeypatch.setattr(record, "started_at", lambda: time.time() + 3600)
+    if opened:
+        host.open(OLD)
+    assert host.write(NEW).restart_due
+    # Killed before the restart.
+    assert host.inspect(NEW).restart_due and host.write(NEW).restart_due
+    host.close(NEW)
+    assert not host.inspect(NEW).restart_due
+    assert host.write(OTHER).restart_due
+
+
+def test_a_rotation_of_which_nothing_came_leaves_no_restart_due_where_there_was_none(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine of an image: its readers have started with the key."""
+    host.write(OLD)
+    host.close(OLD)
+    monkeypatch.setattr(record, "this_machine", lambda: "another")
+    monkeypatch.setattr(record, "started_at", lambda: time.time() + 3600)
+    host.open(OLD)
+    assert not host.inspect(OLD).restart_due
+    host.write(OLD)
+    assert not host.inspect(OLD).restart_due
+    assert host.write(NEW).restart_due
 
 
 def test_t16_each_set_of_readers_of_a_file_is_restarted_once(host: Host) -> None:
