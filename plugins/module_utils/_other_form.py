@@ -159,7 +159,11 @@ def _without_break(data):
 
 
 _COMMENT_LINE = re.compile(rb"(?:\xef\xbb\xbf)?[ \t]*(?:#|;|//)")
-_BEFORE_COMMENT = re.compile(rb"""(?:"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^ \t]|[ \t]+(?!\#|[ \t]))*""")
+_BEFORE_COMMENT = re.compile(
+    rb"""(?:"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^ \t"]|[ \t]+(?!\#|[ \t]))*
+    (?:"(?:'[^'\n]*'|[^ \t]|[ \t]+(?!\#|[ \t]))*)?""",  # where one is not closed, none after it is
+    re.VERBOSE,
+)
 
 
 def _without_comments(data):

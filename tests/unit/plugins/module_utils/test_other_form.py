@@ -333,10 +333,11 @@ def test_a_file_that_is_more_than_the_key_is_never_overwritten(data: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "piece", ["'", '"', "\\", '"\\', " \t", "acme.", "[", "{,", "A=1\n", "set -x ", "* ", "a" * 40]
+    "piece",
+    ["'", '"', "\\", '"\\', '\\"', '{\\"a\\":1},', " \t", "acme.", "[", "{,", "A=1\n", "set -x ", "* ", "a" * 40],
 )
 def test_stays_quick_with_a_hostile_file(piece: str) -> None:
-    data = (piece * (50_000 // len(piece))).encode()
+    data = (piece * (200_000 // len(piece))).encode()
     with suppress(env_file.EnvFileError):
         other_form.refuse(data, NAME, [known_key(LIVE)])
     with suppress(env_file.EnvFileError):
