@@ -33,6 +33,9 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._times import iso_n
 SETTLE_TIMEOUT = 30.0
 """Seconds in which reads become as new as what was done before; nobody documents how long that takes."""
 
+REFUSED_FOR = 3.0
+"""Seconds for which credentials that are refused are tried again: without them nobody gets the new key."""
+
 
 class Outcome(str, enum.Enum):
     """How a rotation ended."""
@@ -377,10 +380,11 @@ class _Rotation:
 
     def _settled(self, old: ApiKey) -> ApiKey | None:
         """Read until the account's key is another than the old one, or ``settle_timeout`` has passed."""
-        pauses = self._pauses()
+        pauses, refused = self._pauses(), self._clock.pauses(min(REFUSED_FOR, self._request.settle_timeout))
         while True:
             new = self._look(old)
-            if new is not None or self._is_locked_out() or not next(pauses, None):
+            # One refusal may be a passing fault; should the token have died with the old key, it is told soon.
+            if new is not None or not next(refused if self._is_locked_out() else pauses, None):
                 return new
 
     def _is_locked_out(self) -> bool:

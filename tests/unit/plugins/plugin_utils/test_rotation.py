@@ -418,13 +418,21 @@ def test_failing_reads_after_an_accepted_rotation_report_it_and_the_cause(fault:
     assert (result.outcome, result.error, result.live) == (Outcome.ROTATED, None, key(1))
 
 
-def test_a_token_that_dies_with_the_rotation_is_reported_at_once() -> None:
-    model = Model().will(Fault.NONE, Fault.NONE, Fault.TOKEN_REJECTED)
+def test_a_token_that_dies_with_the_rotation_is_reported_soon() -> None:
+    model = Model().will(Fault.NONE, Fault.NONE, for_ever=Fault.TOKEN_REJECTED)
     start = model.time.now
     result = run(model)
     assert (result.outcome, reason(result)) == (Outcome.ROTATED, Reason.NEW_KEY_UNREADABLE)
     assert result.old_key_rejected
-    assert model.time.now - start < 1
+    assert model.time.now - start < 5
+
+
+@pytest.mark.parametrize("asked", [Fault.NONE, Fault.LOST_AFTER])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_token_that_is_refused_for_a_moment_after_the_rotation_locks_nobody_out(asked: Fault, times: int) -> None:
+    model = Model().will(Fault.NONE, asked, *[Fault.TOKEN_REJECTED] * times)
+    result = run(model)
+    assert (result.outcome, result.live, result.error) == (Outcome.ROTATED, key(1), None)
 
 
 def test_a_claimed_rotation_without_a_change_is_no_rotation() -> None:
