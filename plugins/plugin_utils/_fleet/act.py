@@ -240,6 +240,8 @@ class Act:
             act()
         except MulticartError as error:
             self._result.error = error
+        except Exception as error:  # pylint: disable=broad-except  # how each host stands is told all the same
+            self._result.error = unexpected(error)
         finally:
             self._end_sessions()
         self._result.hosts = [self._host_result(host) for host in self._hosts]

@@ -247,6 +247,18 @@ def test_a_rotation_brings_the_new_key_to_all_and_concludes(fleet: Fleet) -> Non
     )
 
 
+def test_a_defect_after_the_rotation_leaves_each_host_its_own_state(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_api: Api, _retired: str) -> Result:
+        raise ZeroDivisionError("canary")
+
+    monkeypatch.setattr(Act, "_verify", fails)
+    result = fleet.rotate()
+    assert (reason(result), states(result)) == (Reason.INTERNAL_ERROR, ["restart_due"] * 3)  # nothing was closed
+    assert fleet.holds == ["new"] * 3
+
+
 def test_before_the_key_is_replaced_every_host_is_armed_and_none_has_a_key(fleet: Fleet) -> None:
     def look() -> None:
         assert fleet.holds == ["old"] * 3
