@@ -100,11 +100,18 @@ class KeyFile:
         self.held = self.holds = self._keys()
         self._refuse_other_account()
         # Also finds out, before the old key is revoked, what only the change of a line would show.
-        trial = self._content.data or b"" if self._is_template else self._with(LONGEST_KEY)
+        self._trial = self._content.data or b"" if self._is_template else self._with(LONGEST_KEY)
         self.notes = other_form.former(self._content.data or b"", self.variable, self._known, self._beside)
         self._ids = ids_of(self._entry)
-        if host_file.check(self._content, trial, self._entry["unsafe_writes"], self._ids):
+        self._check()
+
+    def _check(self) -> None:
+        """Find out whether the file and its record can be replaced."""
+        if host_file.check(self._content, self._trial, self._entry["unsafe_writes"], self._ids):
             Ownership(self._content, self._entry).refuse_in_place()
+        self._check_record()
+
+    def _check_record(self) -> None:
         host_file.check(
             self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, account=self._account))
         )
@@ -141,6 +148,7 @@ class KeyFile:
         if len(set(self.holds)) == 1 and self._has_started_with_it():
             known = record.restarted(known, self._readers, self.holds[0])
         self._keep(record.opened(known, retire, self._running, self._account, self._readers))
+        self._check()  # once more: the record may have taken the last of the space
 
     def write(self, key: ApiKey, since: str, retires: Optional[Dict[str, Any]] = None) -> None:
         """Make the file hold the key.
@@ -273,9 +281,10 @@ class ReadersAlone(KeyFile):
         self._kept, self.record = read_record(self.record_path)
         self.held = self.holds = [self.record["held"]] if self.record and self.record["held"] else []
         self._refuse_other_account()
-        host_file.check(
-            self._kept, record.serialize(record.opened(self.record, LONGEST_KEY.fingerprint, account=self._account))
-        )
+        self._check()
+
+    def _check(self) -> None:
+        self._check_record()
 
     def write(self, key: ApiKey, since: str, retires: Optional[Dict[str, Any]] = None) -> None:
         """Note the key that they are restarted with."""

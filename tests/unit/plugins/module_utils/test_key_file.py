@@ -322,6 +322,24 @@ def test_a_restart_is_due_for_a_new_key_also_where_the_machine_was_started_after
     assert host.write(OTHER).restart_due
 
 
+def test_a_rotation_is_refused_where_the_record_has_taken_the_last_of_the_space(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one free block or inode the first record leaves none, and the key could not be written any more."""
+    host.env.write_text(f"KEY={OLD.reveal()}\n")
+    check = host_file.check
+
+    def with_room_for_one(content: Any, *more: Any) -> bool:
+        if host.record_path.exists():
+            raise HostFileError("no_space", content.path)
+        return check(content, *more)
+
+    monkeypatch.setattr(host_file, "check", with_room_for_one)
+    assert host.inspect(OLD).problem is None
+    with pytest.raises(HostFileError, match="full"):
+        host.open(OLD)
+
+
 def test_a_rotation_of_which_nothing_came_leaves_no_restart_due_where_there_was_none(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
