@@ -322,7 +322,16 @@ def test_a_file_that_is_nothing_but_the_key_keeps_its_line_break(held: str, end:
     assert other_form.key_alone(after) == NEW
 
 
-@pytest.mark.parametrize("data", [f"{KEY}\n\n", f" {KEY}", f"A={KEY}\n", f"{KEY}\n{KEY}\n", f"# ours\n{KEY}\n", "\0"])
+@pytest.mark.parametrize("held", [KEY, "changeme", ""])
+def test_empty_lines_that_a_killed_write_in_place_has_left_go_with_the_next_one(held: str) -> None:
+    data = f"{held}\n\n\n".encode()
+    assert other_form.key_alone(data) is None
+    assert other_form.with_key(data, None, NEW) == f"{NEW.reveal()}\n".encode()
+
+
+@pytest.mark.parametrize(
+    "data", [f"{KEY}\n \n", f" {KEY}", f"A={KEY}\n", f"A={KEY}\n\n", f"{KEY}\n{KEY}\n", f"# ours\n{KEY}\n", "\0"]
+)
 def test_a_file_that_is_more_than_the_key_is_never_overwritten(data: str) -> None:
     with pytest.raises(OtherForm, match="more than a key") as caught:
         other_form.key_alone(data.encode())
