@@ -127,7 +127,10 @@ class Ledger(Protocol):
         """Keep the live key: the API accepts it, or has just made it."""
 
     def learn(self, account: Account) -> None:
-        """Keep which account was just read; its key may be an old one, or newer than the one that was kept."""
+        """Keep which account was just read; its key may be an old one, or newer than the one that was kept.
+
+        :raises MulticartError: ``account_mismatch``: in this run, these credentials have read another one.
+        """
 
     def intent(self) -> Intent | None:
         """Return the intent of this run."""
@@ -354,10 +357,10 @@ class _Rotation:
     def _read(self) -> ApiKey:
         account = self._api.read()
         if self._account_id not in (None, account.id):
-            raise MulticartError(Reason.ACCOUNT_MISMATCH, "The credentials read two different accounts.")
+            raise account_mismatch()
+        self._ledger.learn(account)
         self._account_id = account.id
         self._updated_at = _text(account.fields.get("updated_at"))
-        self._ledger.learn(account)
         return account.key
 
     def _look(self, old: ApiKey) -> ApiKey | None:
@@ -388,7 +391,8 @@ class _Rotation:
                 return new
 
     def _is_locked_out(self) -> bool:
-        return self._read_error is not None and self._read_error.reason is Reason.CREDENTIALS_REJECTED
+        lasting = (Reason.CREDENTIALS_REJECTED, Reason.ACCOUNT_MISMATCH)
+        return self._read_error is not None and self._read_error.reason in lasting
 
     def _pauses(self) -> Iterator[bool]:
         return self._clock.pauses(self._request.settle_timeout)
@@ -447,6 +451,11 @@ def _text(value: object) -> str | None:
 
 def _rejected() -> MulticartError:
     return MulticartError(Reason.NEW_KEY_REJECTED, "The API rejects the key that it has on record.")
+
+
+def account_mismatch() -> MulticartError:
+    """Describe that a token and a login, or the key, are not of one account: each would get the other's key."""
+    return MulticartError(Reason.ACCOUNT_MISMATCH, "The credentials read two different accounts.")
 
 
 def another_was_replaced() -> MulticartError:

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Intent
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Intent, account_mismatch
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
 from ansible_collections.multicart.keys.plugins.plugin_utils._times import parse_time
@@ -111,8 +111,15 @@ class AccountLedger:
         return (known["created_at"], known["updated_at"]) if known and "updated_at" in known else (None, None)
 
     def learn(self, account: Account) -> None:
-        """Keep which account was just read; a key that was kept and is not the one read has to be verified again."""
-        known = self._know(f"{self._url} {account.id}")
+        """Keep which account was just read; a key that was kept and is not the one read has to be verified again.
+
+        :raises MulticartError: ``account_mismatch``: in this run, these credentials have read another one.
+        """
+        name = f"{self._url} {account.id}"
+        # A token that has ended is replaced by a login, which may be that of another account.
+        if self._contents["account_of"].get(self._credential, name) not in (name, self._credential):
+            raise account_mismatch()
+        known = self._know(name)
         known["mark"] = _mark(account, self._url)
         for name in ("created_at", "updated_at"):
             known[name] = account.fields.get(name) if isinstance(account.fields.get(name), str) else None

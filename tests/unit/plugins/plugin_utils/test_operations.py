@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils._api import operations
+from ansible_collections.multicart.keys.plugins.plugin_utils._api import operations, rotation
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import AccountOfRun, try_credentials
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache import MOST_FORMER, RunCache
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection, Login
 
 from tests.unit.plugins.plugin_utils.rotation_model import key
 
@@ -161,6 +161,23 @@ def test_a_key_that_somebody_has_replaced_is_not_replaced_once_more(
     assert (result.outcome, result.live, rehearsal.rotations()) == (Outcome.ALREADY_ROTATED, rehearsal.key, 0)
 
 
+def test_a_login_of_another_account_gives_no_host_its_key(
+    cache: RunCache, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token ends with the rotation, and a login is at hand that was left from another account."""
+    monkeypatch.setattr(rotation, "REFUSED_FOR", 0.2)
+    rehearsal.sandbox.add_account(email := f"other-{rehearsal.email}", password := "the password of another account")
+    rehearsal.sandbox.settings(tokens_die_with_rotation=True)
+    account = AccountOfRun(rehearsal.connection(session_token=rehearsal.token(), login=Login(email, password)), cache)
+    live = account.read()
+    result = account.rotate(live.key, frozenset())
+    assert (result.outcome, result.live, rehearsal.rotations()) == (Outcome.ROTATED, None, 1)
+    assert result.error and "two different accounts" in result.error.what
+    with pytest.raises(MulticartError) as caught:
+        account.read()
+    assert caught.value.reason is Reason.ACCOUNT_MISMATCH
+
+
 # --- what tells an account ------------------------------------------------------------------------
 
 
@@ -172,7 +189,7 @@ def test_the_account_and_its_dates_are_told(account: AccountOfRun) -> None:
 
 def mark(cache: RunCache, url: str, account_id: str = "7", **fields: object) -> tuple[str | None, object]:
     """Return what tells an account, and its dates, as the run keeps them."""
-    with cache.held_for(Connection(api_url=url, session_token="token")) as ledger:
+    with cache.held_for(Connection(api_url=url, session_token=f"token of {account_id}")) as ledger:
         ledger.learn(Account(account_id, key(0), fields))
         return ledger.account(), ledger.dates()
 
