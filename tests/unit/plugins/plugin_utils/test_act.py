@@ -931,6 +931,23 @@ def test_a_fleet_of_one_that_nobody_confirms_is_finished_and_red_once(tmp_path: 
     assert (reason(fleet.rotate()), fleet.holds) == (None, ["newer"])
 
 
+@pytest.mark.parametrize("served", [1, 2])
+def test_a_run_with_a_part_of_the_hosts_leaves_the_rotation_to_be_finished_by_one_with_all(
+    fleet: Fleet, served: int
+) -> None:
+    break_off(fleet)
+    hosts, fleet.hosts = fleet.hosts, fleet.hosts[:served]
+    fleet.more = [Host(host.name, failure=Problem("left_out", "it was left out")) for host in hosts[served:]]
+    result = fleet.rotate(CONFIRMED, Refusals([host.name for host in fleet.more]))
+    assert (reason(result), fleet.holds) == (Reason.NOT_UP_TO_DATE, ["new"] * served)
+    fleet.hosts, fleet.more = hosts, []
+    result = fleet.rotate()
+    assert result.plan is not None and result.plan.step is Step.FINISH
+    assert (reason(result), fleet.holds, fleet.api.calls.count("rotate")) == (None, ["new"] * 3, 1)
+    assert fleet.records == [(False, concluded(OLD))] * 3
+    assert reason(fleet.rotate(Wanted(True, retire=OLD.fingerprint))) is None
+
+
 def test_a_deployment_that_completes_it_leaves_the_rotation_to_be_told(fleet: Fleet) -> None:
     break_off(fleet)
     result = fleet.deploy()
