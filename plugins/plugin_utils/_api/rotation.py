@@ -386,7 +386,7 @@ class _Rotation:
         pauses, refused = self._pauses(), self._clock.pauses(min(REFUSED_FOR, self._request.settle_timeout))
         while True:
             new = self._look(old)
-            # One refusal may be a passing fault; should the token have died with the old key, it is told soon.
+            # One refusal may be a passing fault; a token that has died with the old key is reported soon.
             if new is not None or not next(refused if self._is_locked_out() else pauses, None):
                 return new
 

@@ -240,7 +240,7 @@ class Act:
             act()
         except MulticartError as error:
             self._result.error = error
-        except Exception as error:  # pylint: disable=broad-except  # how each host stands is told all the same
+        except Exception as error:  # pylint: disable=broad-except  # each host tells how it stands all the same
             self._result.error = unexpected(error)
         finally:
             self._end_sessions()

@@ -164,7 +164,7 @@ def test_a_key_that_somebody_has_replaced_is_not_replaced_once_more(
 def test_a_login_of_another_account_gives_no_host_its_key(
     cache: RunCache, rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The token ends with the rotation, and a login is at hand that was left from another account."""
+    """The token ends with the rotation, and there is a login, left from another account."""
     monkeypatch.setattr(rotation, "REFUSED_FOR", 0.2)
     rehearsal.sandbox.add_account(email := f"other-{rehearsal.email}", password := "the password of another account")
     rehearsal.sandbox.settings(tokens_die_with_rotation=True)
