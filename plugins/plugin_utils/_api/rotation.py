@@ -358,7 +358,12 @@ class _Rotation:
         account = self._api.read()
         if self._account_id not in (None, account.id):
             raise account_mismatch()
-        self._ledger.learn(account)
+        try:
+            self._ledger.learn(account)
+        except MulticartError as error:
+            # Once the request was sent, the key is worth more than what this run can keep of it.
+            if error.reason is not Reason.RUN_CACHE_UNUSABLE or self._intent is None or not self._intent.sent:
+                raise
         self._account_id = account.id
         self._updated_at = _text(account.fields.get("updated_at"))
         return account.key

@@ -251,6 +251,13 @@ def test_a_disk_that_fills_up_after_sending_is_never_reported_as_unchanged(saves
         assert result.outcome is not Outcome.UNCHANGED
 
 
+@pytest.mark.parametrize("fault", [Fault.NONE, Fault.LOST_AFTER])
+def test_a_disk_that_fills_up_after_sending_keeps_no_host_from_the_new_key(fault: Fault) -> None:
+    model = Model().will(fault)
+    result = run(model, MemoryLedger(full_after=1), live=key(0), retire=key(0).fingerprint, verify=False)
+    assert (result.outcome, result.live, reason(result)) == (Outcome.ROTATED, key(1), Reason.RUN_CACHE_UNUSABLE)
+
+
 # --- the answer is lost ---------------------------------------------------------------------------
 
 
