@@ -276,7 +276,7 @@ class Act:
                     plan = self._result.plan = Plan(Step.DONE, why)
                 if plan.step is Step.ROTATE:
                     self._say(f"Rotating {_shown(live.key)}: {plan.why}.")
-                    self._rotate(live, turn)
+                    self._rotate_or_conclude(live, turn)
                     return
                 self._say(f"Not rotating: {plan.why}.")
                 if self._bring(live, plan, last=attempt == ATTEMPTS - 1):
@@ -335,6 +335,17 @@ class Act:
         if plan.step is Step.ROTATE:
             self._api.need_readback()
         return plan
+
+    def _rotate_or_conclude(self, live: Live, turn: Turn) -> None:
+        try:
+            self._rotate(live, turn)
+        except MulticartError as error:
+            rotation = self._result.rotation
+            is_refused = rotation is None or rotation.outcome is Outcome.UNCHANGED
+            if is_refused and error.reason is not Reason.BROKEN_OFF:
+                # Should somebody else replace the key, the records must not say that it was this rotation.
+                self._conclude(live, None)
+            raise
 
     def _rotate(self, live: Live, turn: Turn) -> None:
         began = time.monotonic()

@@ -874,6 +874,28 @@ def test_after_a_crash_with_one_host_down_all_others_are_served(fleet: Fleet) ->
     assert fleet.api.calls.count("rotate") == 1
 
 
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_rotation_that_was_refused_is_not_taken_for_one_that_replaced_the_key(fleet: Fleet, sent: bool) -> None:
+    """Somebody replaces the key in the dashboard afterwards: no run has rotated it, and none may be green for that."""
+
+    def refused(_result: Result) -> Result:
+        return Result(Outcome.UNCHANGED, OLD, OLD, error=MulticartError(Reason.REFUSED, "No."))
+
+    blocker = fleet.hosts[1].folder / ".env.KEY.multicart.json"
+    if sent:
+        fleet.api.rotation = refused
+    else:
+        when(fleet, "Rotating", blocker.mkdir)
+    assert reason(fleet.rotate()) is (Reason.REFUSED if sent else Reason.NOT_READY)
+    fleet.api.rotation = lambda result: result
+    if not sent:
+        blocker.rmdir()
+    fleet.api.replace_key()
+    result = fleet.rotate()
+    assert (reason(result), fleet.holds) == (Reason.CAUGHT_UP, ["new"] * 3)
+    assert (reason(fleet.rotate()), fleet.holds) == (None, ["newer"] * 3)
+
+
 class Killed(BaseException):
     """Nobody catches it, as with SIGKILL."""
 
