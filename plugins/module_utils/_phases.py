@@ -225,8 +225,9 @@ def _deploy(request: Request, tell: Tell) -> Answer:
 
     answer = _each_file(request, write)
     answer.update(left=[], steps_done=False)
-    # What was inspected and has changed is asked about once more.
-    again = any(problem["reason"] == "changed_meanwhile" for problem in answer["problems"])
+    # What was inspected and has changed is asked about once more; a rotation asks only once.
+    again = any(entry.get("inspected") is not None for entry in request["files"])
+    again = again and any(problem["reason"] == "changed_meanwhile" for problem in answer["problems"])
     if request["check_mode"] or again or not any(file["holds"] == [key.fingerprint] for file in answer["files"]):
         return answer
     # Where a file could not be written, the readers of the others need the key all the same.

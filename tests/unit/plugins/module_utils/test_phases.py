@@ -476,6 +476,22 @@ def test_a_file_that_is_changed_at_the_same_moment_is_read_again_unless_it_was_i
     assert len(attempts) == (1 if inspected else min(times + 1, phases.ATTEMPTS))
 
 
+def test_in_a_rotation_a_file_that_is_changed_again_and_again_keeps_no_reader_of_another_one_from_its_key(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace: Callable[..., None] = host_file.replace
+
+    def meddled_with(content: Any, *more: Any) -> None:
+        if content.path == str(host.paths[0]):
+            raise HostFileError("changed_meanwhile", content.path)
+        replace(content, *more)
+
+    monkeypatch.setattr(host_file, "replace", meddled_with)
+    answer = host.ask("deploy", commands=[host.command("restart")])
+    assert [problem["reason"] for problem in answer["problems"]] == ["changed_meanwhile"]
+    assert (host.texts(), host.log()) == ([written(OLD), written(NEW)], ["restart"])
+
+
 def test_another_account_is_a_problem_of_the_file(host: Host) -> None:
     host.ask("deploy")
     answer = host.ask("deploy", account="b" * 16, key=OTHER.reveal())
