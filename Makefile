@@ -35,8 +35,8 @@ export MYPY_CACHE_DIR := $(CURDIR)/.cache/mypy
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
 export JOBS
 # A mirror may answer slowly, or with an error once.
-export PIP_RETRIES := 10
-export PIP_DEFAULT_TIMEOUT := 60
+export PIP_RETRIES ?= 10
+export PIP_DEFAULT_TIMEOUT ?= 60
 # For tools that look for Ansible's own on the PATH.
 WITH_BIN := PATH="$(CURDIR)/$(BIN):$$PATH"
 NOX := $(BIN)/nox --report .cache/nox.json -s
