@@ -139,7 +139,7 @@ class Watched(Fleet):
         self._sshd.close()
         for folder in self._mounted:
             subprocess.run(["umount", str(folder)], check=True)
-        shutil.rmtree(self.tmp)
+        shutil.rmtree(self.tmp, ignore_errors=True)  # where something may end just now
 
     # --- runs -------------------------------------------------------------------------------------
 
