@@ -121,7 +121,8 @@ class _Revocation:
         if answers[0].verdict in (Verdict.UNCLEAR, Verdict.NOT_SENT):
             answers.append(self._send(intent))
         verdicts = {answer.verdict for answer in answers}
-        error = answers[-1].error
+        refused = "The API has not accepted the request."
+        error = answers[-1].error or MulticartError(Reason.KEY_DID_NOT_CHANGE, refused)
         if intent.accepted:
             return self._verified(intent, Outcome.ROTATED)
         ours = sent_before or Verdict.UNCLEAR in verdicts
@@ -169,11 +170,10 @@ class _Revocation:
             self._ledger.record(intent)
         return result
 
-    def _unknown(self, intent: Intent, cause: MulticartError | None) -> Result:
-        reason = cause.reason if cause else Reason.KEY_DID_NOT_CHANGE
+    def _unknown(self, intent: Intent, cause: MulticartError) -> Result:
         error = MulticartError(
-            reason,
-            f"{cause.what if cause else ''} Whether the key is revoked could not be learnt.".strip(),
+            cause.reason,
+            f"{cause.what} Whether the key is revoked could not be learnt.",
             "Run again. If the API rejects this key each time, it is revoked already, or nothing is accepted from "
             "here: the dashboard shows which key is live.",
         )

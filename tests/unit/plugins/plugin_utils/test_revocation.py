@@ -9,8 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import RotationAnswer
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.revocation import Revocation, revoke
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Request, Result, rotate
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import (
+    Intent,
+    Outcome,
+    Request,
+    Result,
+    rotate,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Reason
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -37,12 +44,24 @@ def reason(result: Result) -> Reason | None:
     return result.error.reason if result.error else None
 
 
+def what(result: Result) -> str | None:
+    return result.error.what if result.error else None
+
+
+NOT_LEARNT = "Whether the key is revoked could not be learnt."
+ADVICE = (
+    "Run again. If the API rejects this key each time, it is revoked already, or nothing is accepted from here: the "
+    "dashboard shows which key is live."
+)
+
+
 # --- the key alone --------------------------------------------------------------------------------
 
 
 def test_it_needs_no_read() -> None:
-    model = Model()
-    result = run(model)
+    model, ledger = Model(), MemoryLedger()
+    result = run(model, ledger)
+    assert [kept.sent for kept in ledger.saved] == [True, False], "kept before the request leaves"
     assert model.calls == ["rotate", "accepts"]
     assert (result.outcome, result.live, result.previous) == (Outcome.ROTATED, None, key(0))
     assert result.changed and result.verified and result.old_key_rejected and result.error is None
@@ -70,13 +89,38 @@ def test_a_rejection_is_not_taken_for_a_revoked_key(model: Model) -> None:
     """A caller that is blocked is rejected with a live key, too, and there is nothing else to ask with."""
     result = run(model)
     assert (result.outcome, result.verified, result.old_key_rejected) == (Outcome.UNKNOWN, False, None)
-    assert result.error is not None and "dashboard" in str(result.error)
+    assert (result.live, result.previous, result.error and result.error.advice) == (None, key(0), ADVICE)
+    assert reason(result) in (Reason.CREDENTIALS_REJECTED, Reason.REFUSED)
+
+
+def test_what_keeps_it_from_being_learnt_is_told() -> None:
+    assert what(run(Model().will(Fault.LOST_AFTER))) == f"This key is dead. {NOT_LEARNT}"
+    silent = Model().will(for_ever=Fault.LOST_BEFORE)
+    assert what(run(silent)) == f"Rotating failed: answer lost, nothing done. {NOT_LEARNT}"
+
+
+def test_a_refusal_without_a_reason_is_one() -> None:
+    class Curt(Model):
+        def rotate(self, key: Any) -> RotationAnswer:
+            return RotationAnswer(super().rotate(key).verdict)
+
+    result = run(Curt(lock_at=0))
+    assert (result.outcome, reason(result)) == (Outcome.UNKNOWN, Reason.KEY_DID_NOT_CHANGE)
+    assert what(result) == f"The API has not accepted the request. {NOT_LEARNT}"
 
 
 def test_a_request_that_never_left_leaves_the_key_unchanged() -> None:
     model = Model().will(Fault.NOT_SENT, Fault.NOT_SENT)
     result = run(model)
     assert (result.outcome, reason(result), model.calls) == (Outcome.UNCHANGED, Reason.UNREACHABLE, ["rotate"] * 2)
+    assert (result.live, result.previous) == (key(0), key(0))
+
+
+def test_a_request_that_may_have_arrived_is_not_unchanged_because_the_next_call_sends_none() -> None:
+    model, ledger = Model().will(Fault.LOST_BEFORE, Fault.LOST_BEFORE), MemoryLedger()
+    assert run(model, ledger).outcome is Outcome.UNKNOWN
+    model.will(Fault.NOT_SENT, Fault.NOT_SENT)
+    assert run(model, ledger).outcome is Outcome.UNKNOWN
 
 
 def test_it_is_unchanged_after_a_refusal() -> None:
@@ -106,14 +150,22 @@ def test_a_key_that_still_works_after_an_accepted_request_is_not_called_revoked(
     model = Model().will(Fault.CLAIMED)
     result = run(model)
     assert (result.outcome, reason(result), result.changed) == (Outcome.UNKNOWN, Reason.KEY_DID_NOT_CHANGE, False)
+    assert what(result) == f"The API accepted the request, but the key still works. {NOT_LEARNT}"
 
 
 def test_an_accepted_request_is_settled_by_the_next_call() -> None:
     model, ledger = Model().will(Fault.NONE, for_ever=Fault.LOST_BEFORE), MemoryLedger()
-    assert run(model, ledger).outcome is Outcome.UNKNOWN
+    result = run(model, ledger)
+    assert (result.outcome, reason(result)) == (Outcome.UNKNOWN, Reason.UNREACHABLE)
+    assert what(result) == f"Asking failed: answer lost, nothing done. {NOT_LEARNT}"
     model.will()
     result = run(model, ledger)
     assert (result.outcome, result.error, model.commits) == (Outcome.ROTATED, None, [key(0)])
+
+
+def test_what_cannot_be_kept_at_the_end_is_only_learnt_again() -> None:
+    result = run(Model(), MemoryLedger(full_after=1))
+    assert (result.outcome, result.error, result.old_key_rejected) == (Outcome.ROTATED, None, True)
 
 
 def test_it_is_once_per_run() -> None:
@@ -138,7 +190,7 @@ def test_a_key_that_retire_does_not_name_is_refused() -> None:
     model = Model()
     result = run(model, number=5, api_key=key(0))
     assert (result.outcome, reason(result)) == (Outcome.UNCHANGED, Reason.INVALID_OPTION)
-    assert model.calls == []
+    assert (what(result), model.calls) == ("The option api_key is not the key that retire names.", [])
 
 
 def test_nothing_is_sent_when_the_intent_cannot_be_kept() -> None:
@@ -159,9 +211,10 @@ def test_with_a_token_it_is_read_which_key_is_live() -> None:
 
 
 def test_with_a_token_a_key_that_is_not_the_live_one_is_left() -> None:
-    model = Model(keys=[key(0), key(1)])
-    result = run_with_token(model)
+    model, ledger = Model(keys=[key(0), key(1)]), MemoryLedger()
+    result = run_with_token(model, ledger)
     assert (result.outcome, result.live, result.error, model.commits) == (Outcome.ALREADY_ROTATED, key(1), None, [])
+    assert ledger.key == key(1), "others of this run need not read it once more"
 
 
 def test_with_a_token_that_is_rejected_nothing_is_changed() -> None:
@@ -180,6 +233,7 @@ def test_a_read_that_lags_for_ever_is_given_up() -> None:
     model = Model(keys=[key(0), key(1)]).will(for_ever=Fault.STALE)
     result = run_with_token(model, number=1, settle_timeout=3.0)
     assert (result.outcome, reason(result), model.commits) == (Outcome.UNCHANGED, Reason.NEW_KEY_REJECTED, [])
+    assert what(result) == "The API rejects the key that it has on record."
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST_AFTER, Fault.SERVER_ERROR_AFTER])
@@ -212,7 +266,11 @@ def test_a_next_call_that_cannot_read_does_not_call_an_unknown_intent_unchanged(
     model, ledger = Model().will(Fault.NONE, Fault.LOST_AFTER, for_ever=Fault.LOST_BEFORE), MemoryLedger()
     assert run_with_token(model, ledger).outcome is Outcome.UNKNOWN
     model.will(for_ever=Fault.LOST_BEFORE)
-    assert run_with_token(model, ledger).outcome is Outcome.UNKNOWN
+    result = run_with_token(model, ledger)
+    assert (result.outcome, reason(result)) == (Outcome.UNKNOWN, Reason.UNREACHABLE)
+    model.will()
+    result = run_with_token(model, ledger)
+    assert (result.outcome, result.live, result.previous) == (Outcome.ROTATED, key(1), key(0))
 
 
 # --- beside a rotation of the same run ------------------------------------------------------------
@@ -233,6 +291,29 @@ def test_a_retired_key_that_still_works_is_not_called_revoked() -> None:
     result = run(model, ledger)
     assert (result.outcome, reason(result)) == (Outcome.ALREADY_ROTATED, Reason.OLD_KEY_STILL_VALID)
     assert result.old_key_rejected is False and not result.verified
+    assert (result.live, result.previous, what(result)) == (
+        None,
+        key(0),
+        "The key was replaced, but it still works.",
+    )
+
+
+def test_a_key_that_was_replaced_and_still_works_is_told_with_the_live_one() -> None:
+    model, ledger = Model(keys=[key(0), key(1)]), MemoryLedger(kept=Intent(key(0), sent=True))
+    model.accepts = lambda key: True  # type: ignore[method-assign]
+    result = run_with_token(model, ledger)
+    assert (result.outcome, result.live, result.previous) == (Outcome.ROTATED, key(1), key(0))
+    assert (reason(result), result.old_key_rejected) == (Reason.OLD_KEY_STILL_VALID, False)
+
+
+def test_whether_the_api_rejects_a_key_that_the_run_has_rotated_may_not_be_learnt() -> None:
+    model, ledger = Model(), MemoryLedger()
+    rotated = rotate(model, ledger, Request(verify=False), model.time.clock)
+    model.will(for_ever=Fault.LOST_BEFORE)
+    result = run(model, ledger)
+    assert (result.outcome, result.live, result.previous) == (Outcome.ALREADY_ROTATED, None, key(0))
+    assert (reason(result), result.rotated_at) == (Reason.UNREACHABLE, rotated.rotated_at)
+    assert rotated.rotated_at
 
 
 def test_a_rotation_after_it_reads_the_new_key_and_rotates_no_other() -> None:
