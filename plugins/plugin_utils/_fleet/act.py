@@ -594,8 +594,7 @@ class Act:
         plan = self._result.plan
         if self._result.check_mode and not problems and stands.state is not State.UNREADABLE:
             rotates = plan is not None and plan.step is Step.ROTATE
-            differs = any(file.changed for file in host.consumer.files)
-            changed = changed or rotates or differs or stands.state is not State.UP_TO_DATE
+            changed = changed or rotates or stands.state is not State.UP_TO_DATE
             stands = Standing(State.UP_TO_DATE)
         reason = problems[0].reason if problems else None
         inspection = host.inspection

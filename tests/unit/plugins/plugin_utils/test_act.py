@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,8 +34,14 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.allowed_hour
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import Host
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import HostSpec, Steps, StoreSpec
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Step, Wanted
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError, Session
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem, Standing, State
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError, Reply, Session
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import (
+    Inspection,
+    Problem,
+    Process,
+    Standing,
+    State,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils._times import iso_now, parse_time
 
 from tests.unit.plugins.plugin_utils.local_hosts import (
@@ -1746,7 +1753,126 @@ def test_what_reads_from_a_store_that_has_no_key_yet_is_restarted_and_not_green(
     assert (result.hosts[1].reason, fleet.hosts[1].log) == (None if served else "stores_behind", ["restart"])
 
 
+def test_without_a_store_what_has_no_file_is_restarted_with_the_rotation_and_green(fleet: Fleet) -> None:
+    fleet.hosts[1].variables = {"files": [], "commands": [fleet.hosts[1].logs("restart")]}
+    fleet.hosts[1].variables["state_dir"] = str(fleet.hosts[1].folder)
+    result = fleet.act().rotate(CONFIRMED)
+    assert (reason(result), states(result), fleet.hosts[1].log) == (None, UP_TO_DATE, ["restart"])
+
+
+# --- what is asked, and told ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, float]]:
+    """What hosts are asked: name, phase, and the seconds that they have."""
+    noted: list[tuple[str, str, float]] = []
+    ask = Host.ask
+
+    def note(host: Host, phase: str, live: Live | None, limit: float = host_module.INSPECTING, **fields: Any) -> Reply:
+        noted.append((host.name, phase, limit))
+        return ask(host, phase, live, limit, **fields)
+
+    monkeypatch.setattr(Host, "ask", note)
+    return noted
+
+
+def test_a_host_has_the_time_that_its_own_steps_may_take(fleet: Fleet, asked: list[tuple[str, str, float]]) -> None:
+    fleet.hosts[1].variables = {"commands": ["true"], "timeout": 400}
+    fleet.rotate()
+    limits = {name: limit for name, phase, limit in asked if phase == "deploy"}
+    assert limits == {"web1": 40.0, "web2": 440.0, "web3": 40.0}  # with ten more tries
+
+
+def test_a_host_at_which_there_is_nothing_to_do_is_only_inspected(
+    fleet: Fleet, asked: list[tuple[str, str, float]]
+) -> None:
+    fleet.deploy()
+    asked.clear()
+    assert reason(fleet.deploy()) is None
+    assert [phase for _name, phase, _limit in asked] == ["inspect"] * 3
+
+
+def test_check_mode_finds_the_key_of_another_account(fleet: Fleet) -> None:
+    path = fleet.hosts[1].folder / ".env.KEY.multicart.json"
+    fields = {"account": "f" * 16, "held": OLD.fingerprint, "readers": {"any": OLD.fingerprint}}
+    path.write_text(json.dumps({**NONE, **fields}))
+    fleet.check_mode = True
+    result = fleet.rotate()
+    assert (reason(result), result.hosts[1].reason) == (Reason.NOT_READY, "other_account")
+
+
+def test_what_there_is_to_tell_of_a_file_is_told_of_its_host(fleet: Fleet) -> None:
+    fleet.hosts[1].env.write_text(f"OTHER={NEW.reveal()}\nKEY={OLD.reveal()}\n")
+    result = fleet.audit()
+    (note,) = result.hosts[1].notes
+    assert note.endswith(f"line 1: what looks like a former key ({NEW.fingerprint}) stands here, and is not changed.")
+    assert fleet.lines.count(f"web2: {note}") == 1 and not result.hosts[0].notes
+
+
+def test_a_sentence_ends_with_one_full_stop_and_keeps_its_last_letter(fleet: Fleet) -> None:
+    text = "there is no ENV.X."
+    fleet.more = [Host("gone", failure=Problem("unreachable", text), reached=False)]
+    fleet.act().audit()
+    assert f"gone: {text}" in fleet.lines
+    host, act = fleet.more[0], Act(fleet.more, fleet.api)
+    for _time in range(2):
+        act._note(host, text, "... and no ENV")
+    assert host.notes == [text, "... and no ENV."]
+
+
+def test_of_what_a_host_lacks_nothing_but_that_becomes_a_note(fleet: Fleet) -> None:
+    problem = Problem("not_ready", "it has no service app")
+    host = Host("new", inspection=Inspection(lacking=(problem,), hidden=True))
+    Act([host], fleet.api)._forgive_lacking(host)
+    assert (host.inspection, host.notes) == (Inspection(hidden=True), ["it has no service app."])
+
+
+def test_without_a_live_key_no_process_is_told_to_hold_another(fleet: Fleet) -> None:
+    process = Process(OLD.fingerprint, 7, "app", "a service", uncovered=False, blamed=True)
+    act = Act([Host("web", inspection=Inspection(processes=(process,)))], fleet.api)
+    act.inspect()
+    assert [host.processes for host in act._result.hosts] == [()]
+
+
 # --- the end --------------------------------------------------------------------------------------
+
+
+class Leaving:
+    """A session of which all that matters is whether it ends."""
+
+    over = None
+
+    def __init__(self, ends: bool) -> None:
+        self.ends = ends
+        self.waited: float | None = None
+        self.given_up: LinkError | None = None
+
+    def end(self) -> None:
+        assert self.waited is None
+
+    def join(self, seconds: float) -> bool:
+        self.waited = seconds
+        return self.ends
+
+    def give_up(self, error: LinkError) -> None:
+        self.given_up = error
+
+
+def test_a_session_that_does_not_end_in_time_is_given_up(fleet: Fleet) -> None:
+    sessions = [Leaving(True), Leaving(False)]
+    Act([Host(f"web{n}", session=each) for n, each in enumerate(sessions)], fleet.api)._end_sessions()  # type: ignore[arg-type]
+    assert all(each.waited is not None and 0 < each.waited <= host_module.ROLL_CALL for each in sessions)
+    gone, stays = sessions
+    assert gone.given_up is None and stays.given_up is not None
+    assert stays.given_up.problem == Problem("timed_out", "it did not end in time")
+
+
+def test_the_first_event_of_all_is_waited_for_no_longer_than_is_said() -> None:
+    waited: list[float] = []
+    asked: Any = [(None, SimpleNamespace(wait_for_first=waited.append)) for _host in range(2)]
+    act_module._wait_for_first(asked, 30.0)
+    assert len(waited) == 2 and all(0 < seconds <= 30.0 for seconds in waited)
 
 
 @needs_processes
