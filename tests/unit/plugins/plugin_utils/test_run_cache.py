@@ -129,6 +129,24 @@ def test_every_flag_of_an_intent_is_kept(cache: RunCache, field: str) -> None:
         assert ledger.intent() == intent
 
 
+def test_at_the_very_moment_a_key_is_too_old_and_a_failure_is_not(
+    cache: RunCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_cache.time, "monotonic", lambda: 5.0)
+    learnt(cache, TOKEN, Account("7", key(0)))
+    with cache.held_for(TOKEN) as ledger:
+        ledger.keep_failure(MulticartError(Reason.UNREACHABLE, "No answer."))
+        assert [ledger.live(newer_than) for newer_than in (4.9, 5.0)] == [key(0), None]
+        assert [ledger.failure(since) is not None for since in (5.0, 5.1)] == [True, False]
+
+
+def test_an_api_key_tells_accounts_apart_only_where_nothing_else_reads_them() -> None:
+    alone, with_token = Connection(api_key=key(0)), replace(TOKEN, api_key=key(0))
+    ids = [run_cache._credential_id(each) for each in (alone, replace(alone, api_key=key(1)), Connection(), TOKEN)]
+    assert len(set(ids)) == 4
+    assert run_cache._credential_id(with_token) == ids[3]
+
+
 def test_a_key_that_was_only_read_does_not_count_as_live(cache: RunCache) -> None:
     with cache.held_for(TOKEN) as ledger:
         ledger.learn(Account("7", key(0)))
@@ -369,18 +387,28 @@ def test_a_file_system_without_locks_is_named_as_the_cause(cache: RunCache, monk
     assert (result.outcome, os.strerror(errno.ENOLCK) in str(result.error)) == (Outcome.UNCHANGED, True)
 
 
-@pytest.mark.parametrize("name", ["multicart.keys.cache", "multicart.keys.lock"])
-def test_a_directory_in_its_place_is_refused(cache: RunCache, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("multicart.keys.cache", "read"),
+        ("multicart.keys.cache.new", "written"),
+        ("multicart.keys.lock", "locked"),
+    ],
+)
+def test_a_directory_in_its_place_is_refused(cache: RunCache, tmp_path: Path, name: str, how: str) -> None:
     (tmp_path / name).mkdir()
     with pytest.raises(MulticartError) as caught:
         learnt(cache, TOKEN, Account("7", key(0)))
     assert caught.value.reason is Reason.RUN_CACHE_UNUSABLE
+    assert caught.value.what == f"The run cache cannot be {how} (Is a directory)."
 
 
 def test_without_cryptography_it_is_unusable(cache: RunCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_cache, "fernet", None)
-    with pytest.raises(MulticartError, match="cryptography"):
+    with pytest.raises(MulticartError) as caught:
         learnt(cache, TOKEN, Account("7", key(0)))
+    needs = "The run cache needs the Python library cryptography, a dependency of ansible-core."
+    assert caught.value.what == needs
 
 
 def test_on_a_full_disk_what_was_known_stays_known(cache: RunCache) -> None:
