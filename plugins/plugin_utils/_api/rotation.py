@@ -388,12 +388,15 @@ class _Rotation:
 
     def _settled(self, old: ApiKey) -> ApiKey | None:
         """Read until the account's key is another than the old one, or ``settle_timeout`` has passed."""
-        pauses, refused = self._pauses(), self._clock.pauses(min(REFUSED_FOR, self._request.settle_timeout))
+        pauses, patience = self._pauses(), min(REFUSED_FOR, self._request.settle_timeout)
+        refused = self._clock.pauses(patience)
         while True:
-            new = self._look(old)
-            # One refusal may be a passing fault; a token that has died with the old key is reported soon.
-            if new is not None or not next(refused if self._is_locked_out() else pauses, None):
+            new, is_locked_out = self._look(old), self._is_locked_out()
+            # A refusal may be a passing fault, more than once; a token that has died with the old key is reported soon.
+            if new is not None or not next(refused if is_locked_out else pauses, None):
                 return new
+            if not is_locked_out:
+                refused = self._clock.pauses(patience)
 
     def _is_locked_out(self) -> bool:
         lasting = (Reason.CREDENTIALS_REJECTED, Reason.ACCOUNT_MISMATCH)

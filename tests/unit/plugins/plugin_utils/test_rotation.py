@@ -435,9 +435,14 @@ def test_a_token_that_dies_with_the_rotation_is_reported_soon() -> None:
 
 
 @pytest.mark.parametrize("asked", [Fault.NONE, Fault.LOST_AFTER])
+@pytest.mark.parametrize("lagging", [0, 6])
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_token_that_is_refused_for_a_moment_after_the_rotation_locks_nobody_out(asked: Fault, times: int) -> None:
-    model = Model().will(Fault.NONE, asked, *[Fault.TOKEN_REJECTED] * times)
+def test_a_token_that_is_refused_for_a_moment_after_the_rotation_locks_nobody_out(
+    asked: Fault, lagging: int, times: int
+) -> None:
+    """Nor one that is refused again, when reads have lagged behind for longer than a refusal is borne."""
+    refused = [Fault.TOKEN_REJECTED] * times
+    model = Model().will(Fault.NONE, asked, *refused, *[Fault.STALE] * lagging, *refused * bool(lagging))
     result = run(model)
     assert (result.outcome, result.live, result.error) == (Outcome.ROTATED, key(1), None)
 
