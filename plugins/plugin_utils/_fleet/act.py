@@ -280,8 +280,9 @@ class Act:
                     return
                 self._say(f"Not rotating: {plan.why}.")
                 if self._bring(live, plan, last=attempt == ATTEMPTS - 1):
-                    # What a record is open for is concluded by a run with all consumers.
-                    if plan.step is Step.RETIRED or not {host.name for host in self._hosts} & {*refusals.left_out}:
+                    # What a record is open for is concluded by a run with all consumers, or by the operator's word.
+                    whole = not {host.name for host in self._hosts} & {*refusals.left_out}
+                    if whole or plan.retire == wanted.assume_rejected is not None:
                         self._conclude_earlier(live, plan, wanted)
                     return
         raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again and again while it was deployed.")

@@ -961,13 +961,14 @@ def test_a_fleet_of_one_that_nobody_confirms_is_finished_and_red_once(tmp_path: 
 
 
 @pytest.mark.parametrize("served", [1, 2])
+@pytest.mark.parametrize("retire", [None, OLD.fingerprint])
 def test_a_run_with_a_part_of_the_hosts_leaves_the_rotation_to_be_finished_by_one_with_all(
-    fleet: Fleet, served: int
+    fleet: Fleet, retire: str | None, served: int
 ) -> None:
     break_off(fleet)
     hosts, fleet.hosts = fleet.hosts, fleet.hosts[:served]
     fleet.more = [Host(host.name, failure=Problem("left_out", "it was left out")) for host in hosts[served:]]
-    result = fleet.rotate(CONFIRMED, Refusals([host.name for host in fleet.more]))
+    result = fleet.rotate(Wanted(True, retire=retire), Refusals([host.name for host in fleet.more]))
     assert (reason(result), fleet.holds) == (Reason.NOT_UP_TO_DATE, ["new"] * served)
     fleet.hosts, fleet.more = hosts, []
     result = fleet.rotate()
