@@ -177,7 +177,7 @@ class ActResult:
 
 
 class Act:
-    """One act over these hosts. Its methods do it all; a failure is in the result, never raised.
+    """One act over these hosts. Its methods do it all; a failure is in the result, if there is one, and not raised.
 
     :param say: shows a line of progress.
     """
@@ -231,8 +231,13 @@ class Act:
         return result
 
     def inspect(self, live: Live | None = None) -> list[Consumer]:
-        """Inspect the hosts, without knowing which key is live if it is None, and change nothing."""
-        self._ended(lambda: self._inspect(live))
+        """Inspect the hosts, without knowing which key is live if it is None, and change nothing.
+
+        :raises MulticartError: ``internal_error``: hosts that were not inspected are not to blame for that.
+        """
+        result = self._ended(lambda: self._inspect(live))
+        if result.error is not None:
+            raise result.error
         return [host.consumer for host in self._hosts]
 
     def _ended(self, act: Callable[[], object]) -> ActResult:

@@ -1322,6 +1322,18 @@ def test_an_inspection_needs_no_live_key(fleet: Fleet) -> None:
     assert (fleet.snapshot(), fleet.api.calls) == (before, [])
 
 
+def test_a_defect_in_an_inspection_is_not_told_as_hosts_that_cannot_be_read(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_act: Act, _phase: str, *_rest: Any, **_fields: Any) -> None:
+        raise ZeroDivisionError("canary")
+
+    monkeypatch.setattr(Act, "_ask_all", fails)
+    with pytest.raises(MulticartError, match="ZeroDivisionError") as caught:
+        fleet.act().inspect()
+    assert caught.value.reason is Reason.INTERNAL_ERROR and "canary" not in str(caught.value)
+
+
 # --- templates ------------------------------------------------------------------------------------
 
 
