@@ -130,7 +130,7 @@ class ActionModule(FleetAction):
         hosts, _skipped = take_hosts(self, self.store, self.consumers(), self.variables, whole=True)
         trials = try_credentials(self._options.connection, this_run())
         with self._act(hosts) as act:
-            fleet = act.inspect(next((Live(trial.key) for trial in trials if trial.key), None))
+            fleet = act.inspect(next((Live(trial.key, trial.mark) for trial in trials if trial.key), None))
         waits = outside_hours(self._allowed_hours, utc_now())
         given = self._options.given
         wanted = Wanted(True, min_hosts=given["min_hosts"], warn_uncovered=given["uncovered"] == "warn")

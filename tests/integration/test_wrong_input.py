@@ -141,6 +141,8 @@ def test_the_credentials_of_another_account_lock_nobody_out(fleet: Fleet, new_ac
         assert not run.green, run
         assert "it holds the key of another account" in run.message
         assert fleet.hosts["web1"].record_path().name in run.message
+    found = fleet.run("multicart.keys.doctor", env=theirs).of("multicart_fleet_info")[-1]["consumers"]
+    assert all("it holds the key of another account" in how for how in found.values()), found
     assert fleet.snapshot() == before
     assert (fleet.rotations, fleet.sandbox.rotations(other["email"])) == (0, 0)
     for host in fleet.hosts.values():

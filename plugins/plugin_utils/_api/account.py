@@ -76,12 +76,14 @@ class Trial:
     :ivar account: the id of the account that it read; None: it did not.
     :ivar key: that account's live key.
     :ivar error: why it did not; None: it did.
+    :ivar mark: tells the account from any other, as the records of hosts do.
     """
 
     name: str
     account: str | None = None
     key: ApiKey | None = None
     error: MulticartError | None = None
+    mark: str | None = None
 
     @property
     def outlives_rotation(self) -> bool:

@@ -194,9 +194,10 @@ def try_credentials(connection: Connection, cache: RunCache) -> list[Trial]:
 def _tried(name: str, connection: Connection, cache: RunCache) -> Trial:
     try:
         account = read_account(connection, cache)
+        with cache.held_for(connection) as ledger:
+            return Trial(name, account.id, account.key, mark=ledger.account())
     except MulticartError as error:
         return Trial(name, error=error)
-    return Trial(name, account.id, account.key)
 
 
 def _need_readback(connection: Connection) -> None:

@@ -253,6 +253,8 @@ def test_each_credential_is_tried_alone(cache: RunCache, rehearsal: Rehearsal) -
     ]
     assert trials[0].error is not None and trials[0].error.reason is Reason.CREDENTIALS_REJECTED
     assert [trial.outlives_rotation for trial in trials] == [False, True, False]
+    mark = AccountOfRun(connection, cache).read().account
+    assert mark and [trial.mark for trial in trials] == [None, mark, mark]
 
 
 def test_only_what_was_given_is_tried(cache: RunCache, rehearsal: Rehearsal) -> None:
