@@ -285,9 +285,11 @@ class Act:
                     return
                 self._say(f"Not rotating: {plan.why}.")
                 if self._bring(live, plan, last=attempt == ATTEMPTS - 1):
-                    # What a record is open for is concluded by a run with all consumers, or by the operator's word.
-                    whole = not {host.name for host in self._hosts} & {*refusals.left_out}
-                    if whole or plan.retire == wanted.assume_rejected is not None:
+                    # What a record is open for is concluded by a run that can tell what that is, with all consumers,
+                    # or by the operator's word.
+                    unseen = {host.name for host in self._hosts if host.inspection is None}
+                    told = plan.finishes and not unseen & {*refusals.left_out}
+                    if not unseen or told or plan.retire == wanted.assume_rejected is not None:
                         self._conclude_earlier(live, plan, wanted)
                     return
         raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again and again while it was deployed.")

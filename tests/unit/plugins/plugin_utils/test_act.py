@@ -960,15 +960,16 @@ def test_a_fleet_of_one_that_nobody_confirms_is_finished_and_red_once(tmp_path: 
     assert (reason(fleet.rotate()), fleet.holds) == (None, ["newer"])
 
 
-@pytest.mark.parametrize("served", [1, 2])
 @pytest.mark.parametrize("retire", [None, OLD.fingerprint])
+@pytest.mark.parametrize(("how", "served"), [("left_out", 1), ("left_out", 2), ("unreachable", 1)])
 def test_a_run_with_a_part_of_the_hosts_leaves_the_rotation_to_be_finished_by_one_with_all(
-    fleet: Fleet, retire: str | None, served: int
+    fleet: Fleet, how: str, retire: str | None, served: int
 ) -> None:
     break_off(fleet)
     hosts, fleet.hosts = fleet.hosts, fleet.hosts[:served]
-    fleet.more = [Host(host.name, failure=Problem("left_out", "it was left out")) for host in hosts[served:]]
-    result = fleet.rotate(Wanted(True, retire=retire), Refusals([host.name for host in fleet.more]))
+    fleet.more = [Host(host.name, failure=Problem(how, "it takes no part")) for host in hosts[served:]]
+    left_out = [host.name for host in fleet.more if how == "left_out"]
+    result = fleet.rotate(Wanted(True, retire=retire), Refusals(left_out))
     assert (reason(result), fleet.holds) == (Reason.NOT_UP_TO_DATE, ["new"] * served)
     fleet.hosts, fleet.more = hosts, []
     result = fleet.rotate()
