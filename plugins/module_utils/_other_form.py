@@ -136,14 +136,13 @@ def _line(data, at):
 def key_alone(data):
     """Return the `ApiKey` that the file consists of; ``None``: it is empty, or one word in place of a key.
 
-    Empty lines behind it are what a write in place leaves that was killed: there is no key yet, and nothing to lose.
+    Empty lines behind it are what a write in place leaves that was killed; the next write takes them away.
 
     :raises OtherForm: there is more in it, which would be lost.
     """
     text = _without_break(data)
     if text.endswith(b"\n"):
-        key_alone(text.rstrip(b"\r\n"))
-        return None
+        text = text.rstrip(b"\r\n")
     assigned = re.match(rb"[A-Za-z_][A-Za-z0-9_]*=", text)  # of which a key might begin, too, but none does
     try:
         if not assigned:

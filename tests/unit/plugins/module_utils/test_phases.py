@@ -425,6 +425,19 @@ def test_a_restart_for_nothing_but_a_process_with_the_old_key_is_a_change(
     assert answer["changed"] is True
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_a_process_is_blamed_for_the_key_that_a_file_of_nothing_else_held_whatever_lines_are_behind_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    hit = {"key": OLD.fingerprint, "pid": 7, "command": "app", "place": "service", "unit": "app.service"}
+    monkeypatch.setattr(services, "runs_now_and_then", lambda unit, run: False)
+    monkeypatch.setattr(phases.processes, "scan", lambda keys, _ignored: ([hit] if hit["key"] in keys else [], False))
+    host.paths[0].write_text(f"{OLD.reveal()}{end}")
+    answer = host.ask("deploy", files=[host.entry(host.paths[0], variable=None, format="key")], retries=0)
+    assert host.texts()[0] == f"{NEW.reveal()}{end[:1]}"
+    assert [problem["reason"] for problem in answer["problems"]] == ["process_out_of_date"]
+
+
 @pytest.mark.parametrize(
     ("account", "blamed"), [("f" * 16, False), (ACCOUNT, True), (None, True)], ids=["of another", "of this", "nobody's"]
 )
