@@ -285,11 +285,7 @@ class Act:
                     return
                 self._say(f"Not rotating: {plan.why}.")
                 if self._bring(live, plan, last=attempt == ATTEMPTS - 1):
-                    # What a record is open for is concluded by a run that can tell what that is, with all consumers,
-                    # or by the operator's word.
-                    unseen = {host.name for host in self._hosts if host.inspection is None}
-                    told = plan.finishes and not unseen & {*refusals.left_out}
-                    if not unseen or told or plan.retire == wanted.assume_rejected is not None:
+                    if self._may_conclude(plan, wanted, refusals):
                         self._conclude_earlier(live, plan, wanted)
                     return
         raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again and again while it was deployed.")
@@ -559,6 +555,17 @@ class Act:
         self._ask_all("conclude", [host for host in self._hosts if host.can_be_asked], live, seen=seen)
         for host in self._hosts:
             host.failure = failed[host.name] or host.failure
+
+    def _may_conclude(self, plan: Plan, wanted: Wanted, refusals: Refusals) -> bool:
+        """Tell whether this run concludes what records are open for.
+
+        It does if it has seen them all; or if it can tell which rotation that is, and leaves nobody out; or by the
+        operator's word.
+        """
+        if wanted.assume_rejected is not None and plan.retire == wanted.assume_rejected:
+            return True
+        unseen = {host.name for host in self._hosts if host.inspection is None}
+        return not unseen or (plan.finishes and not unseen & {*refusals.left_out})
 
     def _conclude_earlier(self, live: Live, plan: Plan, wanted: Wanted) -> None:
         if plan.step in (Step.NOT_DUE, Step.OUTSIDE_HOURS, Step.DONE):

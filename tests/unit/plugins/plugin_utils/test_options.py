@@ -8,25 +8,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import urllib3
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import ADVICE, MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import (
     CONNECTION,
     DEFAULT_URL,
     FLEET,
     HOST,
     INFO,
+    LONGEST_TIMEOUT,
     LOOKUP,
+    MONITORING,
+    REVOKE,
     ROTATE,
     Connection,
     Kind,
     Option,
     Options,
+    invalid,
     resolve,
+    templated,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -379,6 +385,190 @@ def test_an_option_of_another_plugin_is_unknown_here() -> None:
     assert failing({"settle_timeout": 5}, known=INFO).reason is Reason.INVALID_OPTION
 
 
+NOTHING_CHANGED = "Nothing was changed; correct it and run again."
+FIND_URL = f"The default is {DEFAULT_URL}."
+AN_AGE = "must be an age: a whole number followed by s, m, h, d or w, such as 30d."
+MAX_AGE = "multicart_rotate_max_age"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (FLEET, {}, {}, {}, "The option phase must be one of rotate.", NOTHING_CHANGED),
+        (REVOKE, {}, {}, {}, "The option retire is required.", NOTHING_CHANGED),
+        (
+            REVOKE,
+            {"retire": "no"},
+            {},
+            {},
+            "The option retire must be a fingerprint: 16 lower-case hexadecimal digits.",
+            NOTHING_CHANGED,
+        ),
+        (
+            FLEET,
+            {"phase": "rotate"},
+            {"multicart_rotate_uncovered": "no"},
+            {},
+            "The variable multicart_rotate_uncovered must be one of refuse, warn.",
+            NOTHING_CHANGED,
+        ),
+        *(
+            (FLEET, {"phase": "rotate"}, {name: raw}, {}, f"The variable {name} {must}", NOTHING_CHANGED)
+            for name, raw, must in [
+                ("multicart_rotate_min_hosts", "1.5", "must be a whole number."),
+                ("multicart_rotate_min_hosts", True, "must be a whole number."),
+                ("multicart_rotate_min_hosts", [1], "must be a single value, not a list or a mapping."),
+                ("multicart_rotate_force", "si", "must be true or false."),
+                (MAX_AGE, "30 days", AN_AGE),
+                (MAX_AGE, "30D", AN_AGE),
+                (MAX_AGE, 30, "must be text: put it in quotes; in a template, end it with | string."),
+            ]
+        ),
+        (
+            MONITORING,
+            {},
+            {"multicart_report_hooks": "ls"},
+            {},
+            "The variable multicart_report_hooks must be a list.",
+            NOTHING_CHANGED,
+        ),
+        (
+            ROTATE,
+            {},
+            {"multicart_timeout": 0},
+            {},
+            "The option timeout (from the variable multicart_timeout) must be a number of seconds above 0 and up to "
+            "3600.",
+            NOTHING_CHANGED,
+        ),
+        (
+            ROTATE,
+            {},
+            {"multicart_validate_certs": "si"},
+            {},
+            "The option validate_certs (from the variable multicart_validate_certs) must be true or false.",
+            NOTHING_CHANGED,
+        ),
+        (
+            ROTATE,
+            {},
+            {"multicart_email": ["a"]},
+            {},
+            "The option email (from the variable multicart_email) must be a single value, not a list or a mapping.",
+            NOTHING_CHANGED,
+        ),
+        (
+            ROTATE,
+            {},
+            {"multicart_password": 12},
+            {},
+            "The option password (from the variable multicart_password) must be text: put it in quotes; in a "
+            "template, end it with | string.",
+            NOTHING_CHANGED,
+        ),
+        (
+            ROTATE,
+            {},
+            {},
+            {"MULTICART_SESSION_TOKEN": "a b"},
+            "The option session_token (from the environment variable MULTICART_SESSION_TOKEN) must be printable ASCII "
+            "without white space.",
+            NOTHING_CHANGED,
+        ),
+        (
+            ROTATE,
+            {"email": "a@b.c"},
+            {},
+            {},
+            "The option password is missing: a login needs both email and password.",
+            "Set password too, or neither of them.",
+        ),
+        *(
+            (ROTATE, {"api_url": url}, {}, {}, f"The option api_url {must}", FIND_URL)
+            for url, must in [
+                ("ftp://a.example", "must be an absolute http:// or https:// URL."),
+                ("https://me@a.example", "must not hold a user name or password."),
+                ("https://:word@a.example", "must not hold a user name or password."),
+                ("https://a.example/?b", "must not hold a query or fragment."),
+                ("https://a\\b.example", "must name a host in the usual form."),
+            ]
+        ),
+        (ROTATE, {"api_url": "http://a.example"}, {}, {}, "The option api_url would send credentials unencrypted.", ""),
+        (ROTATE, {"retier": 1}, {}, {}, "Unknown option retier. Did you mean retire?", ""),
+        (LOOKUP[-1:], {"xyz": 1}, {}, {}, "Unknown option xyz. Known options: cache.", ""),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_name_the_place_and_the_remedy(row: tuple[Any, ...]) -> None:
+    """Each row: the options, the task, its variables, the environment, and what is said of them."""
+    known, *places, what, advice = row
+    error = failing(*places, known)
+    assert (error.what, error.advice) == (what, advice or ADVICE[error.reason])
+
+
+@pytest.mark.parametrize(
+    ("text", "age"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("5m", timedelta(minutes=5)),
+        ("36h", timedelta(hours=36)),
+        ("30d", timedelta(days=30)),
+        ("12w", timedelta(weeks=12)),
+    ],
+)
+def test_an_age_is_a_number_and_a_unit(text: str, age: timedelta) -> None:
+    given = find({"phase": "rotate"}, {MAX_AGE: text, "multicart_rotate_min_hosts": "12"}, known=FLEET).given
+    assert (given["max_age"], given["min_hosts"]) == (age, 12)
+
+
+def test_the_longest_timeout_is_allowed_and_hooks_are_a_list() -> None:
+    assert connect({"timeout": LONGEST_TIMEOUT}).timeout == LONGEST_TIMEOUT
+    assert find({}, {"multicart_report_hooks": [1]}, known=MONITORING).given["hooks"] == [1]
+
+
+class NoVaultSecretsError(Exception):
+    """As Ansible's own of some releases: nothing but its name tells."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [NoVaultSecretsError("canary"), ValueError("Attempting to decrypt but no Vault secrets found")],
+)
+@pytest.mark.parametrize("around", [None, "cause", "context"])
+def test_a_value_that_cannot_be_decrypted_is_called_that(error: Exception, around: str | None) -> None:
+    outer = RuntimeError("canary")
+    if around is not None:
+        setattr(outer, f"__{around}__", error)
+
+    def template(_raw: Any) -> Any:
+        raise outer if around is not None else error
+
+    found = failing({}, {"multicart_password": "x"}, template=template)
+    assert found.what == (
+        "The variable multicart_password cannot be decrypted: the password of its Ansible Vault is missing or wrong."
+    )
+    assert found.advice == "Nothing was changed; give it with --vault-id, --vault-password-file or --ask-vault-pass."
+
+
+def test_a_variable_of_a_role_is_templated_and_refused_by_its_name() -> None:
+    assert templated("app", "x", lambda raw: f"<{raw}>") == "<x>"
+    with pytest.raises(MulticartError) as caught:
+        templated("app", "x", lambda raw: raw.canary)
+    assert caught.value.what == "The variable app cannot be templated (AttributeError)."
+    assert caught.value.advice == "Nothing was changed; correct the expression."
+    error = invalid(FLEET, "allowed_hours", "is wrong")
+    assert error.what == "The variable multicart_rotate_allowed_hours is wrong."
+
+
+def test_a_text_of_another_type_is_its_plain_text_and_only_that() -> None:
+    class Lazy:
+        def __str__(self) -> str:
+            return "https://lazy.example"
+
+    assert connect({"api_url": Lazy()}).api_url == "https://lazy.example"
+    broken = failing({"api_url": type("Broken", (), {"__str__": lambda self: self.canary})()})
+    assert broken.what == "The option api_url cannot be templated (AttributeError)."
+
+
 def test_an_error_says_where_a_value_came_from() -> None:
     assert "multicart_timeout" in str(failing(variables={"multicart_timeout": "soon"}))
     assert "MULTICART_TIMEOUT" in str(failing(environ={"MULTICART_TIMEOUT": "soon"}))
@@ -448,6 +638,7 @@ def test_what_is_printed_of_options_holds_no_secret() -> None:
     connection = connect({"session_token": "canary1", "email": "a@b.c", "password": "canary2", "api_key": "a.canary3"})
     shown = f"{connection!r} {connection} {connection.login!r} {connection.api_key!r}"
     assert "canary" not in shown
+    assert repr(connection.login) == "<Login>"
     assert set(connection.secrets) == {"canary1", "canary2", "a.canary3"}
 
 
