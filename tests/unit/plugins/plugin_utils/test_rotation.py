@@ -851,6 +851,24 @@ def test_a_read_that_lags_for_ever_is_given_up() -> None:
     assert model.time.now - started > SETTLE_TIMEOUT - 3
 
 
+def test_a_cache_that_is_full_before_the_request_keeps_it_from_being_sent() -> None:
+    model = Model()
+    result = run(model, MemoryLedger(full_after=0))
+    assert (result.outcome, reason(result), model.calls) == (Outcome.UNCHANGED, Reason.RUN_CACHE_UNUSABLE, ["read"])
+
+
+def test_after_the_request_a_key_of_another_account_is_no_new_key_whatever_else_the_cache_can_do() -> None:
+    class Strict(MemoryLedger):
+        def learn(self, account: Account) -> None:
+            if self.kept is not None and self.kept.sent:
+                raise MulticartError(Reason.ACCOUNT_MISMATCH, "Another account.")
+            super().learn(account)
+
+    model = Model()
+    result = run(model, Strict())
+    assert (result.live, reason(result), model.commits) == (None, Reason.NEW_KEY_UNREADABLE, [key(0)])
+
+
 # --- moments --------------------------------------------------------------------------------------
 
 
