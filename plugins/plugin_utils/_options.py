@@ -26,6 +26,9 @@ DEFAULT_URL = "https://multicartapi.com/api/v1"
 LONGEST_TIMEOUT = 3600
 """Seconds."""
 
+_PRINTABLE = re.compile(r"[\x21-\x7e]+")
+"""ASCII without white space and control characters."""
+
 
 class Source(enum.Enum):
     """Where a value came from."""
@@ -217,7 +220,7 @@ def resolve(
 def _refuse_unknown(task: Mapping[str, Any], options: Mapping[str, Option]) -> None:
     for name in task:
         if name not in options:
-            near = difflib.get_close_matches(str(name), options, 1)
+            near = difflib.get_close_matches(str(name), options)
             hint = f" Did you mean {near[0]}?" if near else f" Known options: {', '.join(sorted(options))}."
             shown = name if re.fullmatch(r"\w{1,40}", str(name)) else "(not shown)"
             raise MulticartError(Reason.INVALID_OPTION, f"Unknown option {shown}.{hint}")
@@ -316,57 +319,61 @@ def invalid(options: Iterable[Option], name: str, must: str) -> MulticartError:
 
 def _parse(option: Option, raw: Any, source: Source) -> Any:
     """Read a raw value strictly; the error names the option and where it came from, never the value."""
+
+    def wrong(must: str) -> MulticartError:
+        return _invalid(option, source, must)
+
     if option.kind is Kind.LIST:
         if not isinstance(raw, list):
-            raise _invalid(option, source, "must be a list")
+            raise wrong("must be a list")
         return raw
     if isinstance(raw, (dict, list, tuple, set)):
-        raise _invalid(option, source, "must be a single value, not a list or a mapping")
+        raise wrong("must be a single value, not a list or a mapping")
     if option.kind is Kind.BOOL:
-        return _parse_bool(option, raw, source)
+        return _parse_bool(raw, wrong)
     if option.kind is Kind.SECONDS:
-        return _parse_seconds(option, raw, source)
+        return _parse_seconds(raw, wrong)
     text = str(raw)
     if option.kind is Kind.COUNT:
         if not re.fullmatch(r"[0-9]{1,6}", text) or isinstance(raw, bool):
-            raise _invalid(option, source, "must be a whole number")
+            raise wrong("must be a whole number")
         return int(text)
     if not isinstance(raw, str):
         # YAML has read 0123 as octal, and jinja2_native 12e45678 as infinity: the text is lost.
-        raise _invalid(option, source, "must be text: put it in quotes; in a template, end it with | string")
+        raise wrong("must be text: put it in quotes; in a template, end it with | string")
     if option.kind is Kind.AGE:
-        return _parse_age(option, text, source)
+        return _parse_age(text, wrong)
     if option.kind is Kind.FINGERPRINT and not is_fingerprint(text):
-        raise _invalid(option, source, "must be a fingerprint: 16 lower-case hexadecimal digits")
-    if option.name == "session_token" and not re.fullmatch(r"[\x21-\x7e]+", text):
-        raise _invalid(option, source, "must be printable ASCII without white space")
+        raise wrong("must be a fingerprint: 16 lower-case hexadecimal digits")
+    if option.name == "session_token" and not _PRINTABLE.fullmatch(text):
+        raise wrong("must be printable ASCII without white space")
     return text
 
 
-def _parse_bool(option: Option, raw: Any, source: Source) -> bool:
+def _parse_bool(raw: Any, wrong: Callable[[str], MulticartError]) -> bool:
     word = str(raw).strip().lower()
     if word in ("true", "yes", "on", "1"):
         return True
     if word in ("false", "no", "off", "0"):
         return False
-    raise _invalid(option, source, "must be true or false")
+    raise wrong("must be true or false")
 
 
-def _parse_age(option: Option, text: str, source: Source) -> timedelta:
+def _parse_age(text: str, wrong: Callable[[str], MulticartError]) -> timedelta:
     match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
     if match is None:
-        raise _invalid(option, source, "must be an age: a whole number followed by s, m, h, d or w, such as 30d")
+        raise wrong("must be an age: a whole number followed by s, m, h, d or w, such as 30d")
     unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[match[2]]
     return timedelta(**{unit: int(match[1])})
 
 
-def _parse_seconds(option: Option, raw: Any, source: Source) -> float:
+def _parse_seconds(raw: Any, wrong: Callable[[str], MulticartError]) -> float:
     try:
         seconds = float(raw)
     except (TypeError, ValueError):
         seconds = 0.0
     if isinstance(raw, bool) or not 0 < seconds <= LONGEST_TIMEOUT:
-        raise _invalid(option, source, f"must be a number of seconds above 0 and up to {LONGEST_TIMEOUT}")
+        raise wrong(f"must be a number of seconds above 0 and up to {LONGEST_TIMEOUT}")
     return seconds
 
 
@@ -412,7 +419,7 @@ def _checked_url(url: str) -> str:
         host, _port = parts.hostname, parts.port
     except ValueError:
         parts = None
-    if parts is None or not host or parts.scheme not in ("http", "https") or not re.fullmatch(r"[\x21-\x7e]+", url):
+    if parts is None or not host or parts.scheme not in ("http", "https") or not _PRINTABLE.fullmatch(url):
         wrong = "must be an absolute http:// or https:// URL"
     elif parts.username is not None or parts.password is not None:
         wrong = "must not hold a user name or password"
@@ -440,12 +447,8 @@ def is_loopback(host: str) -> bool:
 
 def _refuse_unbound(connection: Connection, sources: Mapping[str, Source]) -> None:
     """A launch-time variable must not be able to send a credential of the environment elsewhere."""
-    in_use = [
-        *(["session_token"] if connection.session_token else []),
-        *(["email", "password"] if connection.login else []),
-        *(["api_key"] if connection.api_key else []),
-    ]
-    from_environment = [name for name in in_use if sources[name] is Source.ENVIRONMENT]
+    used = ["session_token", *(["email", "password"] if connection.login else []), "api_key"]
+    from_environment = [name for name in used if sources[name] is Source.ENVIRONMENT]
     elsewhere = [
         name for name in ("api_url", "validate_certs", "ca_path") if sources[name] in (Source.TASK, Source.VARIABLE)
     ]

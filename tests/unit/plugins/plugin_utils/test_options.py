@@ -269,6 +269,7 @@ def test_http_to_another_host_is_insecure(url: str) -> None:
         "https://multicartapi.com:8443/api",
         "https://[2001:db8::1]:8443/api",
         "https://10.0.0.1/",
+        "https://a.example/X",
     ],
 )
 def test_a_good_url_is_kept_but_for_its_trailing_slash(url: str) -> None:
@@ -495,7 +496,31 @@ MAX_AGE = "multicart_rotate_max_age"
         ),
         (ROTATE, {"api_url": "http://a.example"}, {}, {}, "The option api_url would send credentials unencrypted.", ""),
         (ROTATE, {"retier": 1}, {}, {}, "Unknown option retier. Did you mean retire?", ""),
-        (LOOKUP[-1:], {"xyz": 1}, {}, {}, "Unknown option xyz. Known options: cache.", ""),
+        (
+            (LOOKUP[-1], *REVOKE[-2:]),
+            {"xyz": 1},
+            {},
+            {},
+            "Unknown option xyz. Known options: cache, retire, settle_timeout.",
+            "",
+        ),
+        (
+            ROTATE,
+            {"api_key": "nokey"},
+            {},
+            {},
+            "The option api_key is wrong: it is not shaped like an API key: PREFIX.SECRET, letters, digits and . _ ~ + "
+            "/ = - only, at most 512 characters.",
+            NOTHING_CHANGED,
+        ),
+        (
+            ROTATE,
+            {"api_url": "https://a.example"},
+            {},
+            {"MULTICART_SESSION_TOKEN": "t"},
+            "The credential session_token comes from the environment, but api_url does not.",
+            "",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_the_name_the_place_and_the_remedy(row: tuple[Any, ...]) -> None:
@@ -586,14 +611,15 @@ def test_a_variable_that_cannot_be_templated_is_named_without_its_text() -> None
     assert error.__cause__ is None and error.__suppress_context__
 
 
-def test_an_undefined_variable_is_named() -> None:
+@pytest.mark.parametrize("name", ["shop_token", "_ShopToken2"])
+def test_an_undefined_variable_is_named(name: str) -> None:
     def template(value: Any) -> Any:
-        raise ValueError("'shop_token' is undefined. {{ canary }}: 'shop_token' is undefined")
+        raise ValueError(f"'{name}' is undefined. {{{{ canary }}}}: '{name}' is undefined")
 
     error = failing(variables={"multicart_session_token": "{{ canary }}"}, template=template)
     assert str(error) == (
-        "The variable multicart_session_token cannot be templated (shop_token is undefined). "
-        "Nothing was changed; define shop_token, or correct the expression."
+        f"The variable multicart_session_token cannot be templated ({name} is undefined). "
+        f"Nothing was changed; define {name}, or correct the expression."
     )
 
 
