@@ -461,7 +461,7 @@ def _locked(content):
         yield None
         return
     try:
-        deadline = time.time() + LOCK_SECONDS
+        deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -469,7 +469,7 @@ def _locked(content):
             except OSError as error:
                 if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
                     break  # a file system without locks
-                if time.time() > deadline:
+                if time.monotonic() > deadline:
                     raise HostFileError("busy", content.path) from None
                 time.sleep(0.05)
         _refuse_another_directory(content)
