@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import html
 import json
 import re
@@ -19,6 +20,8 @@ PIECE = 8
 
 _HEX_PIECE = 12
 """The same where the first eight are hexadecimal digits, which hashes and ids are full of: found by chance."""
+
+_HEX = re.compile(f"[0-9a-fA-F]{{{PIECE}}}")
 
 _HTML = "HTML-escaped"
 """Found by taking it back in the text: an entity is six characters for one, so that eight are soon found by chance."""
@@ -47,11 +50,16 @@ def forms(secret: str) -> Iterator[tuple[str, str]]:
         yield "base64", encoded.replace("+", "-").replace("/", "_")
 
 
-def _pieces(text: str) -> Iterator[str]:
-    for at in range(len(text) - PIECE + 1):
-        size = _HEX_PIECE if re.fullmatch("[0-9a-fA-F]+", text[at : at + PIECE]) else PIECE
-        if at + size <= len(text):
-            yield text[at : at + size]
+@functools.cache  # every run of a test searches for the same few secrets
+def _pieces_of(secret: str) -> dict[str, str]:
+    """Return the form of the secret by each piece that is searched for."""
+    found: dict[str, str] = {}
+    for form, text in forms(secret):
+        for at in range(len(text) - PIECE + 1) if form != _HTML else ():
+            size = _HEX_PIECE if _HEX.match(text, at) else PIECE
+            if at + size <= len(text):
+                found.setdefault(text[at : at + size], form)
+    return found
 
 
 class Canaries:
@@ -63,10 +71,8 @@ class Canaries:
     def __init__(self, secrets: Mapping[str, str]) -> None:
         self._pieces: dict[int, dict[str, str]] = {PIECE: {}, _HEX_PIECE: {}}
         for name, secret in secrets.items():
-            for form, text in forms(secret):
-                if form != _HTML:
-                    for piece in _pieces(text):
-                        self._pieces[len(piece)].setdefault(piece, f"{name}, {form}")
+            for piece, form in _pieces_of(secret).items():
+                self._pieces[len(piece)].setdefault(piece, f"{name}, {form}")
 
     @classmethod
     def of(cls, secrets: Iterable[str]) -> Canaries:
