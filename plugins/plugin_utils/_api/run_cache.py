@@ -121,8 +121,8 @@ class AccountLedger:
             raise account_mismatch()
         known = self._know(name)
         known["mark"] = _mark(account, self._url)
-        for name in ("created_at", "updated_at"):
-            known[name] = account.fields.get(name) if isinstance(account.fields.get(name), str) else None
+        for date in ("created_at", "updated_at"):
+            known[date] = account.fields.get(date) if isinstance(account.fields.get(date), str) else None
         if known["live"] != account.key.reveal():
             known["live"] = None
         self._save()

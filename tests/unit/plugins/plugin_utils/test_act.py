@@ -1852,12 +1852,11 @@ def test_without_a_live_key_no_process_is_told_to_hold_another(fleet: Fleet) -> 
 # --- the end --------------------------------------------------------------------------------------
 
 
-class Leaving:
+class Leaving(Session):
     """A session of which all that matters is whether it ends."""
 
-    over = None
-
     def __init__(self, ends: bool) -> None:
+        super().__init__("web", LocalLink(), threading.Semaphore())
         self.ends = ends
         self.waited: float | None = None
         self.given_up: LinkError | None = None
@@ -1875,7 +1874,7 @@ class Leaving:
 
 def test_a_session_that_does_not_end_in_time_is_given_up(fleet: Fleet) -> None:
     sessions = [Leaving(True), Leaving(False)]
-    Act([Host(f"web{n}", session=each) for n, each in enumerate(sessions)], fleet.api)._end_sessions()  # type: ignore[arg-type]
+    Act([Host(f"web{n}", session=each) for n, each in enumerate(sessions)], fleet.api)._end_sessions()
     assert all(each.waited is not None and 0 < each.waited <= host_module.ROLL_CALL for each in sessions)
     gone, stays = sessions
     assert gone.given_up is None and stays.given_up is not None

@@ -872,6 +872,10 @@ def test_after_the_request_a_key_of_another_account_is_no_new_key_whatever_else_
 # --- moments --------------------------------------------------------------------------------------
 
 
+def test_the_time_that_results_tell_is_in_utc() -> None:
+    assert Clock().utc()[-1] == "Z"
+
+
 @pytest.mark.parametrize("seconds", [0.05, 0.1, 3.1, 30.0])
 def test_pauses_grow_to_two_seconds_and_end_in_time(seconds: float) -> None:
     slept: list[float] = []
