@@ -7,6 +7,9 @@
 Tests that are too long for every run are marked ``full``; MULTICART_FULL=1 runs them too, and lets Hypothesis try other
 examples each time. Every run tries the same, so that it is no accident whether it passes; and on a busy machine any
 example may take long.
+
+What has processes, machines or servers of its own may fail once for a reason that is not the collection's: all but the
+unit tests get a second try, except with MULTICART_FULL, and a failure that it does not repeat is shown whole.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+UNIT = ROOT / "tests" / "unit"
 
 
 def _collections_path() -> Path:
@@ -68,3 +72,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("full"):
             item.add_marker(pytest.mark.skip(reason="long: make full"))
+        if UNIT not in item.path.parents:
+            item.add_marker(pytest.mark.flaky(reruns=1))  # of pytest-rerunfailures
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.write_sep("=", f"FAILED AT THE FIRST TRY: {report.nodeid}", yellow=True)
+        terminalreporter.write_line(report.longreprtext)
+        for title, text in report.sections:
+            terminalreporter.write_sep("-", title)
+            terminalreporter.write_line(text)
