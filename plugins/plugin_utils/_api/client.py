@@ -460,7 +460,7 @@ def system_trust() -> str | bool:
     return store.cafile or store.capath or True
 
 
-def _transport_error(endpoint: str, error: BaseException) -> MulticartError:
+def _transport_error(endpoint: str, error: BaseException) -> _NoAnswer:
     """Name what went wrong below HTTP; the library's own text may hold addresses and more, so it is not quoted."""
     if isinstance(error, requests.exceptions.SSLError):
         causes = _causes(error)
@@ -487,7 +487,7 @@ def _transport_error(endpoint: str, error: BaseException) -> MulticartError:
         return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: {what}.", sent=not _never_left(error))
     if isinstance(error, (OSError, ValueError)) or type(error).__module__.split(".")[0] in ("urllib3", "http"):
         return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: the exchange broke ({type(error).__name__}).")
-    return MulticartError(Reason.INTERNAL_ERROR, f"{endpoint}: unexpected {type(error).__name__}.")
+    return _NoAnswer(Reason.INTERNAL_ERROR, f"{endpoint}: unexpected {type(error).__name__}.")
 
 
 def _never_left(error: BaseException) -> bool:

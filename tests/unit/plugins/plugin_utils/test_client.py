@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
+import ssl
 import time
 import warnings
 from collections.abc import Callable
@@ -19,18 +21,24 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+import requests
+import urllib3
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api import client as client_module
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Verdict
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import (
+    ACCOUNT_PATH,
+    LOGIN_PATH,
     MAX_ANSWER,
     MOST_PUT_OFF,
     RATE_LIMIT_PATIENCE,
+    ROTATE_PATH,
     VERSION,
     Client,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection, Login
+from urllib3.connection import HTTPConnection
 
 from tests.ports import OwnPort
 from tests.sandbox.faults import FAULTS
@@ -391,6 +399,29 @@ def test_a_rate_limit_until_a_moment_is_waited_for(rehearsal: Rehearsal) -> None
     with open_client(rehearsal.connection(), time=time) as client:
         assert client.read().key == rehearsal.key
     assert 25 < time.now <= 30
+
+
+def test_a_rate_limit_until_a_moment_of_no_zone_is_one_that_does_not_say_how_long(rehearsal: Rehearsal) -> None:
+    rehearsal.will("read", "rate_limited", value="Wed, 21 Oct 2099 07:28:00 -0000", times=1)
+    time = Time()
+    with open_client(rehearsal.connection(), time=time) as client:
+        assert client.read().key == rehearsal.key
+    assert time.now == 1.0
+
+
+def test_a_rate_limit_in_an_envelope_may_say_how_long_too() -> None:
+    said, time = answer(b'{"code": 429, "status": 0, "data": ""}', "200 OK", "Retry-After: 7"), Time()
+    with RawServer(said) as server, open_client(Connection(server.url, api_key=KEY), time=time) as client:
+        assert failing(client.read).reason is Reason.RATE_LIMITED
+    assert time.now == RATE_LIMIT_PATIENCE // 7 * 7
+
+
+def test_the_first_further_try_comes_soon(rehearsal: Rehearsal) -> None:
+    rehearsal.will("read", "http_500", times=1)
+    time = Time()
+    with open_client(rehearsal.connection(), time=time) as client:
+        client.read()
+    assert time.now == 0.2
 
 
 @pytest.mark.parametrize("fault", ["http_401", "http_403"])
@@ -867,6 +898,206 @@ def test_https_to_a_server_without_tls_is_unreachable(rehearsal: Rehearsal) -> N
     connection = rehearsal.connection(timeout=0.3)
     with open_client(replace(connection, api_url=connection.api_url.replace("http:", "https:"))) as client:
         assert failing(client.read).reason is Reason.UNREACHABLE
+
+
+# --- what an error says ---------------------------------------------------------------------------
+
+READ, ROTATE, LOG_IN = (f"POST {path}" for path in (ACCOUNT_PATH, ROTATE_PATH, LOGIN_PATH))
+
+
+def _never_connected(reason: Exception) -> urllib3.exceptions.MaxRetryError:
+    return urllib3.exceptions.MaxRetryError(urllib3.HTTPConnectionPool(NAMED), "/", reason)
+
+
+def _no_connection(cause: OSError) -> urllib3.exceptions.MaxRetryError:
+    failed = urllib3.exceptions.NewConnectionError(HTTPConnection(NAMED), "no")
+    failed.__cause__ = cause
+    return _never_connected(failed)
+
+
+def _tunnel_failed() -> urllib3.exceptions.MaxRetryError:
+    return _never_connected(urllib3.exceptions.ProxyError("no", OSError("Tunnel connection failed: 403 Forbidden")))
+
+
+def _broken_off() -> urllib3.exceptions.ProtocolError:
+    return urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError(104, "reset by peer"))
+
+
+def _unknown_name() -> urllib3.exceptions.MaxRetryError:
+    error = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    return _never_connected(urllib3.exceptions.NameResolutionError(NAMED, HTTPConnection(NAMED), error))
+
+
+def _too_late() -> urllib3.exceptions.MaxRetryError:
+    return _never_connected(urllib3.exceptions.ConnectTimeoutError(HTTPConnection(NAMED), "timed out"))
+
+
+def _not_valid() -> urllib3.exceptions.MaxRetryError:
+    return _never_connected(urllib3.exceptions.SSLError(ssl.SSLCertVerificationError(1, "self-signed certificate")))
+
+
+NOT_SENT, UNCLEAR = Verdict.NOT_SENT, Verdict.UNCLEAR
+BROKEN = [
+    (requests.exceptions.SSLError(_not_valid()), "the API's certificate is not valid here", NOT_SENT),
+    (requests.exceptions.SSLError(ssl.SSLError(1, "bad record mac")), "the connection broke", UNCLEAR),
+    (requests.exceptions.ProxyError(_tunnel_failed()), "the proxy gave no connection", NOT_SENT),
+    (
+        requests.exceptions.ProxyError(_no_connection(OSError(113, "no route"))),
+        "the proxy gave no connection",
+        NOT_SENT,
+    ),
+    (requests.exceptions.ProxyError(_broken_off()), "the proxy broke the connection", UNCLEAR),
+    (requests.exceptions.ConnectTimeout(_too_late()), "no connection in time", NOT_SENT),
+    (
+        requests.exceptions.ConnectionError(_no_connection(ConnectionRefusedError(111, "refused"))),
+        "the connection was refused",
+        NOT_SENT,
+    ),
+    (requests.exceptions.ConnectionError(_no_connection(OSError(113, "no route"))), "the connection broke", NOT_SENT),
+    (requests.exceptions.ConnectionError(_unknown_name()), "the host name is unknown", NOT_SENT),
+    (requests.exceptions.ConnectionError(_too_late()), "the connection broke", NOT_SENT),
+    (requests.exceptions.ConnectionError(_broken_off()), "the connection broke", UNCLEAR),
+    (
+        requests.exceptions.ConnectionError(ConnectionRefusedError(111, "refused")),
+        "the connection was refused",
+        NOT_SENT,
+    ),
+    (requests.exceptions.ReadTimeout("timed out"), "the exchange broke (ReadTimeout)", UNCLEAR),
+    (urllib3.exceptions.IncompleteRead(1, 2), "the exchange broke (IncompleteRead)", UNCLEAR),
+    (http.client.BadStatusLine("x"), "the exchange broke (BadStatusLine)", UNCLEAR),
+    (UnicodeError("x"), "the exchange broke (UnicodeError)", UNCLEAR),
+    (LookupError("x"), "unexpected LookupError", UNCLEAR),
+    (SystemExit("x"), "unexpected SystemExit", UNCLEAR),
+]
+"""What requests raises, as it does; what is said of it; and whether the request may have left."""
+
+
+class _Broken(requests.adapters.BaseAdapter):
+    """A transport that fails."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def send(self, *_given: Any, **_more: Any) -> Any:
+        raise self.error
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize(("error", "what", "verdict"), BROKEN)
+def test_what_went_wrong_below_http_is_named_and_whether_the_request_left(
+    error: BaseException, what: str, verdict: Verdict
+) -> None:
+    with open_client(Connection(api_key=KEY)) as client:
+        client._session.mount("https://", _Broken(error))
+        answered = client.rotate(KEY)
+    reason = Reason.UNREACHABLE
+    if "certificate" in what:
+        reason = Reason.CERTIFICATE_INVALID
+    elif "unexpected" in what:
+        reason = Reason.INTERNAL_ERROR
+    assert answered.error
+    assert (answered.verdict, answered.error.reason, answered.error.what) == (verdict, reason, f"{ROTATE}: {what}.")
+
+
+_NO_KEY = (
+    "it is not shaped like an API key: PREFIX.SECRET, letters, digits and . _ ~ + / = - only, at most 512 characters"
+)
+ANSWERS: list[tuple[Callable[[Client], object], bytes, str]] = [
+    (Client.read, answer(b"<html>"), f"{READ} was answered with something else than JSON."),
+    (Client.read, answer(b"{}"), f"{READ} was answered without an envelope (code, data, status)."),
+    (
+        Client.read,
+        answer(b'{"code": 503, "status": 0, "data": ""}'),
+        f"{READ}: the API reported a failure of its own.",
+    ),
+    (Client.read, answer(b'{"code": 429, "status": 0, "data": ""}'), f"{READ}: the API limits the rate of requests."),
+    (Client.read, answer(b'{"code": 401, "status": 0, "data": ""}'), f"{READ}: the API rejected the credential."),
+    (
+        Client.read,
+        answer(b'{"code": 401, "status": 0, "data": "Go."}'),
+        f'{READ}: the API rejected the credential. Its message: "Go."',
+    ),
+    (Client.read, answer(b'{"code": 409, "status": 0, "data": []}'), f"{READ}: the API refused (code 409)."),
+    (
+        Client.read,
+        answer(b'{"code": 409, "status": 0, "data": "x %s"}' % KEY.reveal().encode()),
+        f"{READ}: the API refused (code 409). Its message repeats a credential.",
+    ),
+    (Client.read, answer(b"", "404 No"), f"{READ} was answered with HTTP 404 instead of an envelope."),
+    (Client.read, answer(b"", "403 No"), f"{READ}: the API rejected the credential (HTTP 403)."),
+    (Client.read, answer(b"", "302 Go"), f"{READ} was answered with a redirect (HTTP 302)."),
+    (
+        Client.read,
+        answer(b"{}", "200 OK", "Content-Encoding: br"),
+        f"{READ} was answered in an encoding nobody asked for.",
+    ),
+    (Client.read, answer(b"x" * (MAX_ANSWER + 1)), f"{READ} was answered with more than {MAX_ANSWER} bytes."),
+    (
+        Client.read,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\n{}",
+        f"{READ}: the answer ended too early.",
+    ),
+    (
+        Client.read,
+        answer(b'{"code": 200, "status": 1, "data": {"id": ""}}'),
+        "The answer to account-details is not an account.",
+    ),
+    (
+        Client.read,
+        answer(b'{"code": 200, "status": 1, "data": {"id": 7}}'),
+        f"The API's answer holds no usable key: {_NO_KEY}.",
+    ),
+    (
+        lambda client: client.accepts(KEY),
+        answer(b'{"code": 409, "status": 0, "data": "No."}'),
+        f'{READ}: the API refused (code 409). Its message: "No."',
+    ),
+]
+
+
+@pytest.mark.parametrize(("ask", "said", "what"), ANSWERS)
+def test_what_is_wrong_with_an_answer_is_said(ask: Callable[[Client], object], said: bytes, what: str) -> None:
+    with RawServer(said) as server, open_client(Connection(server.url, api_key=KEY)) as client:
+        assert failing(lambda: ask(client)).what == what
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        (b'{"code": 200, "status": 1, "data": {}}', "The answer to the login holds no usable session token."),
+        (
+            b'{"code": 400, "status": 0, "data": "No."}',
+            f'{LOG_IN}: the API rejected email and password. Its message: "No."',
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_answer_to_a_login_is_said(said: bytes, what: str) -> None:
+    with RawServer(answer(said)) as server, open_client(Connection(server.url, login=Login("a@b.c", "p"))) as client:
+        assert failing(client.read).what == what
+
+
+def test_without_a_credential_that_is_said() -> None:
+    with open_client(Connection()) as client:
+        assert failing(client.read).what == "There is no credential to read the account with."
+
+
+@pytest.mark.parametrize("account_id", ["A-9z", "az-AZ-09", 0, "x" * 64])
+def test_an_account_has_its_id_as_text(account_id: str | int) -> None:
+    said = json.dumps({"code": 200, "status": 1, "data": {"id": account_id, "api_key": KEY.reveal()}}).encode()
+    with RawServer(answer(said)) as server, open_client(Connection(server.url, api_key=KEY)) as client:
+        assert client.read().id == str(account_id)
+
+
+@pytest.mark.parametrize("found", [("/file", "/folder"), ("/file", None), (None, "/folder"), (None, None)])
+def test_the_store_of_the_system_is_its_file_or_its_directory_or_none(
+    monkeypatch: pytest.MonkeyPatch, found: tuple[str | None, str | None]
+) -> None:
+    paths = ssl.DefaultVerifyPaths(*found, "", "", "", "")
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    assert client_module.system_trust() == (found[0] or found[1] or True)
 
 
 # --- no error holds a secret ----------------------------------------------------------------------
