@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -50,11 +51,11 @@ def _cores() -> dict[str, Path]:
 CORES = _cores()
 
 
-@pytest.fixture(params=CORES.values(), ids=CORES.keys())
+@pytest.fixture(params=CORES)
 def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = CORES[request.param]
     for module in ("tests.integration.harness", "tests.faults.victim"):
-        monkeypatch.setattr(f"{module}.ANSIBLE_BIN", request.param)
-    folder: Path = request.param
+        monkeypatch.setattr(f"{module}.ANSIBLE_BIN", folder)
     return folder
 
 
@@ -71,6 +72,24 @@ TARGETS: dict[str, Callable[[Started, signal.Signals], None]] = {
     "main": lambda run, number: os.kill(run.process.pid, number),
     "worker": lambda run, number: os.kill(run.worker, number),
 }
+
+
+class End(NamedTuple):
+    """Which process of a run gets which signal."""
+
+    target: str
+    number: signal.Signals
+
+    def __str__(self) -> str:
+        return f"{self.target}-{self.number.name}"
+
+    def __call__(self, run: Started) -> None:
+        TARGETS[self.target](run, self.number)
+
+
+def ended_by(*ends: End) -> pytest.MarkDecorator:
+    """Take all ways to end a run; every run of the tests does so with each on one of the cores."""
+    return pytest.mark.parametrize(("core", "end"), spread(CORES, ends), indirect=["core"])
 
 
 def wait_for(true: Callable[[], object], what: str, run: Started, seconds: float = LEAVING) -> None:
@@ -167,40 +186,32 @@ def hold_at_the_request(victim: Victim, run: Started) -> None:
     wait_for(lambda: victim.rotations == 1, "nothing was rotated", run, 60.0)
 
 
-@pytest.mark.parametrize(
-    ("target", "number"),
-    [
-        *((target, number) for target in TARGETS for number in (INT, TERM)),
-        *((target, KILL) for target in ("group", "main")),
-        ("group", signal.SIGHUP),
-    ],
-    ids=lambda value: value.name if isinstance(value, signal.Signals) else value,
+@ended_by(
+    *(End(target, number) for target in TARGETS for number in (INT, TERM)),
+    *(End(target, KILL) for target in ("group", "main")),
+    End("group", signal.SIGHUP),
 )
-def test_after_the_request_all_hosts_get_the_key(victim: Victim, target: str, number: signal.Signals) -> None:
+def test_after_the_request_all_hosts_get_the_key(victim: Victim, end: End) -> None:
     victim.fault("rotate", "slow", seconds=HELD)
     with victim.started() as run:
         hold_at_the_request(victim, run)
         assert len(victim.stale) == SIZE, "too late"
-        TARGETS[target](run, number)
+        end(run)
         wait_for(lambda: victim.stale == [], "not all hosts have the key", run)
         check_gone(victim, run)
         # A worker that is told to end says nothing of it, and the run is as if nothing had happened.
-        assert (run.process.returncode == 0) == (target == "worker")
+        assert (run.process.returncode == 0) == (end.target == "worker")
     check_concluded(victim)
     check_run_again(victim)
 
 
-@pytest.mark.parametrize(
-    ("target", "number"),
-    [(target, number) for target in ("group", "main") for number in (INT, TERM, KILL)],
-    ids=lambda value: value.name if isinstance(value, signal.Signals) else value,
-)
-def test_at_the_release_all_hosts_get_the_key(victim: Victim, target: str, number: signal.Signals) -> None:
+@ended_by(*(End(target, number) for target in ("group", "main") for number in (INT, TERM, KILL)))
+def test_at_the_release_all_hosts_get_the_key(victim: Victim, end: End) -> None:
     """One of them has half written its file."""
     victim.control("stop").write_text("write .app.env.multicart-tmp #1")
     with victim.started() as run:
         assert victim.wait_until(victim.control("reached").exists, run), run.output.read_text()
-        TARGETS[target](run, number)
+        end(run)
         time.sleep(1.0)  # for what does not ignore it to end
         assert "web1" in victim.stale, "too late"
         victim.control("go").touch()
@@ -226,19 +237,13 @@ def test_a_worker_that_is_killed_after_the_request_leaves_the_rest_to_the_next_r
 # --- after the release ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("target", "number"),
-    [(target, number) for target in TARGETS for number in (INT, TERM)] + [("worker", KILL)],
-    ids=lambda value: value.name if isinstance(value, signal.Signals) else value,
-)
-def test_while_hosts_are_restarted_what_was_begun_there_is_finished(
-    victim: Victim, target: str, number: signal.Signals
-) -> None:
+@ended_by(*(End(target, number) for target in TARGETS for number in (INT, TERM)), End("worker", KILL))
+def test_while_hosts_are_restarted_what_was_begun_there_is_finished(victim: Victim, end: End) -> None:
     victim.control("hold-before-restart").touch()
     with victim.started() as run:
         assert victim.wait_until(victim.control("reached").exists, run), run.output.read_text()
         wait_for(lambda: victim.stale == [], "not all hosts have the key", run)
-        TARGETS[target](run, number)
+        end(run)
         time.sleep(1.0)
         victim.control("go").touch()
         check_gone(victim, run)
@@ -246,7 +251,7 @@ def test_while_hosts_are_restarted_what_was_begun_there_is_finished(
     check_run_again(victim)
 
 
-@pytest.mark.parametrize("others", [1, 2])
+@pytest.mark.parametrize(("core", "others"), spread(CORES, [1, 2]), indirect=["core"])
 def test_runs_beside_an_orphan_wait_for_it_and_rotate_no_second_time(victim: Victim, others: int) -> None:
     """The main process is killed while a consumer is slow to restart; its worker goes on."""
     victim.control("hold-before-restart").touch()
