@@ -30,6 +30,11 @@ class Account:
     key: ApiKey
     fields: Mapping[str, Any] = field(default_factory=dict)
 
+    def text(self, name: str) -> str | None:
+        """Return a field that is a text; None: it is none, or missing."""
+        value = self.fields.get(name)
+        return value if isinstance(value, str) else None
+
 
 class Verdict(enum.Enum):
     """What the API made of one request to rotate."""

@@ -23,7 +23,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation impor
     read_live,
     rotate,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache import AccountLedger, RunCache
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache import AccountLedger, RunCache, mark_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
 
@@ -194,8 +194,7 @@ def try_credentials(connection: Connection, cache: RunCache) -> list[Trial]:
 def _tried(name: str, connection: Connection, cache: RunCache) -> Trial:
     try:
         account = read_account(connection, cache)
-        with cache.held_for(connection) as ledger:
-            return Trial(name, account.id, account.key, mark=ledger.account())
+        return Trial(name, account.id, account.key, mark=mark_of(account, connection.api_url))
     except MulticartError as error:
         return Trial(name, error=error)
 

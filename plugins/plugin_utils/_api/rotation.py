@@ -365,7 +365,7 @@ class _Rotation:
             if error.reason is not Reason.RUN_CACHE_UNUSABLE or self._intent is None or not self._intent.sent:
                 raise
         self._account_id = account.id
-        self._updated_at = _text(account.fields.get("updated_at"))
+        self._updated_at = account.text("updated_at")
         return account.key
 
     def _look(self, old: ApiKey) -> ApiKey | None:
@@ -451,10 +451,6 @@ class _Rotation:
             if not next(pauses, None):
                 raise MulticartError(Reason.OLD_KEY_STILL_VALID, "The key was replaced, but the old one still works.")
         result.old_key_rejected = True
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _rejected() -> MulticartError:

@@ -90,25 +90,24 @@ class AccountLedger:
     def live(self, newer_than: float = 0.0) -> ApiKey | None:
         """Return the live key as it was last known, if it was asked for after a moment of ``time.monotonic()``."""
         known = self._known()
-        return ApiKey(known["live"]) if known and known["live"] and known["asked_at"] > newer_than else None
+        return ApiKey(known["live"]) if known.get("live") and known["asked_at"] > newer_than else None
 
     def keep_live(self, key: ApiKey) -> None:
         """Keep the live key: the API accepts it, or has just made it; the account must have been read before."""
         known = self._known()
-        if known is not None:
+        if known:
             # An answer may be older than its arrival, but not than its question, which was asked under the lock.
             known.update(live=key.reveal(), asked_at=self._opened_at)
             self._save()
 
     def account(self) -> str | None:
         """Return what tells the account from any other, once it was read: a digest of its id and when it was made."""
-        known = self._known()
-        return known["mark"] if known else None
+        return self._known().get("mark")
 
     def dates(self) -> tuple[str | None, str | None]:
         """Return the account's ``created_at`` and ``updated_at`` as they were read last."""
         known = self._known()
-        return (known["created_at"], known["updated_at"]) if known and "updated_at" in known else (None, None)
+        return known.get("created_at"), known.get("updated_at")
 
     def learn(self, account: Account) -> None:
         """Keep which account was just read; a key that was kept and is not the one read has to be verified again.
@@ -120,22 +119,20 @@ class AccountLedger:
         if self._contents["account_of"].get(self._credential, name) not in (name, self._credential):
             raise account_mismatch()
         known = self._know(name)
-        known["mark"] = _mark(account, self._url)
-        for date in ("created_at", "updated_at"):
-            known[date] = account.fields.get(date) if isinstance(account.fields.get(date), str) else None
+        known["mark"] = mark_of(account, self._url)
+        known.update({date: account.text(date) for date in ("created_at", "updated_at")})
         if known["live"] != account.key.reveal():
             known["live"] = None
         self._save()
 
     def former(self) -> frozenset[str]:
         """Return the keys, by fingerprint, that were read not to be the live one after a host was seen to hold them."""
-        known = self._known()
-        return frozenset(known.get("former", ()) if known else ())
+        return frozenset(self._known().get("former", ()))
 
     def keep_former(self, keys: frozenset[str]) -> None:
         """Keep keys that are not the live one and never will be."""
         known = self._known()
-        if known is not None:
+        if known:
             known["former"] = sorted({*known.get("former", ()), *keys})[:MOST_FORMER]
             self._save()
 
@@ -154,10 +151,8 @@ class AccountLedger:
 
     def intent(self) -> Intent | None:
         """Return the intent that this run has for the account."""
-        known = self._known()
-        if known is None or known["intent"] is None:
-            return None
-        return Intent(**{**known["intent"], "retire": ApiKey(known["intent"]["retire"])})
+        kept = self._known().get("intent")
+        return Intent(**{**kept, "retire": ApiKey(kept["retire"])}) if kept else None
 
     def record(self, intent: Intent) -> None:
         """Keep the intent of the account; one that cannot be read has but the name of its credential."""
@@ -167,9 +162,10 @@ class AccountLedger:
             known["live"] = None
         self._save()
 
-    def _known(self) -> dict[str, Any] | None:
+    def _known(self) -> dict[str, Any]:
+        """Return what is known of the account of this credential; empty: nothing."""
         name = self._contents["account_of"].get(self._credential)
-        known: dict[str, Any] | None = self._contents["accounts"].get(name)
+        known: dict[str, Any] = self._contents["accounts"].get(name, {})
         return known
 
     def _know(self, name: str) -> dict[str, Any]:
@@ -239,16 +235,14 @@ def _unusable(how: str) -> MulticartError:
     return MulticartError(Reason.RUN_CACHE_UNUSABLE, f"The run cache {how}.")
 
 
-def _mark(account: Account, url: str) -> str:
+def mark_of(account: Account, url: str) -> str:
     """Return a digest that tells the account from any other, and is the same under every host name of the API.
 
     Two systems, such as one for tests, have accounts of the same id, but hardly made at the same moment.
     """
-    created_at = account.fields.get("created_at")
-    made = f"{urlsplit(url).hostname}"
-    if isinstance(created_at, str):
-        moment = parse_time(created_at)
-        made = moment.isoformat() if moment is not None else created_at  # to the microsecond
+    created_at = account.text("created_at")
+    moment = parse_time(created_at)  # to the microsecond
+    made = moment.isoformat() if moment else urlsplit(url).hostname if created_at is None else created_at
     return hashlib.sha256(f"{made} {account.id}".encode()).hexdigest()[:16]
 
 
