@@ -20,6 +20,8 @@ import re
 from contextlib import suppress
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import is_fingerprint
+
 FORMAT = 1
 """Of the record; another number is another collection's, and the record counts as none."""
 
@@ -76,7 +78,6 @@ NONE = {
 """The record of a file of which nothing is known."""
 
 _MACHINE_ID = re.compile(rb"(?!0+\Z)[0-9a-fA-F]{32}\Z")
-_FINGERPRINT = re.compile(r"[0-9a-f]{16}\Z")
 _TIME = re.compile(r"[0-9T:.+Z-]{1,40}\Z")
 
 
@@ -118,15 +119,15 @@ def checked(raw: Any) -> Optional[Record]:
     found = {name: raw.get(name, default) for name, default in NONE.items()}
     right = (
         isinstance(found["open"], bool)
-        and _all(_is_digest, found["account"], found["held"], found["digest"])
+        and _all(is_fingerprint, found["account"], found["held"], found["digest"])
         and _all(_is_time, found["since"])
         and (found["rotation"] is None or _is_rotation(found["rotation"]))
-        and _is_readers(found["readers"])
+        and _is_of_readers(found["readers"], is_fingerprint)
         and isinstance(found["retired"], list)
         and len(found["retired"]) <= RETIRED_KEPT
         and all(_is_retired(entry) for entry in found["retired"])
         and (found["updated_at"] is None or _is_pair(found["updated_at"]))
-        and (found["running"] is None or _is_running(found["running"]))
+        and (found["running"] is None or _is_of_readers(found["running"], _is_names))
     )
     return found if right else None
 
@@ -312,10 +313,6 @@ def _all(test: Any, *values: Any) -> bool:
     return all(value is None or test(value) for value in values)
 
 
-def _is_digest(value: Any) -> bool:
-    return isinstance(value, str) and _FINGERPRINT.match(value) is not None
-
-
 def _is_time(value: Any) -> bool:
     return isinstance(value, str) and _TIME.match(value) is not None
 
@@ -324,16 +321,17 @@ def _is_rotation(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and set(value) == {"retire", "concluded"}
-        and _is_digest(value["retire"])
+        and is_fingerprint(value["retire"])
         and isinstance(value["concluded"], bool)
     )
 
 
-def _is_readers(value: Any) -> bool:
+def _is_of_readers(value: Any, is_right: Callable[[Any], bool]) -> bool:
+    """Tell whether there is something right for each set of readers."""
     return (
         isinstance(value, dict)
         and len(value) <= READERS_KEPT
-        and all((name == ANY or _is_digest(name)) and _is_digest(key) for name, key in value.items())
+        and all((name == ANY or is_fingerprint(name)) and is_right(each) for name, each in value.items())
     )
 
 
@@ -341,18 +339,10 @@ def _is_retired(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and set(value) == {"key", "seen", "at", "accepted"}
-        and _is_digest(value["key"])
+        and is_fingerprint(value["key"])
         and value["seen"] in (REJECTED, STILL_VALID, UNSEEN)
         and _all(_is_time, value["at"])
         and isinstance(value["accepted"], bool)
-    )
-
-
-def _is_running(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and len(value) <= READERS_KEPT
-        and all((name == ANY or _is_digest(name)) and _is_names(names) for name, names in value.items())
     )
 
 
