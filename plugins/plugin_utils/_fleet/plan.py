@@ -13,7 +13,7 @@ others: what counts is what two consumers say independently of each other.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -226,12 +226,7 @@ def age_of_key(fleet: Sequence[Consumer], account: AccountState, now: datetime) 
     It is the greatest age that two consumers confirm. The account's ``updated_at`` counts too, once two consumers have
     recorded that a rotation moves it: the key cannot be younger than the account's last change.
     """
-    possible = [
-        moment
-        for moment in (_since(consumer, account.live) for consumer in fleet)
-        if _is_possible(moment, now, account)
-    ]
-    since = confirmed(moment for moment in possible if moment is not None)
+    since = confirmed(at for _name, at in _live_since(fleet, account.live) if _is_possible(at, now, account))
     ages = [now - since] if since is not None else []
     moving = [consumer for consumer in fleet if any(record.moved_account for record in consumer.records)]
     if account.updated_at is not None and account.updated_at <= now and len(moving) >= min(CONFIRMING, len(fleet)):
@@ -245,18 +240,21 @@ def confirmed(moments: Iterable[datetime]) -> datetime | None:
     return listed[1 if len(listed) > CONFIRMING else 0] if listed else None
 
 
-def _since(consumer: Consumer, live: str) -> datetime | None:
-    return min((record.since for record in consumer.records if record.held == live and record.since), default=None)
+def _live_since(fleet: Sequence[Consumer], live: str) -> Iterator[tuple[str, datetime]]:
+    """Return since when each consumer holds the live key, by its records, where they tell."""
+    for consumer in fleet:
+        since = [record.since for record in consumer.records if record.held == live and record.since]
+        if since:
+            yield consumer.name, min(since)
 
 
 def impossible_dates(fleet: Sequence[Consumer], account: AccountState, now: datetime) -> list[str]:
     """Return the consumers that record the live key since a moment in the future, or before there was an account."""
-    recorded = ((consumer.name, _since(consumer, account.live)) for consumer in fleet)
-    return [name for name, moment in recorded if moment is not None and not _is_possible(moment, now, account)]
+    return [name for name, at in _live_since(fleet, account.live) if not _is_possible(at, now, account)]
 
 
-def _is_possible(moment: datetime | None, now: datetime, account: AccountState) -> bool:
-    return moment is not None and moment <= now and (account.created_at is None or moment >= account.created_at)
+def _is_possible(moment: datetime, now: datetime, account: AccountState) -> bool:
+    return moment <= now and (account.created_at is None or moment >= account.created_at)
 
 
 def _days(age: timedelta) -> str:
