@@ -285,8 +285,7 @@ class Act:
                     return
                 self._say(f"Not rotating: {plan.why}.")
                 if self._bring(live, plan, last=attempt == ATTEMPTS - 1):
-                    if self._may_conclude(plan, wanted, refusals):
-                        self._conclude_earlier(live, plan, wanted)
+                    self._conclude_earlier(live, plan, wanted, refusals)
                     return
         raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again and again while it was deployed.")
 
@@ -540,10 +539,7 @@ class Act:
         # Where one file could not be written, what reads the others was restarted all the same.
         hosts = [host for host in served if not host.failure or host.steps_done]
         was_open = {host.name for host in hosts if any(record.open for record in host.consumer.records)}
-        failed = {host.name: host.failure for host in hosts}
         self._ask_all("close", hosts, live)
-        for host in hosts:
-            host.failure = failed[host.name] or host.failure
         closed = [host for host in hosts if host.failure is None]
         for host in closed:
             host.changed = host.changed or host.name in was_open
@@ -551,27 +547,19 @@ class Act:
 
     def _conclude(self, live: Live, seen: dict[str, Any] | None) -> None:
         """Note beside every file that the verdict was given, also where the record stays open."""
-        failed = {host.name: host.failure for host in self._hosts}
         self._ask_all("conclude", [host for host in self._hosts if host.can_be_asked], live, seen=seen)
-        for host in self._hosts:
-            host.failure = failed[host.name] or host.failure
 
-    def _may_conclude(self, plan: Plan, wanted: Wanted, refusals: Refusals) -> bool:
-        """Tell whether this run concludes what records are open for.
+    def _conclude_earlier(self, live: Live, plan: Plan, wanted: Wanted, refusals: Refusals) -> None:
+        """Conclude what records are open for, if this run is about that and has seen them all.
 
-        It does if it has seen them all; or if it can tell which rotation that is, and leaves nobody out; or by the
-        operator's word.
+        Or if it can tell which rotation that is, and leaves nobody out; or by the operator's word.
         """
-        if wanted.assume_rejected is not None and plan.retire == wanted.assume_rejected:
-            return True
         unseen = {host.name for host in self._hosts if host.inspection is None}
-        return not unseen or (plan.finishes and not unseen & {*refusals.left_out})
-
-    def _conclude_earlier(self, live: Live, plan: Plan, wanted: Wanted) -> None:
-        if plan.step in (Step.NOT_DUE, Step.OUTSIDE_HOURS, Step.DONE):
-            return
-        known = REJECTED if plan.retire == wanted.assume_rejected else UNSEEN
-        self._conclude(live, _seen(plan.retire, known, accepted=plan.finishes) if plan.retire else None)
+        is_assumed = plan.retire is not None and plan.retire == wanted.assume_rejected
+        may = is_assumed or not unseen or (plan.finishes and not unseen & {*refusals.left_out})
+        if may and plan.step not in (Step.NOT_DUE, Step.OUTSIDE_HOURS, Step.DONE):
+            known = REJECTED if is_assumed else UNSEEN
+            self._conclude(live, _seen(plan.retire, known, accepted=plan.finishes) if plan.retire else None)
 
     def _ask_all(self, phase: str, hosts: Iterable[Host], live: Live | None, **fields: Any) -> None:
         """Ask hosts for the same, all at once, and take over what they answer.
@@ -584,11 +572,13 @@ class Act:
             for host in hosts
             if host.session is not None
         ]
-        # What follows an accepted rotation goes on to its end, come what may.
+        # What follows an accepted rotation goes on to its end, come what may; and what failed first stays the reason.
         before = phase in ("inspect", "prepare", "ping")
         wait_for([reply for _host, reply in asked], self._refuse_orphaned if before else lambda: None)
         for host, reply in asked:
+            failed = None if before else host.failure
             host.take(reply)
+            host.failure = failed or host.failure
 
     def _end_sessions(self) -> None:
         """End every session; nothing of the act outlives it."""
