@@ -18,6 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -373,7 +374,7 @@ class Act:
             turn.tell(new.key.fingerprint)
             asked = self._release(new, {"key": live.key.fingerprint, "accepted": rotation.error is None})
             _wait_for_first(asked, WRITING)
-        verifying = _InThread(lambda: self._api.verify(live.key.fingerprint))
+        verifying = _in_thread(lambda: self._api.verify(live.key.fingerprint))
         self._collect(asked)
         self._say_outage(rotation)
         self._verify(live, new, rotation, verifying.result())
@@ -730,27 +731,15 @@ def _seen_of_processes(hosts: Sequence[HostResult]) -> str:
     return f"no process that could be read holds a retired key{unread}"
 
 
-class _InThread:
-    """Something that is done while the caller does something else."""
+def _in_thread(function: Callable[[], Result]) -> Future[Result]:
+    """Do something while the caller does something else; the thread keeps no run from ending."""
+    future: Future[Result] = Future()
 
-    def __init__(self, function: Callable[[], Result]) -> None:
-        self._function = function
-        self._result: Result | MulticartError | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
+    def run() -> None:
         try:
-            self._result = self._function()
-        except Exception as error:  # pylint: disable=broad-except  # the thread would print its text
-            self._result = unexpected(error)
+            future.set_result(function())
+        except BaseException as error:  # pylint: disable=broad-except  # the thread would print its text
+            future.set_exception(unexpected(error))
 
-    def result(self) -> Result:
-        """Wait for the result.
-
-        :raises MulticartError: there is none.
-        """
-        self._thread.join()
-        if isinstance(self._result, Result):
-            return self._result
-        raise self._result or MulticartError(Reason.INTERNAL_ERROR, "The verification ended without a result.")
+    threading.Thread(target=run, daemon=True).start()
+    return future

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -2006,17 +2007,23 @@ def test_the_outage_is_told_to_the_millisecond_rounded_as_in_the_report(fleet: F
 
 
 def test_what_a_thread_does_is_returned_or_raised_and_no_text_of_an_exception_is_shown() -> None:
-    done = Result(Outcome.ROTATED)
-    assert act_module._InThread(lambda: done).result() is done
+    done, go_on, before = Result(Outcome.ROTATED), threading.Event(), set(threading.enumerate())
 
-    def broken() -> Result:
-        raise ZeroDivisionError("canary")
+    def wait() -> Result:
+        go_on.wait(60)
+        return done
 
-    thread = act_module._InThread(broken)
-    with pytest.raises(MulticartError) as raised:
-        thread.result()
-    assert raised.value.reason is Reason.INTERNAL_ERROR and "ZeroDivisionError" in raised.value.what
-    assert "canary" not in str(raised.value)
-    assert thread._thread.daemon, "it would keep a run from ending"
-    with pytest.raises(MulticartError, match=r"^The verification ended without a result\."):
-        act_module._InThread(lambda: None).result()  # type: ignore[arg-type,return-value]
+    future = act_module._in_thread(wait)
+    threads = set(threading.enumerate()) - before
+    assert threads and all(thread.daemon for thread in threads), "it would keep a run from ending"
+    go_on.set()
+    assert future.result() is done
+
+    def broken(error: type[BaseException]) -> Result:
+        raise error("canary")
+
+    for error in (ZeroDivisionError, SystemExit):
+        with pytest.raises(MulticartError) as raised:
+            act_module._in_thread(partial(broken, error)).result()
+        assert raised.value.reason is Reason.INTERNAL_ERROR and error.__name__ in raised.value.what
+        assert "canary" not in str(raised.value)
