@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import
     Standing,
     State,
     answer_from,
+    described,
 )
 
 INSPECTING = 60.0
@@ -182,7 +183,7 @@ class Host:
 
     def _taken(self, answer: Answer) -> Answer:
         if answer.problems:
-            self.failure = Problem(answer.problems[0].reason, texts(answer.problems))
+            self.failure = Problem(answer.problems[0].reason, described(answer.problems))
         if answer.files:
             # What a file held before this run is known from the first answer.
             before = [file.held for file in self.inspection.files] if self.inspection is not None else []
@@ -194,8 +195,3 @@ class Host:
             # Where some could not be read, that is so later, too, even if they were not inspected again.
             self.inspection = Inspection(files, lacking, processes, known.hidden or answer.hidden)
         return answer
-
-
-def texts(problems: Iterable[Problem]) -> str:
-    """Return what is wrong in one sentence, without its full stop."""
-    return ", ".join(problem.text.rstrip(".") for problem in problems)

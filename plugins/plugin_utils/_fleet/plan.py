@@ -325,13 +325,10 @@ def refuse_unready(fleet: Sequence[Consumer]) -> None:
 
 def unready(fleet: Sequence[Consumer]) -> MulticartError | None:
     """Return why the fleet is not ready for a rotation; None: every consumer is."""
-    found = {consumer.name: consumer.problems for consumer in fleet if consumer.problems}
-    if not found:
+    bad = [f"{consumer.name}: {consumer.what_is_wrong}" for consumer in fleet if consumer.problems]
+    if not bad:
         return None
-    listed = "; ".join(
-        f"{name}: {', '.join(problem.text.rstrip('.') for problem in problems)}" for name, problems in found.items()
-    )
-    return MulticartError(Reason.NOT_READY, f"{len(found)} of {len(fleet)} consumers are not ready: {listed}.")
+    return MulticartError(Reason.NOT_READY, f"{len(bad)} of {len(fleet)} consumers are not ready: {'; '.join(bad)}.")
 
 
 # --- the end of a run -----------------------------------------------------------------------------

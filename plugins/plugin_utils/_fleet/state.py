@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -40,6 +40,11 @@ class Problem:
 
     reason: str
     text: str
+
+
+def described(problems: Iterable[Problem]) -> str:
+    """Return what is wrong in one sentence, without its full stop."""
+    return ", ".join(problem.text.rstrip(".") for problem in problems)
 
 
 @dataclass(frozen=True)
@@ -229,9 +234,14 @@ class Consumer:
         # What was found by the inspection is often why the write has failed.
         return (self.failure, *(problem for problem in found if problem.text.rstrip(".") not in self.failure.text))
 
+    @property
+    def what_is_wrong(self) -> str:
+        """The same in one sentence, without its full stop."""
+        return described(self.problems)
+
     def standing(self, live: str) -> Standing:
         """Return how the consumer stands against the live key."""
-        why = ", ".join(problem.text.rstrip(".") for problem in self.problems) or None
+        why = self.what_is_wrong or None
         state = self._state(live)
         if state is State.PROCESS_OUT_OF_DATE and self.inspection is not None and why is None:
             why = ", ".join(f"{process.words} holds the retired key {process.key}" for process in self.inspection.stale)
@@ -293,15 +303,14 @@ def answer_from(said: Any, moments: Mapping[str, float], expected: Sequence[tupl
     """
     if not isinstance(said, dict):
         raise MalformedAnswer("it is no mapping")
-    files = tuple(_file_from(entry) for entry in _list(said, "files"))
+    files = _list(said, "files")
     problems = tuple(_problem_from(entry) for entry in _list(said, "problems"))
     # One that has failed as a whole lists none.
     if len(files) != len(expected) and (files or not problems):
         raise MalformedAnswer("it lists other files than it was asked about")
-    named = zip(files, expected, strict=False)
     return Answer(
         # Under the names that it was asked about: a host does not choose what is written of it in a report.
-        files=tuple(_renamed(file, *names) for file, names in named),
+        files=tuple(_file_from(entry, *names) for entry, names in zip(files, expected, strict=False)),
         changed=_flag(said, "changed"),
         problems=problems,
         lacking=tuple(Problem("not_ready", _text(text)) for text in _list(said, "lacking"))
@@ -315,17 +324,14 @@ def answer_from(said: Any, moments: Mapping[str, float], expected: Sequence[tupl
     )
 
 
-def _renamed(file: File, path: str, variable: str | None) -> File:
-    return File(**{**vars(file), "path": path, "variable": variable})
-
-
-def _file_from(said: Any) -> File:
+def _file_from(said: Any, path: str, variable: str | None) -> File:
     if not isinstance(said, dict):
         raise MalformedAnswer("a file is no mapping")
     record = said.get("record")
     problem = said.get("problem")
     return File(
-        path="",
+        path=path,
+        variable=variable,
         holds=_fingerprints(said, "holds"),
         held=_fingerprints(said, "held"),
         unknown=_flag(said, "unknown"),
