@@ -32,26 +32,22 @@ class ActionModule(FleetAction):
         if self._task.check_mode:
             return {"msg": ["Check mode writes no report."]}
         kept = self.store.get(REPORT, "")
-        report = report_from(kept) if kept is not None else None
-        if report is None:
+        if kept is None:
             return {"msg": ["Nothing happened that is worth a report."]}
-        return self._written(report, Path(os.path.abspath(os.path.expanduser(options.given["dest"]))))
+        return self._written(report_from(kept), Path(os.path.abspath(os.path.expanduser(options.given["dest"]))))
 
     def _written(self, report: Report, folder: Path) -> dict[str, Any]:
         name = f"rotation-{report.made_at:%Y%m%dT%H%M%S}.{report.made_at.microsecond // 1000:03}Z"
-        texts = {
-            "json": json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n",
-            "html": page(report),
-        }
-        paths = {folder / f"{name}.{suffix}": text for suffix, text in texts.items()}
+        json_path, html_path = (folder / f"{name}.{suffix}" for suffix in ("json", "html"))
+        text = json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n"
+        html = page(report)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_all({path: text.encode() for path, text in paths.items()})
+            write_all({json_path: text.encode(), html_path: html.encode()})
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or type(error).__name__
             return self._told(f"The report could not be written into {folder}: {why}.")
-        json_path, html_path = map(str, paths)
-        return {**self._told(f"Report: {html_path}"), "json_path": json_path, "html_path": html_path}
+        return {**self._told(f"Report: {html_path}"), "json_path": str(json_path), "html_path": str(html_path)}
 
     def failed(self, error: MulticartError) -> dict[str, Any]:
         # A report failure must not fail the run.
