@@ -38,6 +38,7 @@ from ansible_collections.multicart.keys.plugins.module_utils._key_file import (
     read_record,
     readers_of,
 )
+from ansible_collections.multicart.keys.plugins.module_utils._services import expanded
 
 Request = Dict[str, Any]
 """``phase``, ``tag``, ``wait`` (seconds in which the next request must be here), ``limit`` (seconds in which the answer
@@ -148,16 +149,14 @@ def _inspect(request: Request, _tell: Tell) -> Answer:
         if file.problem is not None:
             raise file.problem
 
-    answer = _each_file(request, inspect)
-    for unwanted in ("problems", "changed"):
-        answer.pop(unwanted)  # each file tells its own
+    files = _each_file(request, inspect)["files"]  # each tells its own problem
     _forget_environment(request)
     run = services.runner(min(request["timeout"], ASKING))
-    paths = [_expanded(entry["path"]) for entry in request["files"]]
+    paths = [expanded(entry["path"]) for entry in request["files"]]
     lacking = services.lacking(request["services"], request["commands"] + request["health"], paths, run)
-    known = {key for file in answer["files"] for key in file["holds"]} | _retired(answer["files"])
+    known = {key for file in files for key in file["holds"]} | _retired(files)
     keys = {request["live"]} | (known - _of_other_accounts(request))
-    return dict(answer, lacking=lacking, **_scanned(request, keys, run))
+    return dict(_scanned(request, keys, run), files=files, lacking=lacking)
 
 
 def _retired(files: List[Dict[str, Any]]) -> Set[str]:
@@ -174,7 +173,7 @@ def _of_other_accounts(request: Request) -> Set[str]:
     found = set()
     for path, variable in request["foreign"]:
         with suppress(HostFileError):
-            _content, kept = read_record(record.path_of(_expanded(path), variable, _state_dir(request)))
+            _content, kept = read_record(record.path_of(expanded(path), variable, _state_dir(request)))
             if kept is not None and record.is_of_other(kept, request["account"]):
                 found.add(kept["held"])
     return found
@@ -333,9 +332,9 @@ def _one_file(
     request: Request, act: Callable[[KeyFile], None], entry: Dict[str, Any]
 ) -> Tuple[KeyFile, List[Dict[str, str]]]:
     """Do something with one file; return how it is then, and what was wrong."""
-    path = _expanded(entry["path"])
+    path = expanded(entry["path"])
     # Also those that reach it by another path, through a link.
-    same = [each for each in request["files"] if os.path.realpath(_expanded(each["path"])) == os.path.realpath(path)]
+    same = [each for each in request["files"] if os.path.realpath(expanded(each["path"])) == os.path.realpath(path)]
     beside = [each["variable"] for each in same if each["variable"]]
     more = {"state_dir": _state_dir(request), "running": lambda: _running(request)}
     kind = ReadersAlone if entry.get("format") == "none" else KeyFile
@@ -361,15 +360,11 @@ def _one_file(
 
 
 def _state_dir(request: Request) -> Optional[str]:
-    return request["state_dir"] and _expanded(request["state_dir"])
+    return request["state_dir"] and expanded(request["state_dir"])
 
 
 def _running(request: Request) -> List[str]:
     return services.running(request["services"], services.runner(min(request["timeout"], ASKING)))
-
-
-def _expanded(path: str) -> str:
-    return os.path.expanduser(os.path.expandvars(path))
 
 
 def _failed(reason: str, text: str) -> Answer:

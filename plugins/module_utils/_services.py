@@ -73,7 +73,7 @@ def runner(timeout: float) -> Run:
     """
 
     def run(command: Command, listen: bool = False) -> Tuple[int, str]:
-        words = [_expanded(word) for word in command]
+        words = [expanded(word) for word in command]
         # No pipe unless somebody listens: what a command leaves running in the background would keep it open.
         output, none = subprocess.PIPE if listen else subprocess.DEVNULL, subprocess.DEVNULL
         # There is no AnsibleModule in a host session, and its run_command knows no timeout.
@@ -123,7 +123,7 @@ def lacking(services: List[Service], commands: List[Command], paths: List[str], 
     :param paths: of the files whose key the services are to use.
     """
     found = [problem for service in services for problem in _lacking_service(service, paths, run)]
-    absent = sorted({command[0] for command in commands if not shutil.which(_expanded(command[0]))})
+    absent = sorted({command[0] for command in commands if not shutil.which(expanded(command[0]))})
     found += ["it has no command {0}".format(name) for name in absent]
     return found + [problem for command in commands for problem in _lacking_user_unit(command, run)]
 
@@ -416,7 +416,8 @@ def _run(reason: str, failure: str, command: Command, run: Run) -> None:
         raise StepFailed(reason, "{0} ({1})".format(failure, why), hung)
 
 
-def _expanded(name: str) -> str:
+def expanded(name: str) -> str:
+    """Return a word of a command, or a path, with ``~`` and ``$NAME`` expanded."""
     return os.path.expanduser(os.path.expandvars(name))
 
 
