@@ -269,7 +269,7 @@ class Act:
             self._inspect(live)
             plan = self._result.plan = self._plan(live, wanted, refusals)
             if plan.step is not Step.ROTATE:
-                self._bring(live)
+                self._deploy_once(live)
             return
         with self._guard.alone(live.account) as turn:
             for attempt in range(ATTEMPTS):
@@ -285,7 +285,7 @@ class Act:
                     self._rotate_or_conclude(live, turn)
                     return
                 self._say(f"Not rotating: {plan.why}.")
-                if self._bring(live, plan, last=attempt == ATTEMPTS - 1):
+                if self._deploy_once(live, plan, last=attempt == ATTEMPTS - 1):
                     self._conclude_earlier(live, plan, wanted, refusals)
                     return
         raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again and again while it was deployed.")
@@ -484,18 +484,19 @@ class Act:
         for attempt in range(ATTEMPTS):
             live = self._read(newest=False)
             self._inspect(live)
-            if self._bring(live, last=attempt == ATTEMPTS - 1):
+            if self._deploy_once(live, last=attempt == ATTEMPTS - 1):
                 return live
         raise MulticartError(Reason.KEY_KEEPS_CHANGING, "The key was replaced again and again while it was deployed.")
 
-    def _bring(self, live: Live, plan: Plan | None = None, last: bool = True) -> bool:
+    def _deploy_once(self, live: Live, plan: Plan | None = None, last: bool = True) -> bool:
         """Deploy the live key to every host that can be served; False: it, or a file, was changed meanwhile.
 
         :param last: a file that is changed again and again is its host's failure.
         """
         inspected_at = time.monotonic()
-        held = {key for host in self._hosts for file in host.consumer.files for key in file.holds}
-        if not self._is_still_live(live, frozenset(held) - {live.key.fingerprint}, inspected_at):
+        held = frozenset(key for host in self._hosts for file in host.consumer.files for key in file.holds)
+        others = held - {live.key.fingerprint}
+        if others and self._api.confirm(live, others, inspected_at).key != live.key:
             return False
         retires = {"key": plan.retire, "accepted": True} if plan is not None and plan.finishes else None
         self._collect(self._release(live, retires, as_inspected=True))
@@ -508,9 +509,6 @@ class Act:
         if self._api.read(newest=plan is not None).key != live.key:
             return False
         return self._close(live) or last
-
-    def _is_still_live(self, live: Live, held: frozenset[str], inspected_at: float) -> bool:
-        return not held or self._api.confirm(live, held, inspected_at).key == live.key
 
     def _verify(self, before: Live, live: Live, rotation: Result, verified: Result) -> None:
         """Close and conclude what the API has confirmed; what could not be verified stays open for the next run."""
