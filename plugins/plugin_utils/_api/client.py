@@ -462,42 +462,34 @@ def system_trust() -> str | bool:
 
 def _transport_error(endpoint: str, error: BaseException) -> _NoAnswer:
     """Name what went wrong below HTTP; the library's own text may hold addresses and more, so it is not quoted."""
-    if isinstance(error, requests.exceptions.SSLError):
-        causes = _causes(error)
-        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-            return _NoAnswer(
-                Reason.CERTIFICATE_INVALID, f"{endpoint}: the API's certificate is not valid here.", sent=False
-            )
-    if isinstance(error, requests.exceptions.ProxyError):
-        # Also what a connection that breaks behind the proxy is called, with the request sent.
-        what = "the proxy gave no connection" if _never_left(error) else "the proxy broke the connection"
-        return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: {what}.", sent=not _never_left(error))
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: no connection in time.", sent=False)
-    if isinstance(error, requests.exceptions.ConnectionError):
-        refused = any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error))
-        unnamed = any(type(cause).__name__ == "NameResolutionError" for cause in _causes(error))
-        what = (
-            "the connection was refused"
-            if refused
-            else "the host name is unknown"
-            if unnamed
-            else "the connection broke"
-        )
-        return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: {what}.", sent=not _never_left(error))
-    if isinstance(error, (OSError, ValueError)) or type(error).__module__.split(".")[0] in ("urllib3", "http"):
-        return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: the exchange broke ({type(error).__name__}).")
-    return _NoAnswer(Reason.INTERNAL_ERROR, f"{endpoint}: unexpected {type(error).__name__}.")
-
-
-def _never_left(error: BaseException) -> bool:
-    """Tell whether there never was a connection to the API that a request could have gone over."""
-    return any(
-        type(cause).__name__ in ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError")
-        or isinstance(cause, ConnectionRefusedError)
-        or (isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed"))
-        for cause in _causes(error)
+    failed, causes = requests.exceptions, _causes(error)
+    names, refused = {type(cause).__name__ for cause in causes}, _is_any(causes, ConnectionRefusedError)
+    # The request may have been, unless there never was a connection to the API for it.
+    sent = not (
+        refused
+        or names & {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"}
+        or any(isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed") for cause in causes)
     )
+    if isinstance(error, failed.SSLError) and _is_any(causes, ssl.SSLCertVerificationError):
+        what = "the API's certificate is not valid here"
+        return _NoAnswer(Reason.CERTIFICATE_INVALID, f"{endpoint}: {what}.", sent=False)
+    if isinstance(error, failed.ProxyError):
+        # Also what a connection that breaks behind the proxy is called, with the request sent.
+        what = "the proxy broke the connection" if sent else "the proxy gave no connection"
+    elif isinstance(error, failed.ConnectTimeout):
+        what, sent = "no connection in time", False
+    elif isinstance(error, failed.ConnectionError):
+        unnamed = "the host name is unknown" if "NameResolutionError" in names else "the connection broke"
+        what = "the connection was refused" if refused else unnamed
+    elif isinstance(error, (OSError, ValueError)) or type(error).__module__.split(".")[0] in ("urllib3", "http"):
+        what, sent = f"the exchange broke ({type(error).__name__})", True
+    else:
+        return _NoAnswer(Reason.INTERNAL_ERROR, f"{endpoint}: unexpected {type(error).__name__}.")
+    return _NoAnswer(Reason.UNREACHABLE, f"{endpoint}: {what}.", sent)
+
+
+def _is_any(causes: list[BaseException], kind: type[BaseException]) -> bool:
+    return any(isinstance(cause, kind) for cause in causes)
 
 
 def _causes(error: BaseException) -> list[BaseException]:
