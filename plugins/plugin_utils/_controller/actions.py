@@ -177,9 +177,9 @@ class FleetAction(ControllerAction):
         :raises MulticartError: ``facts_refused``: there is none.
         """
         first = str(self.variables.get("inventory_hostname"))
-        hosts, consumers = [first, *(host for host in self.play_hosts if host != first)], self.consumers()
-        here = [host for host in hosts if host in set(consumers)] or consumers
-        for name in [*here, *(host for host in hosts if host not in here)]:
+        hosts, consumers = [first, *self.play_hosts], dict.fromkeys(self.consumers())
+        here = [host for host in hosts if host in consumers] or consumers
+        for name in dict.fromkeys([*here, *hosts]):
             found = self.variables if name == first else internals.variables_of(self, self.variables, name)
             try:
                 refuse_facts(found)

@@ -85,7 +85,7 @@ def join(action: ActionBase, store: RunStore, name: str, variables: Mapping[str,
         if spec.files and not spec.has_stores:
             entry["settings"] = internals.settings_of(action, variables, action._templar.template)
     except MulticartError as error:
-        entry["problem"] = [error.reason.value, f"{error.what} {error.advice}".rstrip(".")]
+        entry["problem"] = [error.reason.value, str(error).rstrip(".")]
     except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
         found = unexpected(error)
         entry["problem"] = [found.reason.value, found.what.rstrip(".")]

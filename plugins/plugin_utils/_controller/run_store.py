@@ -58,10 +58,6 @@ class RunStore:
         """Return an entry; None: there is none."""
         return self._file(kind, name).load()
 
-    def all(self, kind: str) -> list[Any]:
-        """Return all entries of a kind."""
-        return [EncryptedFile(path, _secret()).load() for path in self._paths(kind)]
-
     def put_last(self, kind: str, name: str, entry: Any, names: Collection[str]) -> list[Any] | None:
         """Leave an entry, if any. If these names have one each by then, return all that there are, and forget them.
 
@@ -75,10 +71,11 @@ class RunStore:
             hold(lock, LOCKED)
             if entry is not None:
                 self.put(kind, name, entry)
-            if not {self._path(kind, each) for each in names} <= set(self._paths(kind)):
+            paths = self._paths(kind)
+            if not {self._path(kind, each) for each in names} <= set(paths):
                 return None
-            entries = self.all(kind)
-            for path in self._paths(kind):
+            entries = [EncryptedFile(path, _secret()).load() for path in paths]
+            for path in paths:
                 os.unlink(path)
             return entries
         finally:

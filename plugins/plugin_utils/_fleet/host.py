@@ -163,7 +163,7 @@ class Host:
         try:
             return self.render(key) if self.render is not None else []
         except MulticartError as error:
-            self.failure = Problem(error.reason.value, f"{error.what} {error.advice}".strip())
+            self.failure = Problem(error.reason.value, str(error))
             return []
 
     def take(self, reply: Reply) -> Answer | None:
