@@ -52,6 +52,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import 
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError, Reply, wait_for
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import (
+    Answer,
     Consumer,
     File,
     Problem,
@@ -463,11 +464,11 @@ class Act:
             if answer is None and host.failure is not None:
                 unknown = f"{host.failure.text}; whether the key was written there is not known"
                 host.failure = Problem(host.failure.reason, unknown)
-            if answer is not None:
-                host.changed = host.changed or answer.changed
-                host.moments.update({event: self._utc(at) for event, at in answer.moments.items()})
-            host.steps_done = answer is not None and answer.steps_done
-            if answer is not None and answer.left:
+            answer = answer or Answer()
+            host.changed = host.changed or answer.changed
+            host.moments.update({event: self._utc(at) for event, at in answer.moments.items()})
+            host.steps_done = answer.steps_done
+            if answer.left:
                 self._note(host, f"stopped on purpose, and left alone: {', '.join(answer.left)}")
             if host.failure is not None:
                 self._say(f"{host.name}: {host.failure.text}.")
