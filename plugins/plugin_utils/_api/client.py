@@ -70,6 +70,9 @@ ROTATE_PATH = "/users/api-key/update/"
 
 Answer = TypeVar("Answer")
 
+_Response = tuple[int, bytes, float | None]
+"""Status and body, and the seconds that the API asks to wait."""
+
 
 class TokenStore(Protocol):
     """Keeps the token of this run's login, so that one run logs in once."""
@@ -301,14 +304,12 @@ class Client:
             raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected email and password.{quoted}")
         raise _Refused(f"{endpoint}: the API refused (code {code}).{quoted}", code)
 
-    def _exchange(
-        self, endpoint: str, path: str, credential: Mapping[str, str], body: Mapping[str, str]
-    ) -> tuple[int, bytes, float | None]:
+    def _exchange(self, endpoint: str, path: str, credential: Mapping[str, str], body: Mapping[str, str]) -> _Response:
         """Do one HTTP exchange within the timeout, name resolution and a slow body included.
 
         It runs in a thread of its own because nothing in an HTTP library bounds the whole of an exchange.
         """
-        done: queue.SimpleQueue[tuple[int, bytes, float | None] | BaseException] = queue.SimpleQueue()
+        done: queue.SimpleQueue[_Response | BaseException] = queue.SimpleQueue()
 
         def run() -> None:
             try:
@@ -330,10 +331,7 @@ class Client:
             raise _transport_error(endpoint, outcome) from None
         return outcome
 
-    def _send(
-        self, path: str, credential: Mapping[str, str], body: Mapping[str, str]
-    ) -> tuple[int, bytes, float | None]:
-        """Return the status, the body and the seconds that the API asks to wait."""
+    def _send(self, path: str, credential: Mapping[str, str], body: Mapping[str, str]) -> _Response:
         url = self._connection.api_url + path
         with self._session.post(
             url,

@@ -69,7 +69,8 @@ class Hook:
             except subprocess.TimeoutExpired:
                 raise HookFailed(f"it did not end within {LIMIT} s, and was killed") from None
             finally:
-                _kill(process)
+                _kill_group(process)  # what it has started may go on without it
+                process.wait()
         if process.returncode:
             raise HookFailed(f"exit status {process.returncode}")
 
@@ -114,12 +115,6 @@ def _ended_with_this_process() -> Iterator[Callable[[subprocess.Popen[bytes]], N
             signal.signal(number, handler)
         if came:
             os.kill(os.getpid(), came.pop())
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a program, if it has not ended yet, and what it has started, which may go on without it."""
-    _kill_group(process)
-    process.wait()
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
