@@ -20,6 +20,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     Store,
     StoreError,
     clean_environment,
+    parsed,
 )
 
 FIELDS = {
@@ -83,10 +84,7 @@ class CommandStore(Store):
             raise StoreError("store_failed", f"its {verb} cannot be run ({error.strerror})") from None
         if done.returncode != 0:
             raise StoreError("store_failed", f"its {verb} failed (exit status {done.returncode})")
-        try:
-            said = json.loads(done.stdout) if len(done.stdout) <= LONGEST else None
-        except (ValueError, RecursionError):
-            said = None
+        said = parsed(done.stdout) if len(done.stdout) <= LONGEST else None
         if not isinstance(said, dict):
             raise _malformed(verb, "a JSON object")
         return said

@@ -140,10 +140,10 @@ class Value(Store):
             return ask()
         except (errors.ACLPermissionDenied, errors.ACLDisabled):
             raise failure_of(403, needs) from None
-        except (errors.ConsulException, self._requests.exceptions.RequestException) as error:
-            if isinstance(error, errors.ConsulException):
-                status = str(error)[:3]
-                raise (failure_of(int(status)) if status.isdigit() else malformed()) from None
+        except errors.ConsulException as error:
+            status = str(error)[:3]
+            raise (failure_of(int(status)) if status.isdigit() else malformed()) from None
+        except self._requests.exceptions.RequestException as error:
             raise unreachable(error) from None
         except (KeyError, TypeError, ValueError, AttributeError):
             raise malformed() from None

@@ -12,7 +12,6 @@ changed by this collection: of a secret that was changed since, it is not known 
 from __future__ import annotations
 
 import base64
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     StoreError,
     checked_url,
     library,
+    parsed,
     text_of,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.rest import RestApi
@@ -216,11 +216,11 @@ def _found(secret: Any, noted: Any) -> Found:
     """Return what a secret holds, by what was noted of it."""
     changed = secret and secret["updated_at"]
     try:
-        kept = json.loads(noted["value"])
+        kept: Any = parsed(noted["value"])
         record, known = kept["record"], kept["secret_updated_at"]
         held = record["held"] if changed is not None and known == changed and is_fingerprint(record["held"]) else None
         return Found(held, {**record, "held": held}, changed)
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except (KeyError, TypeError):
         return Found(None, None, changed)
 
 
