@@ -119,6 +119,8 @@ class ActionModule(ControllerAction):
         spec = read_spec(self, self.variables)
         if options.given["phase"] == "deploy" and not spec.has_stores:
             self.store.put(STORES, self._name, [])
+        if not spec.files and not spec.others:
+            raise MulticartError(Reason.NO_FILES, "It has no files of this account.")
         if not spec.files:
             self._came_of = ActResult() if options.given["phase"] == "deploy" else None
             # Nothing to do there, so that it need not even be reachable.

@@ -41,6 +41,7 @@ class Reason(str, enum.Enum):
     INTERNAL_ERROR = "internal_error"
     # Of the fleet: why a playbook or role refused, or did not end green.
     NO_CONSUMERS = "no_consumers"
+    NO_FILES = "no_files"
     HOSTS_DIFFER = "hosts_differ"
     LEFT_OUT = "left_out"
     TOO_FEW_HOSTS = "too_few_hosts"
@@ -109,6 +110,7 @@ ADVICE: dict[Reason, str] = {
         "Nothing was changed. Put the hosts into the group multicart_consumers, or name them with "
         "-e multicart_hosts=PATTERN, and give each its multicart_deploy_files."
     ),
+    Reason.NO_FILES: "Nothing was changed there. Set multicart_deploy_files for it, or leave it out of the play.",
     Reason.HOSTS_DIFFER: (
         "Nothing was changed. Plays cannot see an inventory variable in hosts:, so multicart_hosts works as an extra "
         "variable only: -e multicart_hosts=PATTERN. Remove it from the inventory."

@@ -81,6 +81,7 @@ def test_in_the_fleet_every_mistake_of_every_host_is_told_at_once(fleet: Fleet) 
         "relative": ({"path": "app.env"}, ["multicart_deploy_files, entry 1", "absolute"]),
         "equals": ({"path": path, "variable": "A=B"}, ["multicart_deploy_files, entry 1", "variable"]),
         "octal": ({"path": path, "mode": 640}, ["multicart_deploy_files, entry 1", "mode in quotes"]),
+        "misspelt": ({"path": path}, ["multicart_deploy_service", "write multicart_deploy_services"]),
         "slip": ({"pth": path}, ["multicart_deploy_files, entry 1", "pth"]),
         "both": ({"path": path, "variable": "A", "template": "a.j2"}, ["template", "variable"]),
         "no_template": ({"path": path, "template": "nowhere.j2"}, ["nowhere.j2", "beside the playbook"]),
@@ -88,6 +89,7 @@ def test_in_the_fleet_every_mistake_of_every_host_is_told_at_once(fleet: Fleet) 
     }
     for name, (file, _words) in wrong.items():
         fleet.add(name, None if "template" in file else "{key}", multicart_deploy_files=[file])
+    fleet.hosts["misspelt"].variables["multicart_deploy_service"] = ["app"]
     before = fleet.snapshot()
     run = fleet.rotate("-f", "10")
     assert (run.green, run.reason) == (False, "not_ready"), run
@@ -97,6 +99,16 @@ def test_in_the_fleet_every_mistake_of_every_host_is_told_at_once(fleet: Fleet) 
         assert all(word in told for word in words), f"{name}: {told}"
         assert all(word in run.own[name]["msg"] for word in words), run.own[name]
     assert (fleet.rotations, fleet.snapshot()) == (0, before)
+
+
+def test_a_deployment_in_which_a_host_has_nothing_to_hold_is_red(fleet: Fleet) -> None:
+    """That of the host is under a name which is misspelt, or too many levels down."""
+    fleet.add("web1", "{key}", multicart_deploy_files=[])
+    fleet.add("web2", None)
+    run = fleet.deploy()
+    assert [(task.host, task["reason"]) for task in run.failures] == [("web1", "no_files")], run
+    assert "Set multicart_deploy_files for it" in run.message and run.own["web2"]["state"] == "up_to_date"
+    assert fleet.live in fleet.hosts["web2"].env.read_text()
 
 
 def test_without_requests_it_is_told_how_to_install_it(fleet: Fleet) -> None:

@@ -131,7 +131,7 @@ def checked_for_stores(hosts: Sequence[Host]) -> list[Host]:
 
 
 def _no_files(more: str = "") -> Problem:
-    return Problem("no_files", f"it has no files of this account: set multicart_deploy_files{more}")
+    return Problem(Reason.NO_FILES.value, f"it has no files of this account: set multicart_deploy_files{more}")
 
 
 def _session_of_stores(name: str) -> Session:
