@@ -12,14 +12,14 @@ import difflib
 import enum
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey, is_fingerprint
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, clean
 
 DEFAULT_URL = "https://multicartapi.com/api/v1"
 
@@ -93,6 +93,7 @@ CONNECTION: tuple[Option, ...] = (
     Option("ca_path", Kind.PATH, shared=True),
     Option("timeout", Kind.SECONDS, 10.0, shared=True),
 )
+_OF_CONNECTION = {option.name: option for option in CONNECTION}
 REVEAL = Option("reveal", Kind.BOOL, False)
 SETTLE_TIMEOUT = Option("settle_timeout", Kind.SECONDS, 30.0)
 INFO: tuple[Option, ...] = (*CONNECTION, REVEAL)
@@ -130,6 +131,7 @@ MONITORING: tuple[Option, ...] = (
     Option("hooks", Kind.LIST, [], role_variable="multicart_report_hooks"),
     Option("syslog", Kind.BOOL, False, role_variable="multicart_report_syslog"),
 )
+_OF_ROLES = {option.variable for option in (*FLEET, *REPORT, *MONITORING) if option.role_variable}
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,11 @@ def resolve(
     """
     options = {option.name: option for option in known}
     _refuse_unknown(task, {name: option for name, option in options.items() if not option.role_variable})
+    roles = {"_".join(option.variable.split("_")[:2]) + "_" for option in known if option.role_variable}
+    wrong = misspelt(variables, tuple(roles), _OF_ROLES)
+    if wrong is not None:
+        what = f"The variable {wrong[0]} {wrong[1]}."
+        raise MulticartError(Reason.INVALID_OPTION, what, "Nothing was changed; correct it and run again.")
     values: dict[str, Any] = {}
     sources: dict[str, Source] = {}
     for option in options.values():
@@ -215,6 +222,21 @@ def resolve(
     connection = _connection(values, sources) if "api_url" in options else Connection()
     shared = {option.name for option in CONNECTION}
     return Options(connection, {name: value for name, value in values.items() if name not in shared})
+
+
+def misspelt(variables: Iterable[Any], roles: tuple[str, ...], known: Collection[str]) -> tuple[str, str] | None:
+    """Return a variable that is named after a role and is none of its, and what to do; None: there is none.
+
+    It would have no effect: a service, say, that is named there would not be restarted.
+
+    :param roles: how the names of their variables begin.
+    """
+    unknown = sorted({str(name) for name in variables if str(name).startswith(roles)} - set(known))
+    if not unknown:
+        return None
+    near = difflib.get_close_matches(unknown[0], sorted(known), 1, cutoff=0.8)
+    remedy = f"write {near[0]}" if near else "remove it"
+    return clean(unknown[0])[:80], f"is none of this collection: {remedy}, or give it another prefix"
 
 
 def _refuse_unknown(task: Mapping[str, Any], options: Mapping[str, Option]) -> None:
@@ -301,14 +323,17 @@ def _unset(raw: Any) -> bool:
     return raw is None or (isinstance(raw, str) and raw == "")
 
 
-def _invalid(option: Option, source: Source, must: str, reason: Reason = Reason.INVALID_OPTION) -> MulticartError:
-    place = {
+def _place(option: Option, source: Source) -> str:
+    """Return where an option was set, in brackets; empty: in the task, or where its label says."""
+    return {
         Source.VARIABLE: "" if option.role_variable else f" (from the variable {option.variable})",
         Source.ENVIRONMENT: f" (from the environment variable {option.environment})",
     }.get(source, "")
-    return MulticartError(
-        reason, f"The {option.label}{place} {must}.", "Nothing was changed; correct it and run again."
-    )
+
+
+def _invalid(option: Option, source: Source, must: str, reason: Reason = Reason.INVALID_OPTION) -> MulticartError:
+    what = f"The {option.label}{_place(option, source)} {must}."
+    return MulticartError(reason, what, "Nothing was changed; correct it and run again.")
 
 
 def invalid(options: Iterable[Option], name: str, must: str) -> MulticartError:
@@ -382,11 +407,14 @@ def _connection(values: Mapping[str, Any], sources: Mapping[str, Source]) -> Con
     if values["email"] and values["password"]:
         login = Login(values["email"], values["password"])
     elif values["email"] or values["password"]:
-        missing = "password" if values["email"] else "email"
+        given, missing = ("email", "password") if values["email"] else ("password", "email")
+        place = _place(_OF_CONNECTION[given], sources[given])
+        lacking = _OF_CONNECTION[missing]
+        name = {Source.VARIABLE: lacking.variable, Source.ENVIRONMENT: lacking.environment}.get(sources[given], missing)
         raise MulticartError(
             Reason.INVALID_OPTION,
-            f"The option {missing} is missing: a login needs both email and password.",
-            f"Set {missing} too, or neither of them.",
+            f"The option {missing} is missing: a login needs both, and only {given}{place} is set.",
+            f"Set {name} too, or neither of them.",
         )
     if values["session_token"] and login and not sources["session_token"] is sources["email"] is sources["password"]:
         # A token and a login from different places may belong to different accounts; the token wins.
@@ -396,10 +424,10 @@ def _connection(values: Mapping[str, Any], sources: Mapping[str, Source]) -> Con
         try:
             api_key = ApiKey(values["api_key"])
         except NotAKey as error:
-            option = next(option for option in CONNECTION if option.name == "api_key")
-            raise _invalid(option, sources["api_key"], f"is wrong: {error}", Reason.MALFORMED_KEY) from None
+            wrong = f"is wrong: {error}"
+            raise _invalid(_OF_CONNECTION["api_key"], sources["api_key"], wrong, Reason.MALFORMED_KEY) from None
     connection = Connection(
-        api_url=_checked_url(values["api_url"]),
+        api_url=_checked_url(values["api_url"], _place(_OF_CONNECTION["api_url"], sources["api_url"])),
         session_token=values["session_token"],
         login=login,
         api_key=api_key,
@@ -411,8 +439,8 @@ def _connection(values: Mapping[str, Any], sources: Mapping[str, Source]) -> Con
     return connection
 
 
-def _checked_url(url: str) -> str:
-    """Return the base URL without its trailing slash, or say what is wrong with it."""
+def _checked_url(url: str, place: str) -> str:
+    """Return the base URL without its trailing slash, or say what is wrong with it, and where it was set."""
     wrong = None
     try:
         parts = urlsplit(url)
@@ -429,9 +457,10 @@ def _checked_url(url: str) -> str:
         # What parsers read differently, such as a backslash or text behind a bracket.
         wrong = "must name a host in the usual form"
     if wrong or parts is None or not host:
-        raise MulticartError(Reason.INVALID_OPTION, f"The option api_url {wrong}.", f"The default is {DEFAULT_URL}.")
+        what = f"The option api_url{place} {wrong}."
+        raise MulticartError(Reason.INVALID_OPTION, what, f"The default is {DEFAULT_URL}.")
     if parts.scheme == "http" and not is_loopback(host):
-        raise MulticartError(Reason.INSECURE_URL, "The option api_url would send credentials unencrypted.")
+        raise MulticartError(Reason.INSECURE_URL, f"The option api_url{place} would send credentials unencrypted.")
     return url.rstrip("/")
 
 

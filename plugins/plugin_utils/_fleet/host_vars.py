@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, clean
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import not_templated
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import misspelt, not_templated
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores import protocol
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import NO_CONTROL_NODE, ControlNode
 
@@ -34,6 +34,11 @@ TIMEOUT = "multicart_deploy_timeout"
 HEALTH_RETRIES = "multicart_deploy_health_retries"
 HEALTH_DELAY = "multicart_deploy_health_delay"
 IGNORE_PROCESSES = "multicart_deploy_ignore_processes"
+_OWN = "multicart_deploy_"
+_VARIABLES = {
+    *(FILES, STORES, WAVE, WAVE_TIMEOUT, OWN_ACCOUNT, STATE_DIR, SERVICES, COMMANDS, HEALTH_CHECKS),
+    *(TIMEOUT, HEALTH_RETRIES, HEALTH_DELAY, IGNORE_PROCESSES),
+}
 DEFAULT_ACCOUNT = "default"
 
 TRY = 30.0
@@ -142,7 +147,7 @@ def _files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> t
     for source in sorted(name for name in variables if name == FILES or str(name).startswith(FILES + "__")):
         entries = _value(source, variables, template)
         if not isinstance(entries, (list, tuple)):
-            raise _invalid(source, "must be a list of files")
+            raise _invalid(source, "must be a list of files, such as [{path: /etc/myapp/env}]")
         for number, entry in enumerate(entries, 1):
             spec = _checked(f"{source}, entry {number}", entry)
             if str(entry.get("account") or own) != account:
@@ -250,6 +255,7 @@ def spec_of(
     :param control: what stores take from the control node.
     :raises MulticartError: ``invalid_option``; it names the variable, the entry and the remedy.
     """
+    _refuse_misspelt(variables)
     files: Any
     files, foreign = _files_of(variables, template)
     stores, others_stores = _stores_of(variables, template, control)
@@ -282,13 +288,19 @@ def spec_of(
     )
 
 
+def _refuse_misspelt(variables: Mapping[str, Any]) -> None:
+    wrong = misspelt((name for name in variables if not str(name).startswith(FILES + "__")), (_OWN,), _VARIABLES)
+    if wrong is not None:
+        raise _invalid(*wrong)
+
+
 def _stores_of(
     variables: Mapping[str, Any], template: Callable[[Any], Any], control: ControlNode
 ) -> tuple[list[StoreSpec], bool]:
     """Return the host's stores of the account that this run is about, and whether it has some of others."""
     entries = _value(STORES, variables, template) or []
     if not isinstance(entries, (list, tuple)):
-        raise _invalid(STORES, "must be a list of stores")
+        raise _invalid(STORES, "must be a list of stores, each a mapping with at least type")
     account, own = account_of(variables, template), _own_account_of(variables, template)
     found, others = dict[str, StoreSpec](), False
     for number, entry in enumerate(entries, 1):
@@ -313,7 +325,7 @@ def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> S
     def each(name: str, parse: Callable[[Any], Any], what: str) -> list[Any]:
         entries = _value(name, variables, template) or []
         if not isinstance(entries, (list, tuple)):
-            raise _invalid(name, "must be a list")
+            raise _invalid(name, f"must be a list; each entry is {what}")
         parsed = [parse(entry) for entry in entries]
         if None in parsed:
             raise _invalid(f"{name}, entry {parsed.index(None) + 1}", f"must be {what}")

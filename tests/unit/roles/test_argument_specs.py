@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import host_vars
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, Kind, Option
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import _OF_ROLES, FLEET, Kind, Option
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.parent.parent.name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
@@ -107,6 +107,14 @@ def test_what_the_code_checks_for_the_role_is_specified_so(option: Option) -> No
 def test_every_variable_of_the_rotate_role_is_checked_by_the_code() -> None:
     checked = {option.variable for option in FLEET if option.role_variable}
     assert checked == set(SPECS["multicart_rotate"]) - {OF_ALL_ROLES}
+
+
+def test_no_variable_that_is_specified_counts_as_misspelt() -> None:
+    for roles, known in (
+        (["multicart_deploy"], host_vars._VARIABLES),
+        (["multicart_rotate", "multicart_report"], _OF_ROLES),
+    ):
+        assert known == {option for role in roles for option in SPECS[role]} - {OF_ALL_ROLES}
 
 
 def test_the_account_is_the_same_for_every_role_that_has_one() -> None:

@@ -60,7 +60,7 @@ def test_a_host_without_lists_has_no_files() -> None:
 
 def test_every_list_of_a_host_counts() -> None:
     variables = {MORE: [{"path": "/b"}], FILES + "__db": [{"path": "/c"}], FILES: [{"path": "/a"}]}
-    foreign = {FILES + "_old": [{"path": "/no"}], "my_" + FILES: [{"path": "/no"}], "__" + FILES: [{"path": "/no"}]}
+    foreign = {"my_" + FILES: [{"path": "/no"}], "__" + FILES: [{"path": "/no"}], "multicart_files": []}
     assert [file.path for file in spec({**variables, **foreign}).files] == [
         "/a",
         "/c",
@@ -289,7 +289,20 @@ def test_a_wrong_entry_is_named_with_its_list_and_the_remedy(source: str, entry:
 @pytest.mark.parametrize("source", [FILES, MORE])
 @pytest.mark.parametrize("entries", [ENV, "/etc/app/env", None, 7])
 def test_what_is_no_list_is_named(source: str, entries: Any) -> None:
-    assert refusal(**{source: entries}) == f"{source}: it must be a list of files."
+    assert refusal(**{source: entries}) == f"{source}: it must be a list of files, such as [{{path: /etc/myapp/env}}]."
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("multicart_deploy_service", "write multicart_deploy_services"),
+        (FILES + "_shop", f"write {FILES}"),
+        ("multicart_deploy_zzzzzzzzzzzzzzzz", "remove it"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_because_it_would_have_no_effect(name: str, remedy: str) -> None:
+    told = refusal(ENV, **{name: ["shop"]})
+    assert told == f"{name}: it is none of this collection: {remedy}, or give it another prefix."
 
 
 @pytest.mark.parametrize("mode", ["0640", "640", "02750", "u=rw,g=r", "u+x", "a=r,u+w", "+X", "g=u-w", "u=,g=", None])

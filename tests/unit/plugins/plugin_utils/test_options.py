@@ -481,8 +481,26 @@ MAX_AGE = "multicart_rotate_max_age"
             {"email": "a@b.c"},
             {},
             {},
-            "The option password is missing: a login needs both email and password.",
+            "The option password is missing: a login needs both, and only email is set.",
             "Set password too, or neither of them.",
+        ),
+        (
+            ROTATE,
+            {},
+            {"multicart_password": "canary"},
+            {},
+            "The option email is missing: a login needs both, and only password (from the variable multicart_password) "
+            "is set.",
+            "Set multicart_email too, or neither of them.",
+        ),
+        (
+            ROTATE,
+            {},
+            {},
+            {"MULTICART_EMAIL": "a@b.c"},
+            "The option password is missing: a login needs both, and only email (from the environment variable "
+            "MULTICART_EMAIL) is set.",
+            "Set MULTICART_PASSWORD too, or neither of them.",
         ),
         *(
             (ROTATE, {"api_url": url}, {}, {}, f"The option api_url {must}", FIND_URL)
@@ -495,6 +513,32 @@ MAX_AGE = "multicart_rotate_max_age"
             ]
         ),
         (ROTATE, {"api_url": "http://a.example"}, {}, {}, "The option api_url would send credentials unencrypted.", ""),
+        (
+            ROTATE,
+            {},
+            {},
+            {"MULTICART_API_URL": "http://a.example"},
+            "The option api_url (from the environment variable MULTICART_API_URL) would send credentials unencrypted.",
+            "",
+        ),
+        (
+            FLEET,
+            {"phase": "rotate"},
+            {"multicart_rotate_max_agee": "30d"},
+            {},
+            "The variable multicart_rotate_max_agee is none of this collection: write multicart_rotate_max_age, or "
+            "give it another prefix.",
+            NOTHING_CHANGED,
+        ),
+        (
+            (*HOST, *MONITORING),
+            {"phase": "join"},
+            {"multicart_report_dri": "x"},
+            {},
+            "The variable multicart_report_dri is none of this collection: write multicart_report_dir, or give it "
+            "another prefix.",
+            NOTHING_CHANGED,
+        ),
         (ROTATE, {"retier": 1}, {}, {}, "Unknown option retier. Did you mean retire?", ""),
         (
             (LOOKUP[-1], *REVOKE[-2:]),
