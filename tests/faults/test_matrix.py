@@ -584,7 +584,7 @@ PLAYED = {
         "unknown", "unreachable", SAME_INTENT, 0, (rotate("answer_lost_before_commit", FOR_EVER),)
     ),
     "token-dies": Played("rotated", "new_key_unreadable", RUN_AGAIN, 1, settings=_MORTAL),
-    "http-403": Played("unchanged", "credentials_rejected", "rejected the credential", 0, (rotate("http_403"),)),
+    "http-403": Played("unchanged", "credentials_rejected", "rejected the API key", 0, (rotate("http_403"),)),
     "redirect-307-when-first-read": Played(
         None, "redirect_refused", FIX_URL, 0, (read("redirect", value=307, to=ELSEWHERE),)
     ),

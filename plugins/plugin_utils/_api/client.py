@@ -269,24 +269,24 @@ class Client:
             raise _NoAnswer(Reason.REDIRECT_REFUSED, f"{endpoint} was answered with a redirect (HTTP {status}).")
         if status in (401, 403):
             raise _Rejected(
-                Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected the credential (HTTP {status})."
+                Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected the {_named(credential)} (HTTP {status})."
             )
         if status == 429:
             raise _RateLimited(endpoint, seconds)
         if status != 200:
             raise _NoAnswer(
-                Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered with HTTP {status} instead of an envelope."
+                Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered with HTTP {status} instead of the API's JSON."
             )
-        return self._open_envelope(endpoint, body_text, seconds)
+        return self._open_envelope(endpoint, body_text, seconds, _named(credential))
 
-    def _open_envelope(self, endpoint: str, body: bytes, seconds: float | None) -> Any:
+    def _open_envelope(self, endpoint: str, body: bytes, seconds: float | None, credential: str) -> Any:
         try:
             envelope = json.loads(body)
         except (ValueError, RecursionError):
             raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered with something else than JSON.") from None
         if not isinstance(envelope, dict) or not _is_whole(envelope.get("status")) or "data" not in envelope:
             raise _NoAnswer(
-                Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered without an envelope (code, data, status)."
+                Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered with JSON that is not the API's (code, data, status)."
             )
         if envelope["status"] == 1:
             return envelope["data"]
@@ -299,9 +299,9 @@ class Client:
         said = clean_text(envelope["data"], self._secrets) if isinstance(envelope["data"], str) else ""
         quoted = f' Its message: "{said}"' if said else " Its message repeats a credential." if said is None else ""
         if code in (401, 403):
-            raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected the credential.{quoted}")
+            raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected the {credential}.{quoted}")
         if endpoint.endswith(LOGIN_PATH):
-            raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected email and password.{quoted}")
+            raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected the {credential}.{quoted}")
         raise _Refused(f"{endpoint}: the API refused (code {code}).{quoted}", code)
 
     def _exchange(self, endpoint: str, path: str, credential: Mapping[str, str], body: Mapping[str, str]) -> _Response:
@@ -377,6 +377,13 @@ def _key_header(key: ApiKey) -> dict[str, str]:
 
 def _token_header(token: str) -> dict[str, str]:
     return {"Authorization": f"Token {token}"}
+
+
+def _named(credential: Mapping[str, str]) -> str:
+    """Return what a request was authenticated with, in words."""
+    if not credential:
+        return "email and password"
+    return "API key" if "x-api-key" in credential else "session token"
 
 
 def session_for(url: str, trust: str | bool) -> requests.Session:

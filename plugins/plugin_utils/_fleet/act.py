@@ -43,6 +43,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import 
     Step,
     Wanted,
     age_of_key,
+    counted,
     impossible_dates,
     make_plan,
     refuse_unready,
@@ -154,7 +155,7 @@ class HostResult:
     def message(self) -> str:
         checks = "; its health checks passed" if self.checked else ""
         unread = "; that is known by its record alone" if any(file.recorded for file in self.files) else ""
-        hidden = "; some of its processes could not be read" if self.hidden else ""
+        hidden = "; some of its processes could not be read" if self.hidden and self.reason is None else ""
         return f"{self.standing.sentence}{checks}{unread}{hidden}."
 
 
@@ -302,8 +303,7 @@ class Act:
         self._ask_all("inspect", asked, live, contents=contents)
         faulty = sum(bool(host.consumer.problems) for host in self._hosts)
         not_ready = f"; {faulty} {'is' if faulty == 1 else 'are'} not ready" if faulty else ""
-        total = f"{len(self._hosts)} {'consumer' if len(self._hosts) == 1 else 'consumers'}"
-        self._say(f"Inspected {total} in {time.monotonic() - began:.1f} s{not_ready}.")
+        self._say(f"Inspected {counted(self._hosts)} in {time.monotonic() - began:.1f} s{not_ready}.")
         for host in self._hosts:
             for problem in host.consumer.problems:
                 self._say(f"{host.name}: {problem.text.rstrip('.')}.")
@@ -460,6 +460,7 @@ class Act:
         for host, reply in asked:
             if host.is_new:
                 self._forgive_lacking(host)
+            known = [problem.text for problem in host.consumer.problems]
             answer = host.take(reply)
             if answer is None and host.failure is not None:
                 unknown = f"{host.failure.text}; whether the key was written there is not known"
@@ -470,10 +471,10 @@ class Act:
             host.steps_done = answer.steps_done
             if answer.left:
                 self._note(host, f"stopped on purpose, and left alone: {', '.join(answer.left)}")
-            if host.failure is not None:
-                self._say(f"{host.name}: {host.failure.text}.")
-            else:
+            if host.failure is None:
                 self._note_processes(host)
+            elif host.failure.text not in known:
+                self._say(f"{host.name}: {host.failure.text}.")
 
     def _forgive_lacking(self, host: Host) -> None:
         """Make notes of what a host lacks that gets its first key: what is to read it may be installed after it."""
@@ -628,7 +629,7 @@ class Act:
             raise MulticartError(Reason.INTERNAL_ERROR, "The act ended without a plan.")
         if result.check_mode and plan.step is Step.ROTATE:
             result.rotation = Result(Outcome.WOULD_ROTATE, previous=live.key)
-            deploying = f"deploy the new key to {len(result.hosts)} consumers. Nothing was changed."
+            deploying = f"deploy the new key to {counted(result.hosts)}. Nothing was changed."
             result.lines.append(f"Would retire {_shown(live.key)} and {deploying}")
             return
         result.error = verdict(self._standings())

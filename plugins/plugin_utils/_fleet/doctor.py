@@ -131,4 +131,5 @@ def _advice_without_key(trials: Sequence[Trial]) -> str:
             "No credential that was given works. The dashboard shows the live key (Profile, About you, the eye icon). "
             f"With your login in MULTICART_EMAIL and MULTICART_PASSWORD, this deploys it to all: {deploy()}"
         )
-    return "The API gave no usable answer, so nothing can be said of the credentials: fix that first."
+    advice = " ".join(dict.fromkeys(trial.error.advice for trial in trials if trial.error))
+    return f"The API could not be asked, so nothing is known of the credentials. {advice}"

@@ -16,6 +16,7 @@ import enum
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils._record import REJECTED, STILL_VALID
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
@@ -288,7 +289,7 @@ def _refuse_new_rotation(
     if len(fleet) < wanted.min_hosts:
         raise MulticartError(
             Reason.TOO_FEW_HOSTS,
-            f"There are {len(fleet)} consumers, but multicart_rotate_min_hosts={wanted.min_hosts}.",
+            f"The inventory has {counted(fleet)}, but multicart_rotate_min_hosts={wanted.min_hosts}.",
         )
     refuse_unready(fleet)
     if not wanted.warn_uncovered:
@@ -296,7 +297,12 @@ def _refuse_new_rotation(
     if (waits := outside_hours(wanted.allowed_hours, now)) is not None:
         raise MulticartError(Reason.OUTSIDE_HOURS, f"{waits}.")
     if not wanted.confirmed:
-        raise MulticartError(Reason.NOT_CONFIRMED, f"{len(fleet)} consumers are ready.")
+        raise MulticartError(Reason.NOT_CONFIRMED, f"{counted(fleet)} {'is' if len(fleet) == 1 else 'are'} ready.")
+
+
+def counted(consumers: Sequence[Any]) -> str:
+    """Return how many consumers these are, in words."""
+    return f"{len(consumers)} consumer{'' if len(consumers) == 1 else 's'}"
 
 
 def _refuse_uncovered(fleet: Sequence[Consumer], live: str) -> None:

@@ -1473,7 +1473,6 @@ def test_a_deployment_by_rotate_is_told_as_it_goes_on(fleet: Fleet) -> None:
         "Inspected 3 consumers in N s; 1 is not ready.",
         f"web3: {problem}.",
         "Not rotating: not up to date: web2.",
-        f"web3: {problem}.",
     ]
     assert result.error is not None and result.error.reason is Reason.NOT_UP_TO_DATE
     fleet.hosts[2].env.rmdir()

@@ -220,6 +220,7 @@ def test_a_dead_token_alone_is_rejected_after_one_request(rehearsal: Rehearsal, 
         error = failing(client.read)
     expected = Reason.REFUSED if form == "envelope400" else Reason.CREDENTIALS_REJECTED
     assert error.reason is expected
+    assert "the API rejected the session token" in error.what or form == "envelope400"
     assert rehearsal.endpoints() == ["read"]
 
 
@@ -227,7 +228,7 @@ def test_a_wrong_password_is_rejected_after_one_request(rehearsal: Rehearsal) ->
     with open_client(rehearsal.connection(login=Login(rehearsal.email, "wrong"))) as client:
         error = failing(client.read)
     assert error.reason is Reason.CREDENTIALS_REJECTED
-    assert "Invalid email or password!" in str(error)
+    assert 'the API rejected the email and password. Its message: "Invalid email or password!"' in error.what
     assert rehearsal.endpoints() == ["login"]
 
 
@@ -237,7 +238,9 @@ def test_a_dead_key_is_not_let_in_however_that_is_said(rehearsal: Rehearsal, for
     with open_client(rehearsal.connection()) as client:
         assert client.accepts(rehearsal.key)
         assert not client.accepts(KEY)
-        assert client.rotate(KEY).verdict in (Verdict.REJECTED, Verdict.REFUSED)
+        answer = client.rotate(KEY)
+    assert answer.verdict in (Verdict.REJECTED, Verdict.REFUSED)
+    assert "the API rejected the API key" in str(answer.error) or form == "envelope400"
     assert rehearsal.rotations() == 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Trial
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import ADVICE, MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Wanted
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import (
@@ -38,6 +38,7 @@ KEY = Trial("api_key", "7", LIVE)
 DEAD_TOKEN = Trial("session_token", error=MulticartError(Reason.CREDENTIALS_REJECTED, "It was refused."))
 DEAD_KEY = Trial("api_key", error=MulticartError(Reason.CREDENTIALS_REJECTED, "It was refused."))
 NOBODY = Trial("session_token", error=MulticartError(Reason.UNREACHABLE, "No connection."))
+NO_REQUESTS = Trial("session_token", error=MulticartError(Reason.REQUESTS_MISSING, "It is missing."))
 
 
 def consumer(name: str, *keys: str, **more: object) -> Consumer:
@@ -100,7 +101,8 @@ UNCOVERED = Consumer(
         ([KEY], [*PENDING, STALE], f"this does not rotate: {DEPLOY}"),
         ([TOKEN, Trial("api_key", "8", LIVE)], [GOOD], "belong to different accounts"),
         ([DEAD_TOKEN, DEAD_KEY], [GOOD], "The dashboard shows the live key"),
-        ([NOBODY], [GOOD], "The API gave no usable answer"),
+        ([NOBODY], [GOOD], f"nothing is known of the credentials. {ADVICE[Reason.UNREACHABLE]}"),
+        ([NO_REQUESTS, NO_REQUESTS], [GOOD], f"credentials. {ADVICE[Reason.REQUESTS_MISSING]}"),
         ([], [GOOD], "Give what you have"),
     ],
 )
@@ -136,7 +138,10 @@ def test_what_keeps_a_rotation_from_being_started_is_no_fault_where_it_is_allowe
         "Nothing is broken"
     )
     few = diagnose([TOKEN], [GOOD], wanted=Wanted(True, min_hosts=2)).advice
-    assert few.startswith(f"{REFUSED}There are 1 consumers, but multicart_rotate_min_hosts=2.") and ROTATE not in few
+    assert (
+        few.startswith(f"{REFUSED}The inventory has 1 consumer, but multicart_rotate_min_hosts=2.")
+        and ROTATE not in few
+    )
 
 
 def test_that_a_key_alone_cannot_read_its_successor_is_told() -> None:
