@@ -206,8 +206,9 @@ def resolve(
     roles = {"_".join(option.variable.split("_")[:2]) + "_" for option in known if option.role_variable}
     wrong = misspelt(variables, tuple(roles), _OF_ROLES)
     if wrong is not None:
-        what = f"The variable {wrong[0]} {wrong[1]}."
-        raise MulticartError(Reason.INVALID_OPTION, what, "Nothing was changed; correct it and run again.")
+        raise MulticartError(
+            Reason.INVALID_OPTION, f"{' '.join(wrong)}.", "Nothing was changed; correct it and run again."
+        )
     values: dict[str, Any] = {}
     sources: dict[str, Source] = {}
     for option in options.values():
@@ -236,7 +237,7 @@ def misspelt(variables: Iterable[Any], roles: tuple[str, ...], known: Collection
         return None
     near = difflib.get_close_matches(unknown[0], sorted(known), 1, cutoff=0.8)
     remedy = f"write {near[0]}" if near else "remove it"
-    return clean(unknown[0])[:80], f"is none of this collection: {remedy}, or give it another prefix"
+    return clean(unknown[0])[:80], f"is not a variable of this collection; {remedy}, or give it another prefix"
 
 
 def _refuse_unknown(task: Mapping[str, Any], options: Mapping[str, Option]) -> None:

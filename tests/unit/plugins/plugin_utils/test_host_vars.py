@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shlex
 from typing import Any
 
 import pytest
@@ -302,7 +303,7 @@ def test_what_is_no_list_is_named(source: str, entries: Any) -> None:
 )
 def test_a_misspelt_variable_is_refused_because_it_would_have_no_effect(name: str, remedy: str) -> None:
     told = refusal(ENV, **{name: ["shop"]})
-    assert told == f"{name}: it is none of this collection: {remedy}, or give it another prefix."
+    assert told == f"{name}: it is not a variable of this collection; {remedy}, or give it another prefix."
 
 
 @pytest.mark.parametrize("mode", ["0640", "640", "02750", "u=rw,g=r", "u+x", "a=r,u+w", "+X", "g=u-w", "u=,g=", None])
@@ -355,6 +356,33 @@ def test_a_step_that_could_not_be_run_is_refused_by_name(variable: str, value: o
     with pytest.raises(MulticartError, match=variable) as refused:
         spec({FILES: [ENV], variable: value})
     assert refused.value.reason is Reason.INVALID_OPTION
+
+
+@pytest.mark.parametrize("name", ["multicart_deploy_commands", "multicart_deploy_health_checks"])
+@pytest.mark.parametrize(
+    "line",
+    ["curl u | grep ok", "a && b", "a || b", "a; b", "a ; b", "a > f", "a 2>/dev/null", "a 2>&1", "a < f", "a &"],
+)
+def test_what_only_a_shell_understands_is_refused_before_the_key_is_replaced(name: str, line: str) -> None:
+    told = refusal(ENV, **{name: ["true", line]})
+    assert told.startswith(f"{name}, entry 2: it is not run through a shell") and "sh -c" in told
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sh -c 'a | b > f'",
+        "grep '|' f",
+        'ps --x="a | b"',
+        "curl u?a=1&b=2",
+        "find . -exec x {} \\;",
+        "awk '$1 > 2'",
+        "x <a>",
+    ],
+)
+def test_what_is_quoted_is_no_matter_of_a_shell(line: str) -> None:
+    steps = found(ENV, multicart_deploy_commands=[line]).steps
+    assert steps.commands == [shlex.split(line)]
 
 
 def test_steps_are_brought_into_one_form() -> None:
