@@ -237,7 +237,7 @@ def misspelt(variables: Iterable[Any], roles: tuple[str, ...], known: Collection
         return None
     near = difflib.get_close_matches(unknown[0], sorted(known), 1, cutoff=0.8)
     remedy = f"write {near[0]}" if near else "remove it"
-    return clean(unknown[0])[:80], f"is not a variable of this collection; {remedy}, or give it another prefix"
+    return clean(unknown[0])[:80], f"is not a variable of this collection: {remedy}, or give it another prefix"
 
 
 def _refuse_unknown(task: Mapping[str, Any], options: Mapping[str, Option]) -> None:

@@ -353,7 +353,7 @@ def _refuse_shell(name: str, entries: Sequence[str], parsed: Iterable[list[str]]
     for number, (entry, words) in enumerate(zip(entries, parsed, strict=True), 1):
         # What was quoted is another word, or another part of one.
         if any(word in words for word in entry.split() if _OF_SHELLS.fullmatch(word)):
-            problem = "is not run through a shell, which |, &&, ; and > need: write sh -c 'COMMAND'"
+            problem = "is not run through a shell, which |, && and > need: write sh -c 'COMMAND'"
             raise _invalid(f"{name}, entry {number}", problem)
 
 

@@ -303,7 +303,7 @@ def test_what_is_no_list_is_named(source: str, entries: Any) -> None:
 )
 def test_a_misspelt_variable_is_refused_because_it_would_have_no_effect(name: str, remedy: str) -> None:
     told = refusal(ENV, **{name: ["shop"]})
-    assert told == f"{name}: it is not a variable of this collection; {remedy}, or give it another prefix."
+    assert told == f"{name}: it is not a variable of this collection: {remedy}, or give it another prefix."
 
 
 @pytest.mark.parametrize("mode", ["0640", "640", "02750", "u=rw,g=r", "u+x", "a=r,u+w", "+X", "g=u-w", "u=,g=", None])

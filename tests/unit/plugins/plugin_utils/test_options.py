@@ -526,7 +526,7 @@ MAX_AGE = "multicart_rotate_max_age"
             {"phase": "rotate"},
             {"multicart_rotate_max_agee": "30d"},
             {},
-            "multicart_rotate_max_agee is not a variable of this collection; write multicart_rotate_max_age, or "
+            "multicart_rotate_max_agee is not a variable of this collection: write multicart_rotate_max_age, or "
             "give it another prefix.",
             NOTHING_CHANGED,
         ),
@@ -535,7 +535,7 @@ MAX_AGE = "multicart_rotate_max_age"
             {"phase": "join"},
             {"multicart_report_dri": "x"},
             {},
-            "multicart_report_dri is not a variable of this collection; write multicart_report_dir, or give it "
+            "multicart_report_dri is not a variable of this collection: write multicart_report_dir, or give it "
             "another prefix.",
             NOTHING_CHANGED,
         ),
