@@ -298,9 +298,7 @@ class Client:
             raise _RateLimited(endpoint, seconds)
         said = clean_text(envelope["data"], self._secrets) if isinstance(envelope["data"], str) else ""
         quoted = f' Its message: "{said}"' if said else " Its message repeats a credential." if said is None else ""
-        if code in (401, 403):
-            raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected the {credential}.{quoted}")
-        if endpoint.endswith(LOGIN_PATH):
+        if code in (401, 403) or endpoint.endswith(LOGIN_PATH):
             raise _Rejected(Reason.CREDENTIALS_REJECTED, f"{endpoint}: the API rejected the {credential}.{quoted}")
         raise _Refused(f"{endpoint}: the API refused (code {code}).{quoted}", code)
 

@@ -1010,18 +1010,18 @@ _NO_KEY = (
 )
 ANSWERS: list[tuple[Callable[[Client], object], bytes, str]] = [
     (Client.read, answer(b"<html>"), f"{READ} was answered with something else than JSON."),
-    (Client.read, answer(b"{}"), f"{READ} was answered without an envelope (code, data, status)."),
+    (Client.read, answer(b"{}"), f"{READ} was answered with JSON that is not the API's (code, data, status)."),
     (
         Client.read,
         answer(b'{"code": 503, "status": 0, "data": ""}'),
         f"{READ}: the API reported a failure of its own.",
     ),
     (Client.read, answer(b'{"code": 429, "status": 0, "data": ""}'), f"{READ}: the API limits the rate of requests."),
-    (Client.read, answer(b'{"code": 401, "status": 0, "data": ""}'), f"{READ}: the API rejected the credential."),
+    (Client.read, answer(b'{"code": 401, "status": 0, "data": ""}'), f"{READ}: the API rejected the API key."),
     (
         Client.read,
         answer(b'{"code": 401, "status": 0, "data": "Go."}'),
-        f'{READ}: the API rejected the credential. Its message: "Go."',
+        f'{READ}: the API rejected the API key. Its message: "Go."',
     ),
     (Client.read, answer(b'{"code": 409, "status": 0, "data": []}'), f"{READ}: the API refused (code 409)."),
     (
@@ -1029,8 +1029,8 @@ ANSWERS: list[tuple[Callable[[Client], object], bytes, str]] = [
         answer(b'{"code": 409, "status": 0, "data": "x %s"}' % KEY.reveal().encode()),
         f"{READ}: the API refused (code 409). Its message repeats a credential.",
     ),
-    (Client.read, answer(b"", "404 No"), f"{READ} was answered with HTTP 404 instead of an envelope."),
-    (Client.read, answer(b"", "403 No"), f"{READ}: the API rejected the credential (HTTP 403)."),
+    (Client.read, answer(b"", "404 No"), f"{READ} was answered with HTTP 404 instead of the API's JSON."),
+    (Client.read, answer(b"", "403 No"), f"{READ}: the API rejected the API key (HTTP 403)."),
     (Client.read, answer(b"", "302 Go"), f"{READ} was answered with a redirect (HTTP 302)."),
     (
         Client.read,
@@ -1073,7 +1073,7 @@ def test_what_is_wrong_with_an_answer_is_said(ask: Callable[[Client], object], s
         (b'{"code": 200, "status": 1, "data": {}}', "The answer to the login holds no usable session token."),
         (
             b'{"code": 400, "status": 0, "data": "No."}',
-            f'{LOG_IN}: the API rejected email and password. Its message: "No."',
+            f'{LOG_IN}: the API rejected the email and password. Its message: "No."',
         ),
     ],
 )
