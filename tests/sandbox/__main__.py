@@ -69,10 +69,8 @@ def _banner(url: str, email: str, password: str, ca_path: Path | None) -> str:
     lines = ["A stand-in for MultiCartAPI is running. In another terminal:", ""]
     lines += [f"  export {name}='{value}'" for name, value in exports.items()]
     trust = f"--cacert '{ca_path}' " if ca_path else ""
-    body = json.dumps({"email": email, "password": password})
     lines += [
-        "",
-        f"  curl -sS {trust}-X POST -H 'Content-Type: application/json' -d '{body}' {url}/users/login",
+        "  ansible-playbook -i inventory.yml multicart.keys.doctor",
         "",
         f"Its accounts, keys included: curl -sS {trust}{url.removesuffix(API_PATH)}{CONTROL_PATH}/accounts",
         "Only for test hosts: a rehearsal writes this stand-in's key into their files and restarts their services.",
