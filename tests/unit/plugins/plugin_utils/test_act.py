@@ -1527,6 +1527,8 @@ for request in requests():
     ]
     assert result.hosts[1].hidden and result.hosts[0].processes == ()
     assert result.hosts[1].message == "It is up to date; some of its processes could not be read."
+    failed = replace(result.hosts[1], reason="not_ready")
+    assert failed.message == "It is up to date.", "what has failed is not about processes"
     assert result.hosts[1].notes == (
         *(f"{told[pid]} holds the key {keys[pid]}." for pid in named),
         "stopped on purpose, and left alone: app.service, job.",
