@@ -23,6 +23,7 @@ from ansible import constants, context
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import become_loader, connection_loader, shell_loader
+from ansible.vars.clean import strip_internal_keys
 from ansible.vars.hostvars import HostVars
 
 IS_CORE_2_19 = hasattr(ansible.template, "trust_as_template")
@@ -97,17 +98,48 @@ def template_with(templar: Any, variables: Mapping[str, Any]) -> Callable[[Any],
 
 def without_facts(variables: Mapping[str, Any]) -> dict[str, Any]:
     """Return the variables without those that facts have put there, under whatever name: a host chose their values."""
-    facts = variables.get("ansible_facts") or {}
+    hostvars = variables.get("hostvars")
+    if not isinstance(hostvars, HostVars):
+        return _without(variables, {})
+    kept = _without(variables, _facts_of(hostvars, str(variables.get("inventory_hostname"))))
+    return {**kept, "hostvars": _hostvars_without_facts(hostvars)}
+
+
+def _without(variables: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return variables without those that facts have set.
+
+    :param facts: by the names of these variables; empty: they are known by the names that they have among themselves.
+    """
+    if not facts:
+        known = variables.get("ansible_facts") or {}
+        facts = {name: known[fact] for fact in known for name in (str(fact), f"ansible_{fact}")}
     kept = dict(variables)
-    for fact in facts:
-        for name in (str(fact), f"ansible_{fact}"):
-            if name in kept and kept[name] == facts[fact]:
-                del kept[name]
+    for name, fact in facts.items():
+        if name in kept and _may_be(kept[name], fact):
+            del kept[name]
     for name in ("ansible_facts", "ansible_local", "vars"):  # the last one holds all others once more
         kept.pop(name, None)
-    if isinstance(kept.get("hostvars"), HostVars):
-        kept["hostvars"] = _hostvars_without_facts(kept["hostvars"])
     return kept
+
+
+def _may_be(value: Any, fact: Any) -> bool:
+    """Tell whether the value of a variable may be that of a fact."""
+    if constants.DEFAULT_HASH_BEHAVIOUR == "merge" and isinstance(value, Mapping):
+        return True
+    # Core has taken internal names out of it; and not everything is equal to itself.
+    return bool(value == fact) or repr(value) == repr(strip_internal_keys([copy.deepcopy(fact)])[0])
+
+
+def _facts_of(hostvars: Any, host: str) -> Mapping[str, Any]:
+    """Return the facts of a host as it gave them; empty: it has none.
+
+    ``ansible_facts`` has them without their prefix: a variable of the user's own may be called so, and have the same
+    value, and one of two facts that differ in the prefix alone is missing there.
+    """
+    try:
+        return hostvars._variable_manager._fact_cache.get(host) or {}
+    except KeyError:
+        return {}
 
 
 def _hostvars_without_facts(hostvars: Any) -> Any:
@@ -115,7 +147,7 @@ def _hostvars_without_facts(hostvars: Any) -> Any:
 
     def raw_get(host: str) -> Any:
         found = hostvars.raw_get(host)
-        return without_facts(found) if isinstance(found, Mapping) else found
+        return _without(found, _facts_of(hostvars, host)) if isinstance(found, Mapping) else found
 
     own = object.__new__(type(hostvars))
     vars(own).update(vars(hostvars), raw_get=raw_get)

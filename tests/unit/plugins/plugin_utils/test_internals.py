@@ -391,6 +391,35 @@ def test_core_puts_facts_where_they_are_looked_for(world: World) -> None:
     assert str(own["own"]) == "one"
 
 
+@pytest.mark.parametrize(
+    ("facts", "behaviour"),
+    [
+        ({"domain": "evil", "ansible_domain": "example.com"}, "replace"),  # of which ansible_facts has one
+        # which core changes on its way, and which is not equal to its copy
+        ({"domain": {"name": "evil", "number": float("nan"), "_ansible_name": 1}}, "replace"),
+        ({"domain": {"name": "evil"}}, "merge"),
+    ],
+)
+def test_no_fact_hides_among_the_variables(
+    world: World, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], behaviour: str
+) -> None:
+    monkeypatch.setattr(constants, "DEFAULT_HASH_BEHAVIOUR", behaviour)
+    world.inventory.get_host("web1").set_variable("domain", {"of": "inventory"})
+    world.manager.set_host_facts("web1", facts)
+    variables = world.variables("web1")
+    own = internals.without_facts(variables)
+    assert "evil" in str(variables["domain"])
+    assert "domain" not in own and "domain" not in own["hostvars"].raw_get("web1")
+
+
+def test_a_variable_that_is_called_as_a_fact_without_its_prefix_stays(world: World) -> None:
+    world.inventory.get_host("web1").set_variable("domain", "example.com")
+    world.manager.set_host_facts("web1", {"ansible_domain": "example.com"})
+    own = internals.without_facts(world.variables("web1"))
+    assert (own["domain"], own.get("ansible_domain")) == ("example.com", None)
+    assert own["hostvars"].raw_get("web1")["domain"] == "example.com"
+
+
 # --- connections ----------------------------------------------------------------------------------
 
 
