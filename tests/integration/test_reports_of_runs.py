@@ -149,6 +149,8 @@ def test_a_directory_that_cannot_be_templated_fails_nothing(fleet: Fleet) -> Non
     fleet.add("web1")
     run = fleet.rotate("-e", '{"multicart_report_dir": "{{ no_such_variable }}"}')
     assert run.green and fleet.stale == [] and reports(fleet) == [], run
+    assert "no_such_variable is undefined" in run.of("multicart_report")[-1]["msg"][0]
+    assert "Nothing was changed" not in run.output, run  # the key was
 
 
 @pytest.mark.full
