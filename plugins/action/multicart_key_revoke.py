@@ -20,6 +20,6 @@ class ActionModule(KeyChange):
 
     known = REVOKE
 
-    def act(self, options: Options) -> dict[str, Any]:
+    def change(self, options: Options) -> dict[str, Any]:
         request = Revocation(check_mode=bool(self._task.check_mode), **options.given)
         return shown(revoke_key(options.connection, this_run(), request))

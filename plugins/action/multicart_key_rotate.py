@@ -20,7 +20,7 @@ class ActionModule(KeyChange):
 
     known = ROTATE
 
-    def act(self, options: Options) -> dict[str, Any]:
+    def change(self, options: Options) -> dict[str, Any]:
         wanted = dict(options.given)
         reveal = wanted.pop("reveal")
         request = Request(check_mode=bool(self._task.check_mode), **wanted)

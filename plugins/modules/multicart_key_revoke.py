@@ -21,7 +21,8 @@ description:
     revoke, and RV(outcome) is V(already_rotated). If O(api_key) is the key to revoke, it is read only if the API
     rejects that or gives no usable answer, so that it can be revoked also where the token or the login fails.
   - Revokes at most one key of an account in a run.
-  - Runs on the control node, inside Ansible's own process, whatever host the task targets.
+  - Runs on the control node, inside Ansible's own process, whatever host the task targets. Ansible's time limit for
+    tasks does not end it, because a request that was sent may be carried out all the same.
 extends_documentation_fragment:
   - multicart.keys.connection
   - multicart.keys.attributes

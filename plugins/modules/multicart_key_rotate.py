@@ -19,7 +19,8 @@ description:
   - Rotates an account at most once in a run, whatever C(serial), C(strategy), loops, C(until) or a missing C(run_once)
     do. Nothing is kept between runs, so another run rotates again unless O(retire) names the key to retire.
   - Sends at most five requests when nothing fails, and one more to log in.
-  - Runs on the control node, inside Ansible's own process, whatever host the task targets.
+  - Runs on the control node, inside Ansible's own process, whatever host the task targets. Ansible's time limit for
+    tasks does not end it, because a request that was sent may be carried out all the same.
 extends_documentation_fragment:
   - multicart.keys.connection
   - multicart.keys.attributes

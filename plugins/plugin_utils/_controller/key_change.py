@@ -8,16 +8,28 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import ControllerAction, failure
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import disarm
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import Options
 
 
 class KeyChange(ControllerAction):
     """An action that replaces the account's key."""
+
+    def act(self, options: Options) -> dict[str, Any]:
+        # It would break off a rotation that the API has accepted, and nobody would learn which key was to be retired.
+        disarm()
+        return self.change(options)
+
+    @abstractmethod
+    def change(self, options: Options) -> dict[str, Any]:
+        """Replace the key and return the task's result."""
 
     def failed(self, error: MulticartError) -> dict[str, Any]:
         # Only a defect can stop a rotation that has begun; every other failure comes as a result.

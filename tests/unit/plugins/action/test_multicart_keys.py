@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -186,6 +187,26 @@ def test_rotate_with_wrong_options_has_changed_nothing() -> None:
     assert_documented("multicart_key_rotate", result)
     assert (result["outcome"], result["reason"], result["changed"]) == ("unchanged", "invalid_option", False)
     assert "canary" not in json.dumps(result)
+
+
+@pytest.mark.parametrize(("name", "function"), [("rotate", "rotate_key"), ("revoke", "revoke_key")])
+def test_no_time_limit_of_a_task_breaks_off_what_was_accepted(
+    monkeypatch: pytest.MonkeyPatch, name: str, function: str
+) -> None:
+    plugin, module = action(f"multicart_key_{name}", {"session_token": "canary-token", "retire": OLD.fingerprint})
+    left = []
+
+    def change(*_given: Any) -> Result:
+        left.append(signal.alarm(0))
+        return ROTATIONS[0]
+
+    monkeypatch.setattr(module, function, change)
+    signal.alarm(1000)  # as core sets it
+    try:
+        plugin.run(task_vars={})
+    finally:
+        signal.alarm(0)
+    assert left == [0]
 
 
 # --- multicart_key_revoke -------------------------------------------------------------------------
