@@ -125,7 +125,10 @@ class ActionModule(ControllerAction):
             self._came_of = ActResult() if options.given["phase"] == "deploy" else None
             # Nothing to do there, so that it need not even be reachable.
             return {"msg": "No files of this account.", "state": None}
-        if bool(spec.wave) != (options.given["phase"] == "deploy_later"):
+        later = options.given["phase"] == "deploy_later"
+        if bool(spec.wave) != later:
+            if later and self.store.get(STORES, self._name) is None:
+                raise MulticartError(Reason.NOT_RUN, "The task before this one has done nothing for this host.")
             return {"msg": "It has its turn in another task, after or before the stores.", "skipped": True}
         account = AccountOfRun(options.connection, this_run())
         own = own_host(self, self._name, spec, self.variables)

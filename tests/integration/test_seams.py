@@ -343,6 +343,12 @@ def test_s4_a_start_in_the_middle_is_refused(fleet: Fleet, task: str) -> None:
     refused(fleet, play(fleet, ROTATE, "--start-at-task", task))
 
 
+def test_s4_a_deployment_that_starts_in_the_middle_is_not_green(fleet: Fleet) -> None:
+    fleet.add("web1", content="173axcs.oldoldoldold")
+    run = fleet.deploy("--start-at-task", "Deploy the live key where it is read from a store")
+    assert not run.green and run.reason == "not_run" and fleet.stale == ["web1"], run
+
+
 # --- S5: --step -------------------------------------------------------------------------------------
 
 
