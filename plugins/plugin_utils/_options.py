@@ -29,6 +29,8 @@ LONGEST_TIMEOUT = 3600
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 """ASCII without white space and control characters."""
 
+_OWN_LOOKUP = re.compile(r"""['"](multicart\.keys\.)?multicart_key['"]""")
+
 
 class Source(enum.Enum):
     """Where a value came from."""
@@ -262,12 +264,24 @@ def _find(
             return raw, Source.TASK
     if option.shared or option.role_variable:
         if option.variable in variables:
+            if option.shared and _is_own_lookup(variables[option.variable]):
+                what = f"The variable {option.variable} is read by the lookup multicart_key, and cannot be set by it."
+                remedy = "Nothing was changed; give the variable in which you keep the key another name."
+                raise MulticartError(Reason.INVALID_OPTION, what, remedy)
             raw = _plain(lambda: template(variables[option.variable]), f"variable {option.variable}")
             if not _unset(raw):
                 return raw, Source.VARIABLE
         if option.shared and environ.get(option.environment):
             return environ[option.environment], Source.ENVIRONMENT
     return option.default, Source.DEFAULT
+
+
+def _is_own_lookup(source: Any) -> bool:
+    """Tell whether a variable is to be set by the lookup that reads it: it would call itself again and again."""
+    try:
+        return isinstance(source, str) and bool(_OWN_LOOKUP.search(source))
+    except Exception:  # pylint: disable=broad-except  # of a vault, whose turn comes later
+        return False
 
 
 def _plain(get: Callable[[], Any], label: str) -> Any:

@@ -644,6 +644,17 @@ def test_an_error_says_where_a_value_came_from() -> None:
     assert "multicart_timeout" not in str(failing({"timeout": "soon"})).lower()
 
 
+@pytest.mark.parametrize("name", ["multicart.keys.multicart_key", "multicart_key"])
+@pytest.mark.parametrize("option", [option for option in CONNECTION if option.shared], ids=lambda option: option.name)
+def test_a_variable_that_the_lookup_reads_cannot_be_set_by_it(option: Option, name: str) -> None:
+    def template(value: Any) -> Any:
+        raise RecursionError
+
+    error = failing(variables={option.variable: f"{{{{ lookup('{name}') }}}}"}, known=LOOKUP, template=template)
+    assert error.reason is Reason.INVALID_OPTION
+    assert option.variable in error.what and "another name" in error.advice
+
+
 def test_a_variable_that_cannot_be_templated_is_named_without_its_text() -> None:
     def template(value: Any) -> Any:
         raise ValueError(f"no such thing: {value}")
