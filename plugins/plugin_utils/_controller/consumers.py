@@ -183,7 +183,7 @@ def _render(action: ActionBase, source: str, key: ApiKey, variables: Mapping[str
     :raises MulticartError: ``invalid_option``.
     """
     scope = {**variables, "ansible_search_path": _folders(action, variables)}
-    templar = action._templar.copy_with_new_env(available_variables=scope)
+    templar = internals.templar_with(action._templar, scope)
     lookup = lookup_loader.get("ansible.builtin.template", loader=action._loader, templar=templar)
     try:
         content = str(

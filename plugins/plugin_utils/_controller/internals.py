@@ -90,9 +90,19 @@ def variables_of(action: ActionBase, variables: Mapping[str, Any], host: str) ->
     return found
 
 
+def templar_with(templar: Any, variables: Mapping[str, Any]) -> Any:
+    """Return a templar with these variables, and with no others, for which what is undefined is an error.
+
+    ``error_on_undefined_vars=false``, which core before 2.19 knows, would take the text of an expression for its value.
+    """
+    own = templar.copy_with_new_env(available_variables=variables)
+    own._fail_on_undefined_errors = True
+    return own
+
+
 def template_with(templar: Any, variables: Mapping[str, Any]) -> Callable[[Any], Any]:
     """Return what templates a value with these variables, and with no others."""
-    template: Callable[[Any], Any] = templar.copy_with_new_env(available_variables=variables).template
+    template: Callable[[Any], Any] = templar_with(templar, variables).template
     return template
 
 

@@ -391,6 +391,17 @@ def test_core_puts_facts_where_they_are_looked_for(world: World) -> None:
     assert str(own["own"]) == "one"
 
 
+@pytest.mark.parametrize("value", ["{{ nowhere }}", "{{ indirect }}"])
+def test_what_is_undefined_is_an_error_whatever_is_configured(world: World, value: str) -> None:
+    trusted = getattr(ansible.template, "trust_as_template", str)
+    templar = Templar(loader=world.loader)
+    templar._fail_on_undefined_errors = False  # as error_on_undefined_vars=false has it before core 2.19
+    own = internals.templar_with(templar, {"indirect": trusted("{{ nowhere }}")})
+    assert own._fail_on_undefined_errors
+    with pytest.raises(AnsibleError, match="nowhere"):
+        own.template([trusted(value)])
+
+
 @pytest.mark.parametrize(
     ("facts", "behaviour"),
     [
