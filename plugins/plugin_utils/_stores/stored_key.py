@@ -21,8 +21,11 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     open_store,
 )
 
-ATTEMPTS = 5
-"""How often a write is tried again because somebody else changed the store at the same moment."""
+ATTEMPTS = 20
+"""How often a write is tried again because somebody else changed the store at the same moment.
+
+Stores of one place, such as the variables of one file, change it all at once, and each time one of them is done.
+"""
 
 
 class StoredKey:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import (
     READERS,
@@ -21,7 +23,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars im
     spec_of,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores import protocol
-from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import Conflict, ControlNode, Found, Store
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.stored_key import StoredKey
 
 from tests.conftest import COLLECTIONS_PATH
 
@@ -231,3 +234,33 @@ def test_a_missing_library_is_named_with_its_command() -> None:
     with pytest.raises(protocol.StoreError, match="-m pip install no-such-package") as caught:
         protocol.library("no_such_module", "no-such-package")
     assert caught.value.reason == "store_library_missing"
+
+
+class Crowded(Store):
+    """A store that so many others change before it can be changed."""
+
+    def __init__(self, others: int) -> None:
+        super().__init__({})
+        self.others = others
+
+    def inspect(self) -> Found:
+        return Found("0123456789abcdef")
+
+    def write(self, key: ApiKey, found: Found) -> Found:
+        self.others -= 1
+        if self.others >= 0:
+            raise Conflict
+        return Found(key.fingerprint)
+
+    def note(self, record: Mapping[str, Any], found: Found) -> Found:
+        return Found(found.fingerprint, record)
+
+
+def test_the_variables_of_one_file_may_be_many_stores() -> None:
+    """Each is changed while the others are: of so many, one is the last."""
+    stored = StoredKey({"type": "ansible_vault", "path": "vault.yml", "options": {}})
+    stored._store = Crowded(others=15)
+    stored.begin({"key": "173axcs.new", "account": None, "check_mode": False}, None)
+    stored.inspect()
+    stored.write()
+    assert stored.holds == [ApiKey("173axcs.new").fingerprint]
