@@ -39,6 +39,7 @@ def options_of(
     """
     refuse_facts(variables)
     own = internals.without_facts(variables)
+    given = internals.without_omitted(dict(given), own)
     return resolve(known, given, own, internals.template_with(templar, own), os.environ)
 
 

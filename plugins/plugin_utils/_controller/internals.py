@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import ansible.errors
 import ansible.plugins.connection
 import ansible.template
 from ansible import constants, context
@@ -49,6 +50,9 @@ _CONTEXT = (
     "prompt",
 )
 """The attributes of a play context that connections, also those of other collections, take values from."""
+
+_OMITTED = getattr(ansible.errors, "AnsibleValueOmittedError", ())
+"""What core 2.19 and later raises where a whole value is omitted."""
 
 # No attribute that Ansible knows of, so that it stays in this process.
 _TAKEN = "_multicart_arguments"
@@ -101,9 +105,29 @@ def templar_with(templar: Any, variables: Mapping[str, Any]) -> Any:
 
 
 def template_with(templar: Any, variables: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """Return what templates a value with these variables, and with no others."""
-    template: Callable[[Any], Any] = templar_with(templar, variables).template
+    """Return what templates a value with these variables, and with no others; None: it is omitted."""
+    own = templar_with(templar, variables)
+
+    def template(value: Any) -> Any:
+        try:
+            return without_omitted(own.template(value), variables)
+        except _OMITTED:
+            return None
+
     return template
+
+
+def without_omitted(value: Any, variables: Mapping[str, Any]) -> Any:
+    """Return a templated value without what ``omit`` stands for, which core before 2.19 leaves to others as a text."""
+
+    def is_omitted(part: Any) -> bool:
+        return isinstance(part, str) and part == variables.get("omit")
+
+    if isinstance(value, dict):
+        return {name: without_omitted(each, variables) for name, each in value.items() if not is_omitted(each)}
+    if isinstance(value, list):
+        return [without_omitted(each, variables) for each in value if not is_omitted(each)]
+    return None if is_omitted(value) else value
 
 
 def without_facts(variables: Mapping[str, Any]) -> dict[str, Any]:

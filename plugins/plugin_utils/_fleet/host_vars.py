@@ -99,13 +99,14 @@ def account_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> 
 
 
 def _value(name: str, variables: Mapping[str, Any], template: Callable[[Any], Any], default: Any = None) -> Any:
-    """Return a variable of the host.
+    """Return a variable of the host; the default, if it is unset or omitted.
 
     :raises MulticartError: ``invalid_option``; it names the variable, and the entry of a list.
     """
     raw = variables.get(name, default)
     try:
-        return template(raw)
+        value = template(raw)
+        return default if value is None and raw is not None else value
     except Exception as error:
         place, cause = name, error
         for number, entry in enumerate(raw if isinstance(raw, (list, tuple)) else (), 1):
@@ -270,7 +271,7 @@ def spec_of(
         if stores and _value(name, variables, template):
             raise _invalid(name, "is set for a store, which restarts and checks nothing; set it to [] for this host")
     others, restarts = bool(foreign) or others_stores, bool(steps.services or steps.commands)
-    if not files and not stores and (restarts or variables.get(OWN_ACCOUNT)):
+    if not files and not stores and (restarts or _value(OWN_ACCOUNT, variables, template)):
         others = others or _own_account_of(variables, template) != account_of(variables, template)
     readers = [READERS] if restarts and not (files or stores or others) else []
     wave = _value(WAVE, variables, template)

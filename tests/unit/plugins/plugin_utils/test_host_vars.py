@@ -52,6 +52,19 @@ def refusal(*entries: Any, **variables: Any) -> str:
     return caught.value.what
 
 
+def test_what_is_omitted_has_its_default() -> None:
+    variables = {
+        "multicart_account": "{{ omit }}",
+        "multicart_deploy_account": "{{ omit }}",
+        "multicart_deploy_timeout": "{{ omit }}",
+        "multicart_deploy_wave_timeout": "{{ omit }}",
+        "multicart_deploy_services": "{{ omit }}",
+        FILES: [ENV],
+    }
+    host = spec_of(variables, lambda raw: None if raw == "{{ omit }}" else raw)
+    assert host == found(ENV)
+
+
 # --- merging --------------------------------------------------------------------------------------
 
 

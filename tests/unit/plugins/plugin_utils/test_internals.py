@@ -402,6 +402,25 @@ def test_what_is_undefined_is_an_error_whatever_is_configured(world: World, valu
         own.template([trusted(value)])
 
 
+def test_what_is_omitted_is_unset(world: World) -> None:
+    trusted = getattr(ansible.template, "trust_as_template", str)
+    variables = world.variables("web1")
+    omitted = trusted("{{ nowhere | default(omit) }}")
+    template = internals.template_with(Templar(loader=world.loader), variables)
+    assert template(omitted) is None
+    entry = {"path": "/a", "account": omitted, "list": [omitted, "b"], "deep": [{"c": omitted}]}
+    assert template([entry]) == [{"path": "/a", "list": ["b"], "deep": [{}]}]
+
+
+def test_the_text_for_what_is_omitted_is_taken_out_of_what_core_has_templated() -> None:
+    """That is what core before 2.19 makes of it."""
+    value = {"path": "/a", "account": "token", "list": ["token", "b"], "deep": [{"c": "token"}], "number": 1}
+    kept = {"path": "/a", "list": ["b"], "deep": [{}], "number": 1}
+    assert internals.without_omitted(value, {"omit": "token"}) == kept
+    assert internals.without_omitted("token", {"omit": "token"}) is None
+    assert internals.without_omitted(value, {}) == value
+
+
 @pytest.mark.parametrize(
     ("facts", "behaviour"),
     [
