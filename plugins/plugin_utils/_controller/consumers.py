@@ -85,10 +85,9 @@ def join(action: ActionBase, store: RunStore, name: str, variables: Mapping[str,
         if spec.files and not spec.has_stores:
             entry["settings"] = internals.settings_of(action, variables, action._templar.template)
     except MulticartError as error:
-        entry["problem"] = [error.reason.value, str(error).rstrip(".")]
+        entry["problem"] = [error.reason.value, str(error)]
     except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
-        found = unexpected(error)
-        entry["problem"] = [found.reason.value, found.what.rstrip(".")]
+        entry["problem"] = [Reason.INTERNAL_ERROR.value, str(unexpected(error))]
     store.put(HOST, name, entry)
 
 

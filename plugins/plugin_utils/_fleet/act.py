@@ -306,7 +306,7 @@ class Act:
         self._say(f"Inspected {counted(self._hosts)} in {time.monotonic() - began:.1f} s{not_ready}.")
         for host in self._hosts:
             for problem in host.consumer.problems:
-                self._say(f"{host.name}: {problem.text.rstrip('.')}.")
+                self._say(f"{host.name}: {problem.text}.")
             for file in host.consumer.files:
                 self._note(host, *file.notes)
             self._note_processes(host)

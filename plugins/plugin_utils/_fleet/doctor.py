@@ -77,10 +77,9 @@ def _stands(consumer: Consumer, live: ApiKey | None) -> str:
     if live is not None:
         return consumer.standing(live.fingerprint).words
     held = sorted({key for file in consumer.files for key in file.holds})
-    problems = ", ".join(problem.text for problem in consumer.problems)
     if consumer.failure or not held:
-        return problems or "holds no key"
-    return f"holds {', '.join(held)}" + (f"; {problems}" if problems else "")
+        return consumer.what_is_wrong or "holds no key"
+    return "; ".join(filter(None, [f"holds {', '.join(held)}", consumer.what_is_wrong]))
 
 
 def _advice(

@@ -41,10 +41,13 @@ class Problem:
     reason: str
     text: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", self.text.rstrip("."))
+
 
 def described(problems: Iterable[Problem]) -> str:
     """Return what is wrong in one sentence, without its full stop."""
-    return ", ".join(problem.text.rstrip(".") for problem in problems)
+    return ", ".join(problem.text for problem in problems)
 
 
 @dataclass(frozen=True)
@@ -232,7 +235,7 @@ class Consumer:
         if self.failure is None:
             return found
         # What was found by the inspection is often why the write has failed.
-        return (self.failure, *(problem for problem in found if problem.text.rstrip(".") not in self.failure.text))
+        return (self.failure, *(problem for problem in found if problem.text not in self.failure.text))
 
     @property
     def what_is_wrong(self) -> str:

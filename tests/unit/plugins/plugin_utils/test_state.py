@@ -92,6 +92,10 @@ def test_a_file_that_may_hold_a_key_counts_as_holding_one(files: tuple[File, ...
     assert consumer(*files).holds_key is holds
 
 
+def test_a_problem_has_no_full_stop_whoever_has_written_it() -> None:
+    assert [Problem("full", text).text for text in ("it is full.", "it is full")] == ["it is full"] * 2
+
+
 def test_every_problem_of_a_consumer_is_told_and_its_failure_first() -> None:
     first, second = Problem("unreadable", "first"), Problem("not_writable", "second.")
     lacking, failure = Problem("not_ready", "it has no service app"), Problem("timed_out", "it did not answer")
