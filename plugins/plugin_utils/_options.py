@@ -29,7 +29,7 @@ LONGEST_TIMEOUT = 3600
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 """ASCII without white space and control characters."""
 
-_OWN_LOOKUP = re.compile(r"""['"](multicart\.keys\.)?multicart_key['"]""")
+_OWN_LOOKUP = re.compile(r"""\b(lookup|query|q)\s*\(\s*['"](multicart\.keys\.)?multicart_key['"]""")
 
 
 class Source(enum.Enum):

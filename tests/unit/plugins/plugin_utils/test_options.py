@@ -655,6 +655,12 @@ def test_a_variable_that_the_lookup_reads_cannot_be_set_by_it(option: Option, na
     assert option.variable in error.what and "another name" in error.advice
 
 
+@pytest.mark.parametrize("source", ["secrets['multicart_key']", "lookup('env', 'multicart_key')"])
+def test_a_variable_may_be_set_by_something_else_that_has_the_name_of_the_lookup(source: str) -> None:
+    connection = connect(variables={"multicart_api_key": f"{{{{ {source} }}}}"}, template=lambda _raw: KEY)
+    assert value_of(connection, "api_key") == KEY
+
+
 def test_a_variable_that_cannot_be_templated_is_named_without_its_text() -> None:
     def template(value: Any) -> Any:
         raise ValueError(f"no such thing: {value}")
