@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -48,6 +48,7 @@ DEFAULT_VARIABLE = "MULTICART_API_KEY"
 
 _MODE = re.compile(r"[0-7]{3,5}|[ugoa]*([-+=][rwxXstugo]*)+(,[ugoa]*([-+=][rwxXstugo]*)+)*")
 _OF_SHELLS = re.compile(r"\|\|?|&&?|\S*;|[0-9]?>\S*|<")
+_QUOTED = re.compile(r"""\\.|'[^']*'|"(\\.|[^"\\])*["]""", re.DOTALL)
 _FORMATS = ("env", "key")
 _FIELDS = ("path", "variable", "template", "format", "account", "owner", "group", "mode", "unsafe_writes")
 
@@ -332,7 +333,7 @@ def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> S
         if None in parsed:
             raise _invalid(f"{name}, entry {parsed.index(None) + 1}", f"must be {what}")
         if parse is _words:
-            _refuse_shell(name, entries, parsed)
+            _refuse_shell(name, entries)
         return parsed
 
     def number(name: str, kind: type[int] | type[float], default: int, zero: bool = True) -> Any:
@@ -349,13 +350,12 @@ def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> S
     )
 
 
-def _refuse_shell(name: str, entries: Sequence[str], parsed: Iterable[list[str]]) -> None:
+def _refuse_shell(name: str, entries: Iterable[str]) -> None:
     """Refuse what only a shell understands: the program would be given it as an argument, and fail after the write."""
-    for number, (entry, words) in enumerate(zip(entries, parsed, strict=True), 1):
-        # What was quoted is another word, or another part of one.
-        if any(word in words for word in entry.split() if _OF_SHELLS.fullmatch(word)):
+    for number, entry in enumerate(entries, 1):
+        if any(_OF_SHELLS.fullmatch(word) for word in _QUOTED.sub("_", entry).split()):
             problem = "is not run through a shell, which |, && and > need: write sh -c 'COMMAND'"
-            raise _invalid(f"{name}, entry {number}", problem)
+            raise _invalid(f"{name}, entry {number}", f"{problem}, or quote what is meant for the program")
 
 
 def _number(name: str, raw: Any, kind: type[int] | type[float], zero: bool = True) -> Any:

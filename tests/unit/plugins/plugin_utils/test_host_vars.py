@@ -389,6 +389,7 @@ def test_what_only_a_shell_understands_is_refused_before_the_key_is_replaced(nam
         'ps --x="a | b"',
         "curl u?a=1&b=2",
         "find . -exec x {} \\;",
+        "find . -exec sh -c 'x ; y' {} \\;",
         "awk '$1 > 2'",
         "x <a>",
     ],
