@@ -311,7 +311,7 @@ def test_what_is_no_list_is_named(source: str, entries: Any) -> None:
     [
         ("multicart_deploy_service", "write multicart_deploy_services"),
         (FILES + "_shop", f"write {FILES}"),
-        ("multicart_deploy_zzzzzzzzzzzzzzzz", "remove it"),
+        ("multicart_deploy_result", "remove it"),
     ],
 )
 def test_a_misspelt_variable_is_refused_because_it_would_have_no_effect(name: str, remedy: str) -> None:
