@@ -148,7 +148,7 @@ def _files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> t
     found: dict[tuple[str, str | None], FileSpec] = {}
     others: list[FileSpec] = []
     for source in sorted(name for name in variables if name == FILES or str(name).startswith(FILES + "__")):
-        entries = _value(source, variables, template)
+        entries = _value(source, variables, template, [])
         if not isinstance(entries, (list, tuple)):
             raise _invalid(source, "must be a list of files, such as [{path: /etc/myapp/env}]")
         for number, entry in enumerate(entries, 1):

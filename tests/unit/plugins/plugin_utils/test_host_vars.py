@@ -59,6 +59,7 @@ def test_what_is_omitted_has_its_default() -> None:
         "multicart_deploy_timeout": "{{ omit }}",
         "multicart_deploy_wave_timeout": "{{ omit }}",
         "multicart_deploy_services": "{{ omit }}",
+        MORE: "{{ omit }}",
         FILES: [ENV],
     }
     host = spec_of(variables, lambda raw: None if raw == "{{ omit }}" else raw)
