@@ -289,7 +289,7 @@ def _refuse_new_rotation(
     if len(fleet) < wanted.min_hosts:
         raise MulticartError(
             Reason.TOO_FEW_HOSTS,
-            f"The inventory has {counted(fleet)}, but multicart_rotate_min_hosts={wanted.min_hosts}.",
+            f"This run has {counted(fleet)}, but multicart_rotate_min_hosts={wanted.min_hosts}.",
         )
     refuse_unready(fleet)
     if not wanted.warn_uncovered:

@@ -138,10 +138,7 @@ def test_what_keeps_a_rotation_from_being_started_is_no_fault_where_it_is_allowe
         "Nothing is broken"
     )
     few = diagnose([TOKEN], [GOOD], wanted=Wanted(True, min_hosts=2)).advice
-    assert (
-        few.startswith(f"{REFUSED}The inventory has 1 consumer, but multicart_rotate_min_hosts=2.")
-        and ROTATE not in few
-    )
+    assert few.startswith(f"{REFUSED}This run has 1 consumer, but multicart_rotate_min_hosts=2.") and ROTATE not in few
 
 
 def test_that_a_key_alone_cannot_read_its_successor_is_told() -> None:

@@ -276,7 +276,7 @@ def test_why_it_is_decided_is_told_in_a_sentence(files: list[File], wanted: dict
             {"refusals": Refusals(skipped=["db1", "db2"])},
             "These hosts were skipped, or failed, before the rotation: db1, db2.",
         ),
-        ([GOOD], {"min_hosts": 2}, "The inventory has 1 consumer, but multicart_rotate_min_hosts=2."),
+        ([GOOD], {"min_hosts": 2}, "This run has 1 consumer, but multicart_rotate_min_hosts=2."),
         ([GOOD], {"confirmed": False}, "1 consumer is ready."),
         ([GOOD, GOOD], {"confirmed": False}, "2 consumers are ready."),
         ([GOOD], {"retire": OLD}, f"Unknown key {OLD}: it is neither live nor recorded on any host."),
