@@ -8,8 +8,9 @@ Tests that are too long for every run are marked ``full``; MULTICART_FULL=1 runs
 examples each time. Every run tries the same, so that it is no accident whether it passes; and on a busy machine any
 example may take long.
 
-What has processes, machines or servers of its own may fail once for a reason that is not the collection's: all but the
-unit tests get a second try, except with MULTICART_FULL, and a failure that it does not repeat is shown whole.
+What has processes, machines or servers of its own may fail once for a reason that is not the collection's. It gets a
+second try, except with MULTICART_FULL, and a failure that it does not repeat is shown whole. Unit tests get none, nor
+does the search for secrets: one that came out once has come out.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-UNIT = ROOT / "tests" / "unit"
+ONE_TRY = {ROOT / "tests" / "unit", ROOT / "tests" / "leaks"}
 
 
 def _collections_path() -> Path:
@@ -72,7 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("full"):
             item.add_marker(pytest.mark.skip(reason="long: make full"))
-        if UNIT not in item.path.parents:
+        if ONE_TRY.isdisjoint(item.path.parents):
             item.add_marker(pytest.mark.flaky(reruns=1))  # of pytest-rerunfailures
 
 
