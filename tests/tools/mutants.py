@@ -5,8 +5,9 @@
 """``mutants.py [NAME ...]``: change the code in every small way, and tell which changes no unit test notices.
 
 Works with mutmut, on a copy of the collection under its real name in ``.cache/mutants``: one for each file that is
-mutated, with the tests that cover it. Fails if a change survives that ``survivors.yml`` does not explain, or fewer
-than `ENOUGH` of all are noticed where that is promised; and if an explanation has become needless.
+mutated, with the tests that cover it, on the Python of mutmut alone. Fails if a change survives that ``survivors.yml``
+does not explain, or fewer than `ENOUGH` of all are noticed where that is promised; and if an explanation has become
+needless.
 
 ``mutants.py --again [NAME ...]`` takes what survived before once more, with the tests as they are now.
 """
@@ -40,6 +41,7 @@ pytest_add_cli_args_test_selection =
 pytest_add_cli_args =
     -pno:cacheprovider
     -pno:xdist
+    -knot on_the_pythons_of_managed_hosts
 timeout_multiplier = 4
 timeout_constant = 5
 track_dependencies = false
