@@ -77,12 +77,12 @@ def test_t18_a_malformed_answer_makes_that_host_red_and_no_other(fleet: Fleet, c
     assert "web2" in run.message and "\x1b" not in run.output
 
 
+@pytest.mark.parametrize("over", ["ssh", "local"])
 @pytest.mark.parametrize(
-    ("case", "phase", "over"),
+    ("case", "phase"),
     spread(
         ["files_is_a_number", "holds_is_nested", "no_json", "deep_objects"],
         ["prepare", "deploy", "close", "conclude"],
-        ["ssh", "local"],
     ),
 )
 def test_t18_whenever_it_comes(fleet: Fleet, phase: str, case: str, over: str) -> None:

@@ -239,9 +239,9 @@ def test_without_connections_that_are_kept(remote: Remote, arguments: str) -> No
 @pytest.mark.parametrize(
     ("env", "variables", "transfer"),
     [
-        ({}, {"ansible_pipelining": False}, "smart"),
+        pytest.param({}, {"ansible_pipelining": False}, "smart", marks=pytest.mark.full),
         ({}, {"ansible_ssh_pipelining": False}, "scp"),
-        ({"ANSIBLE_PIPELINING": "0"}, {"ansible_pipelining": False}, "piped"),
+        pytest.param({"ANSIBLE_PIPELINING": "0"}, {"ansible_pipelining": False}, "piped", marks=pytest.mark.full),
         ({"ANSIBLE_KEEP_REMOTE_FILES": "1"}, {}, "sftp"),
     ],
     ids=["off", "off-for-ssh", "off-everywhere", "files-kept"],

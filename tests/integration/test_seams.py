@@ -184,8 +184,7 @@ def test_s2_whatever_the_pattern_of_a_play_its_hosts_are_the_consumers(fleet: Fl
 # --- S3, S4: conditions, tags, run_once -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ill", [["web1"], ["web3"], ["web1", "web2"]], ids=["first", "last", "most"])
-@pytest.mark.parametrize("retire", [True, False], ids=["retire", "plain"])
+@pytest.mark.parametrize(("ill", "retire"), spread([["web1"], ["web3"], ["web1", "web2"]], [True, False]))
 def test_s3_a_host_in_maintenance_keeps_no_decision_from_being_made(fleet: Fleet, ill: list[str], retire: bool) -> None:
     fleet.add_many(3)
     for name in ill:
@@ -224,7 +223,7 @@ CONDITIONS = {
 }
 
 
-@pytest.mark.parametrize("case", CONDITIONS)
+@pytest.mark.parametrize("case", every_other(CONDITIONS))
 def test_s3_what_ansible_leaves_out_is_missed(fleet: Fleet, case: str) -> None:
     fleet.add_many(3)
     run = fleet.play(CONDITIONS[case].replace("ROLE", "{name: multicart.keys.multicart_rotate}"), *CONFIRMED)
@@ -317,7 +316,7 @@ def test_s4_a_block_around_the_role_changes_nothing_of_what_it_does(fleet: Fleet
     assert run.green is (where == "rescue"), run  # which is what it is there for
 
 
-@pytest.mark.parametrize("batch", ["1", "2", "50%", "[1, 100%]"])
+@pytest.mark.parametrize("batch", every_other(["1", "2", "50%", "[1, 100%]"]))
 def test_s4_batches_are_refused(fleet: Fleet, batch: str) -> None:
     fleet.add_many(3)
     refused(fleet, play(fleet, f"serial: {batch}\n{ROTATE}"), "not_whole")
@@ -331,12 +330,14 @@ def test_s4_strategies_without_tasks_for_all_hosts_are_refused(fleet: Fleet, str
 
 @pytest.mark.parametrize(
     "task",
-    [
-        "Rotate the key",
-        "multicart.keys.multicart_rotate : Rotate the key",
-        "Write the report",
-        "multicart.keys.multicart_rotate : Check the result of each host",
-    ],
+    every_other(
+        [
+            "Rotate the key",
+            "multicart.keys.multicart_rotate : Rotate the key",
+            "multicart.keys.multicart_rotate : Check the result of each host",
+            "Write the report",
+        ]
+    ),
 )
 def test_s4_a_start_in_the_middle_is_refused(fleet: Fleet, task: str) -> None:
     fleet.add_many(3)

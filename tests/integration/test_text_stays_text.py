@@ -19,6 +19,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 
 from tests.integration.conftest import new_login
 from tests.integration.harness import Fleet, fingerprint
+from tests.rows import spread
 from tests.sandbox.handle import Sandbox
 
 NATIVE = {"ANSIBLE_JINJA2_NATIVE": "1"}
@@ -75,8 +76,13 @@ def test_o1_a_text_of_a_task_stays_a_text_or_is_refused(numeric: Fleet) -> None:
     assert run.green and numeric.rotations == 1, run
 
 
-@pytest.mark.parametrize("value", ["0123456701", "12e45679", "1234567890123456", "true", "12.5"])
-@pytest.mark.parametrize("name", ["multicart_password", "multicart_session_token", "multicart_rotate_retire"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    spread(
+        ["multicart_password", "multicart_session_token", "multicart_rotate_retire"],
+        ["0123456701", "12e45679", "1234567890123456", "true", "12.5"],
+    ),
+)
 def test_o2_an_unquoted_number_is_refused(fleet: Fleet, name: str, value: str) -> None:
     fleet.add("web1")
     if name == "multicart_password":

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.integration.harness import Fleet, Host, Run, note
+from tests.rows import spread
 
 # In place of Python: notes how it was started, and for what. "$own" is what it does for the request to deploy.
 _PYTHON = """#!/bin/sh
@@ -100,8 +101,13 @@ def test_the_program_is_not_even_kept_on_the_host_where_ansible_is_to_keep_its_f
     assert not list(fleet.folder.rglob("multicart.keys.py"))
 
 
-@pytest.mark.parametrize("phase", ["inspect", "prepare"])
-@pytest.mark.parametrize("answer", ["exit 1", "echo '{'; exit 0", "echo hello; exit 0", "echo '{}'; exit 0", "exit 0"])
+@pytest.mark.parametrize(
+    ("phase", "answer"),
+    spread(
+        ["inspect", "prepare"],
+        ["exit 1", "echo '{'; exit 0", "echo hello; exit 0", "echo '{}'; exit 0", "exit 0"],
+    ),
+)
 def test_a_host_without_an_answer_is_not_ready_and_nothing_is_rotated(fleet: Fleet, phase: str, answer: str) -> None:
     Watched(fleet, phase, answer)
     fleet.add("web2")
