@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.victim import Layout, Victim
+from tests.rows import every_other
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account
 
@@ -192,10 +193,7 @@ def _not_in_every_run(by: signal.Signals) -> list[pytest.MarkDecorator]:
         ),
         *(pytest.param(Layout(), point, id=name, marks=pytest.mark.full) for name, point in FULL.items()),
         *(pytest.param(_ARMED, point, id=f"armed-{name}", marks=pytest.mark.full) for name, point in FULL.items()),
-        *(
-            pytest.param(layout, point, id=name, marks=[pytest.mark.full] if number % 2 else [])
-            for number, (name, (layout, point)) in enumerate(LAID_OUT.items())
-        ),
+        *(pytest.param(*LAID_OUT[row.id], id=row.id, marks=row.marks) for row in every_other(LAID_OUT)),
     ],
 )
 def test_running_again_finishes_what_was_killed(victim: Victim, point: Point) -> None:
