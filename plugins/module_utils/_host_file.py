@@ -232,9 +232,9 @@ def _give(content, descriptor, ids):
 
 def _refuse_ids(content, ids):
     """Raise if somebody who is not root asks for an owner or group that only root can give."""
-    user, group = (-1, -1) if content.status is None else (content.status.st_uid, content.status.st_gid)
-    mine = (KEPT[0], user, os.geteuid()), (KEPT[1], group, os.getegid()) + tuple(os.getgroups())
-    if os.geteuid() and not (ids[0] in mine[0] and ids[1] in mine[1]):
+    user, group = KEPT if content.status is None else (content.status.st_uid, content.status.st_gid)
+    users, groups = KEPT + (user, os.geteuid()), KEPT + (group, os.getegid()) + tuple(os.getgroups())
+    if os.geteuid() and not (ids[0] in users and ids[1] in groups):
         raise HostFileError("attributes_refused", content.path)
 
 

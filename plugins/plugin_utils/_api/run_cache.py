@@ -171,7 +171,7 @@ class AccountLedger:
     def _know(self, name: str) -> dict[str, Any]:
         """Return what is known of an account, from now on that of this credential."""
         accounts = self._contents["accounts"]
-        unread = accounts.pop(self._credential, {"live": None, "mark": None, "intent": None})
+        unread = accounts.pop(self._credential, {"live": None, "intent": None})
         known: dict[str, Any] = accounts.setdefault(name, unread)
         known["intent"] = known["intent"] or unread["intent"]
         self._contents["account_of"][self._credential] = name

@@ -17,7 +17,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Optional, Union
+from types import SimpleNamespace
+from typing import Any, List, Optional, Tuple, Union
 
 import pytest
 from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
@@ -57,6 +58,7 @@ def reason_of(path: Union[Path, str], data: bytes = b"new\n", unsafe_writes: boo
             action(host_file.read(str(path)), data, unsafe_writes)
         except host_file.HostFileError as error:
             assert str(path) in str(error)
+            assert error.path == str(path)
             assert error.reason in host_file.REASONS
             return error.reason
         return None
@@ -100,6 +102,20 @@ def test_replaces_and_keeps_what_it_was(file: Path) -> None:
     assert os.listdir(file.parent) == ["file"]
 
 
+def test_reads_what_a_path_leads_to(file: Path) -> None:
+    content, missing = host_file.read(str(file)), host_file.read(f"{file}2", is_public=True)
+    assert (content.data, content.is_public) == (b"old\n", False)
+    assert (missing.data, missing.status, missing.is_public) == (None, None, True)
+    assert host_file.read(str(file), is_public=True).is_public
+
+
+def test_reads_what_is_just_not_too_large_and_no_more_than_a_byte_of_the_rest(file: Path) -> None:
+    file.write_bytes(bytes(host_file.MAX_BYTES))
+    assert len(host_file.read(str(file)).data) == host_file.MAX_BYTES
+    file.write_bytes(bytes(host_file.MAX_BYTES + 5))
+    assert len(host_file._slurp(str(file))[0]) == host_file.MAX_BYTES + 1
+
+
 def test_keeps_extended_attributes(file: Path) -> None:
     try:
         os.setxattr(file, "user.purpose", b"test")
@@ -114,6 +130,21 @@ def test_creates_a_private_file(tmp_path: Path) -> None:
     host_file.replace(host_file.read(str(tmp_path / "file")), b"new\n")
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "file").read_bytes() == b"new\n"
+
+
+def test_a_public_file_is_for_all_and_belongs_to_who_wrote_it(file: Path) -> None:
+    file.chmod(0o600)
+    if not os.geteuid():
+        os.chown(file, NOBODY, NOBODY)
+    before = []
+
+    def prepare(path: str) -> None:
+        before.append(os.stat(path).st_mode & 0o777)
+
+    for path in (file, file.with_name("new")):
+        host_file.replace(host_file.read(str(path), is_public=True), b"new\n", prepare=prepare)
+        assert (path.stat().st_mode & 0o777, path.stat().st_uid) == (0o644, os.geteuid())
+    assert before == [0o600, 0o600]
 
 
 def test_follows_a_link_and_keeps_it(file: Path) -> None:
@@ -148,6 +179,18 @@ def test_prepares_before_anybody_sees_it(file: Path) -> None:
     assert seen == [(LEFTOVER, b"new\n", b"old\n")]
 
 
+def test_prepares_the_file_itself_before_it_is_written_in_place(file: Path) -> None:
+    os.link(file, file.with_name("other"))
+    seen = []
+
+    def prepare(path: str) -> None:
+        seen.append((Path(path).name, Path(path).read_bytes()))
+
+    host_file.replace(host_file.read(str(file)), b"new\n", True, prepare=prepare)
+    assert seen == [("file", b"old\n")]
+    assert file.read_bytes() == b"new\n"
+
+
 def test_leaves_nothing_behind_when_it_cannot_prepare(file: Path) -> None:
     def exits(_path: str) -> None:
         raise SystemExit(1)
@@ -174,8 +217,37 @@ def test_leaves_alone_what_somebody_else_changed(file: Path, how: str, unsafe_wr
         file.write_bytes(b"old\n" if how == "file" else b"theirs\n")
     with pytest.raises(host_file.HostFileError) as caught:
         host_file.replace(content, b"new\n", unsafe_writes)
-    assert caught.value.reason == ("io_error" if how == "gone" and unsafe_writes else "changed_meanwhile")
+    if how == "gone" and unsafe_writes:
+        assert str(caught.value) == f"path {file} cannot be used (No such file or directory); repair that first"
+    else:
+        assert caught.value.reason == "changed_meanwhile"
     assert not (file.parent / LEFTOVER).exists()
+
+
+def test_leaves_a_file_alone_whose_directory_was_moved_away(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    content = host_file.read(str(place / "file"))
+    place.rename(tmp_path / "moved")
+    place.mkdir()
+    with pytest.raises(host_file.HostFileError) as caught:
+        host_file.replace(content, b"new\n")
+    assert (caught.value.reason, caught.value.path) == ("changed_meanwhile", str(place / "file"))
+    assert os.listdir(place) == os.listdir(tmp_path / "moved") == []
+
+
+def test_refuses_what_took_the_place_of_a_file_that_was_looked_at(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def swapping(path: str, *arguments: Any) -> int:
+        file.unlink()
+        os.mkfifo(file)
+        return real(path, *arguments)
+
+    monkeypatch.setattr(os, "open", swapping)
+    with pytest.raises(host_file.HostFileError) as caught:
+        host_file.read(str(file))
+    assert (caught.value.reason, caught.value.path) == ("not_regular", str(file))
 
 
 def test_waits_for_another_run(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,6 +260,19 @@ def test_waits_for_another_run(file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     os.close(directory)
 
 
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES])
+def test_names_the_file_that_cannot_be_read(file: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """EPERM is what some security modules of the kernel answer."""
+
+    def refusing(*_arguments: Any) -> int:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "open", refusing)
+    with pytest.raises(host_file.HostFileError) as caught:
+        host_file.read(str(file))
+    assert (caught.value.reason, caught.value.path) == ("unreadable", str(file))
+
+
 def test_refuses_other_things_than_files(tmp_path: Path, file: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -196,8 +281,10 @@ def test_refuses_other_things_than_files(tmp_path: Path, file: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "large").write_bytes(bytes(host_file.MAX_BYTES + 1))
     (tmp_path / ".taken.multicart-tmp").mkdir()
+    (tmp_path / "folder").mkdir()
     for name, reason in {
         "": "path_is_directory",
+        "folder": "path_is_directory",
         "fifo": "not_regular",
         "socket": "not_regular",
         "dangling": "dangling_link",
@@ -207,7 +294,8 @@ def test_refuses_other_things_than_files(tmp_path: Path, file: Path) -> None:
         "file/file": "no_such_directory",
         "file/": "path_is_directory",
         "taken": "name_taken",
-        "n" * 250: "name_too_long",
+        "n" * 240: None,
+        "n" * 241: "name_too_long",
         "n" * 300: "name_too_long",
     }.items():
         assert reason_of(f"{tmp_path}/{name}") == reason, name
@@ -217,9 +305,20 @@ def test_refuses_other_things_than_files(tmp_path: Path, file: Path) -> None:
     assert file.read_bytes() == b"old\n"
 
 
+def test_names_the_directory_that_stands_in_the_way_which_no_consent_removes(file: Path) -> None:
+    (file.parent / LEFTOVER).mkdir()
+    with pytest.raises(host_file.HostFileError) as caught:
+        host_file.check(host_file.read(str(file)), b"new\n", True)
+    assert caught.value.reason == "name_taken"
+    assert f"({file.parent / LEFTOVER}); remove it" in str(caught.value)
+
+
 def test_hard_links_need_consent(file: Path) -> None:
     os.link(file, file.parent / "other")
     assert reason_of(file) == "hard_linked"
+    for action in (host_file.check, host_file.replace):
+        with pytest.raises(host_file.HostFileError, match="other names"):
+            action(host_file.read(str(file)), b"new\n")
     assert reason_of(file, unsafe_writes=True) is None
     assert (file.parent / "other").read_bytes() == b"new\n"
 
@@ -248,7 +347,36 @@ def test_a_write_in_place_that_is_killed_leaves_whole_lines(
         host_file.replace(host_file.read(str(file)), data, True)
         assert file.read_bytes() == data
     assert {left.rstrip(b"\n") for left in found} == {old.rstrip(b"\n"), data.rstrip(b"\n")}
+    assert {len(left) for left in found} <= {len(old), len(data)}
     assert (found[0], found[-1]) == (old, data)
+
+
+@pytest.mark.parametrize("ever_again", [True, False])
+@pytest.mark.parametrize("data", [b"A=new\nB=2\n", b"A=longer than before\nB=2\n"], ids=["as long", "longer"])
+def test_a_write_in_place_that_fails_gives_the_old_content_back(
+    file: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, ever_again: bool
+) -> None:
+    """A disk that is full after three bytes, and where nothing is ever written again unless that was there before."""
+    old = b"A=old\nB=2\n"
+    file.write_bytes(old)
+    os.link(file, file.with_name("other"))
+    calls, real = itertools.count(), os.write
+
+    def filling(descriptor: int, view: memoryview) -> int:
+        number = next(calls)
+        if number == 1 or (number > 1 and not ever_again):
+            raise OSError(errno.ENOSPC, "full")
+        return real(descriptor, view if number else view[:3])
+
+    content = host_file.read(str(file))
+    if len(data) == len(old):
+        # Half of the new bytes stay where not even the old ones can be written.
+        old = old if ever_again else data[:3] + old[3:]
+    with monkeypatch.context() as patch, pytest.raises(host_file.HostFileError) as caught:
+        patch.setattr(host_file, "check", lambda *_arguments: True)
+        patch.setattr(os, "write", filling)
+        host_file.replace(content, data, True)
+    assert (caught.value.reason, file.read_bytes()) == ("no_space", old)
 
 
 def _kill_before_call(number: int, patch: pytest.MonkeyPatch) -> None:
@@ -267,9 +395,11 @@ def _kill_before_call(number: int, patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"n", b"longer than before\n"])
-def test_a_file_that_is_mounted_by_itself_needs_consent(file: Path, mounted: Path, data: bytes) -> None:
-    source = mounted / "a source"
+def test_a_file_that_is_mounted_by_itself_needs_consent(tmp_path: Path, mounted: Path, data: bytes) -> None:
+    # /proc/self/mountinfo escapes some kinds of white space.
+    source, file = mounted / "a\rsource", tmp_path / "of an\told\\kind"
     source.write_bytes(b"old\n")
+    file.touch()
     subprocess.run(["mount", "--bind", source, file], check=True)
     try:
         assert reason_of(file, data) == "mount_point"
@@ -318,8 +448,24 @@ def test_flags(file: Path, flag: str, which: str) -> None:
         subprocess.run(["chattr", f"-{flag}", flagged], check=True)
 
 
+@pytest.fixture(name="only_named")
+def fixture_only_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without files that have no name, which `check` tries first; it then asks instead."""
+    real = os.open
+
+    def refusing(path: str, flags: int, *rest: int, **more: int) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "no")
+        return real(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", refusing)
+
+
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_without_privilege() -> None:
+@pytest.mark.parametrize("asking", [False, True])
+def test_without_privilege(request: pytest.FixtureRequest, asking: bool) -> None:
+    if asking:
+        request.getfixturevalue("only_named")
     with tempfile.TemporaryDirectory() as place:  # pytest's own directories are closed to others
         file = Path(place, "file")
         file.write_bytes(b"old\n")
@@ -327,6 +473,7 @@ def test_without_privilege() -> None:
 
 
 def check_without_privilege(file: Path) -> None:
+    assert reason_of(file, b"old\n") is None  # in this process, where mutmut sees what is called
     file.parent.chmod(0o755)
     assert as_nobody(reason_of, file) == "not_writable"
     assert as_nobody(reason_of, file.parent / "new") == "not_writable"
@@ -342,19 +489,175 @@ def check_without_privilege(file: Path) -> None:
     assert as_nobody(reason_of, file.parent / "new") is None
 
 
-def test_without_files_that_have_no_name(file: Path, mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some file systems cannot do what `check` tries first; it then asks instead, and is nearly as truthful."""
-    real = os.open
-
-    def refusing(path: str, flags: int, *rest: int) -> int:
-        if flags & os.O_TMPFILE == os.O_TMPFILE:
-            raise OSError(errno.EOPNOTSUPP, "no")
-        return real(path, flags, *rest)
-
-    monkeypatch.setattr(os, "open", refusing)
+@pytest.mark.usefixtures("only_named")
+def test_without_files_that_have_no_name(file: Path, mounted: Path) -> None:
     assert reason_of(file) is None
-    (mounted / "filling").write_bytes(bytes(64 * 1024))
-    assert reason_of(mounted / "new", b"12345") == "no_space"
+    assert reason_of(mounted / "new", b"12345") is None
+    (mounted / "filling").write_bytes(bytes(60 * 1024))
+    assert reason_of(mounted / "another", b"12345") == "no_space"
+
+
+def test_on_a_system_that_does_not_know_files_without_a_name(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE")
+    assert reason_of(file) is None
+
+
+@pytest.mark.usefixtures("only_named")
+@pytest.mark.parametrize("user", [0, NOBODY])
+def test_counts_on_the_space_that_this_user_may_fill(file: Path, monkeypatch: pytest.MonkeyPatch, user: int) -> None:
+    for_root, for_others = (1, 0) if user == 0 else (0, 1)
+    room = SimpleNamespace(f_frsize=4, f_bfree=for_root, f_bavail=for_others, f_files=0, f_favail=0)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(os, "statvfs", lambda _path: room)
+    new, shared = file.with_name("new"), file.with_name("shared")
+    shared.write_bytes(b"old\n")
+    os.link(shared, file.with_name("other"))
+    assert not host_file.check(host_file.read(str(new)), bytes(4))
+    assert host_file.check(host_file.read(str(shared)), bytes(8), True)  # four of them are there already
+    for path, data in ((new, bytes(5)), (shared, bytes(9))):
+        with pytest.raises(host_file.HostFileError) as caught:
+            host_file.check(host_file.read(str(path)), data, True)
+        assert (caught.value.reason, caught.value.path) == ("no_space", str(path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("asking", [False, True])
+def test_root_may_replace_a_file_of_another_in_a_directory_of_a_third(
+    request: pytest.FixtureRequest, file: Path, asking: bool
+) -> None:
+    if asking:
+        request.getfixturevalue("only_named")
+    file.parent.chmod(0o1777)
+    os.chown(file.parent, NOBODY, NOBODY)
+    os.chown(file, 1, 1)
+    assert reason_of(file) is None
+    assert file.stat().st_uid == 1
+
+
+def test_tries_the_owner_and_group_that_the_file_is_to_be_given(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr(os, "fchown", lambda _descriptor, *ids: given.append(ids))
+    content = host_file.read(str(file))
+    assert not host_file.check(content, b"new\n")
+    assert not host_file.check(content, b"new\n", ids=(5, 6))
+    assert given == [(5, 6)]
+    monkeypatch.undo()
+    with pytest.raises(host_file.HostFileError) as caught:
+        host_file.check(content, b"new\n", ids=(2**40, -1))
+    assert (caught.value.reason, caught.value.path) == ("attributes_refused", str(file))
+
+
+MAY_GIVE = {
+    "existing": [(-1, -1), (3000, 3001), (1000, 1001), (-1, 2000), (1000, -1)],
+    "new": [(-1, -1), (1000, 1001), (-1, 2000), (1000, 2000)],
+}
+MAY_NOT_GIVE = {
+    "existing": [(0, -1), (-1, 0), (3001, -1), (-1, 3000), (2000, -1), (1001, -1), (-1, 1000)],
+    "new": [(0, -1), (-1, 0), (3000, -1), (-1, 3001), (1, -1), (-1, 1), (-2, -1), (-1, -2)],
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.usefixtures("only_named")
+@pytest.mark.parametrize(
+    ("which", "ids", "may"),
+    [
+        (which, ids, may)
+        for may, listed in ((True, MAY_GIVE), (False, MAY_NOT_GIVE))
+        for which in listed
+        for ids in listed[which]
+    ],
+)
+def test_who_is_not_root_may_give_a_file_to_whom_it_belongs_and_to_groups_of_their_own(
+    file: Path, monkeypatch: pytest.MonkeyPatch, which: str, ids: Tuple[int, int], may: bool
+) -> None:
+    file = file if which == "existing" else file.with_name("new")
+    if which == "existing":
+        os.chown(file, 3000, 3001)
+        os.link(file, file.with_name("other"))  # so that it is written in place
+    content = host_file.read(str(file))
+    assert host_file.check(content, b"new\n", True, ids) == (which == "existing")  # root may do anything
+    for name, mine in {"geteuid": 1000, "getegid": 1001, "getgroups": [1001, 2000]}.items():
+        monkeypatch.setattr(os, name, lambda mine=mine: mine)
+    if may:
+        assert host_file.check(content, b"new\n", True, ids) == (which == "existing")
+        return
+    for action in (host_file.check, lambda *given: host_file.replace(*given[:3], ids=given[3])):
+        with pytest.raises(host_file.HostFileError) as caught:
+            action(content, b"new\n", True, ids)
+        assert (caught.value.reason, caught.value.path) == ("attributes_refused", str(file))
+    assert host_file.read(str(file)).data == content.data
+
+
+def test_consent_to_write_in_place_makes_no_new_file_where_none_may_be(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_file, "_is_flagged", lambda path: os.path.realpath(path) == str(file.parent))
+    assert reason_of(file.with_name("new"), unsafe_writes=True) == "immutable"
+
+
+def test_names_the_file_whose_leftover_cannot_be_removed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.with_name(LEFTOVER).touch()
+    content = host_file.read(str(file))
+
+    def unlink(_path: str) -> None:
+        raise PermissionError(errno.EPERM, "no")
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    with pytest.raises(host_file.HostFileError) as caught:
+        host_file.sweep(content)
+    assert (caught.value.reason, caught.value.path) == ("not_writable", str(file))
+
+
+def test_without_a_list_of_mounts_no_file_is_taken_for_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_arguments: str) -> None:
+        raise FileNotFoundError(errno.ENOENT, "no")
+
+    monkeypatch.setattr("builtins.open", missing)
+    assert host_file.check(host_file.read(str(file)), b"new\n") is False
+
+
+@pytest.mark.parametrize("flags", [0x10, 0x20, 0x30, ~0x30, None])
+@pytest.mark.parametrize(("size", "request_code"), [(8, 0x80086601), (4, 0x80046601)])
+def test_reads_the_flags_of_a_file_and_takes_none_where_there_are_none(
+    file: Path, monkeypatch: pytest.MonkeyPatch, flags: Optional[int], size: int, request_code: int
+) -> None:
+    """0x10 and 0x20 are FS_IMMUTABLE_FL and FS_APPEND_FL of linux/fs.h; `None`: the file system has no flags."""
+    real = struct.calcsize
+
+    def ioctl(_descriptor: int, code: int, _room: bytes) -> bytes:
+        assert code == request_code
+        if flags is None:
+            raise OSError(errno.ENOTTY, "no")
+        return struct.pack("i", flags) + bytes(4)
+
+    monkeypatch.setattr(struct, "calcsize", lambda kind: size if kind == "l" else real(kind))
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    assert reason_of(file) == ("immutable" if flags and flags & 0x30 else None)
+
+
+@pytest.mark.parametrize("name", ["user.purpose", "security.label", "trusted.purpose", "system.posix_acl_access"])
+def test_extended_attributes_that_cannot_be_given(file: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """What the kernel sets by itself may be missing; nothing else may."""
+
+    def setxattr(*_arguments: Any) -> None:
+        raise PermissionError(errno.EPERM, "no")
+
+    monkeypatch.setattr(os, "listxattr", lambda place: [] if isinstance(place, int) else [name])
+    monkeypatch.setattr(os, "getxattr", lambda _place, _name: b"value")
+    monkeypatch.setattr(os, "setxattr", setxattr)
+    kernel = name.startswith(("security", "trusted"))
+    assert reason_of(file) == (None if kernel else "attributes_kept")
+
+
+def test_attributes_that_the_system_gives_to_a_new_file_are_left_to_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed = []
+    monkeypatch.setattr(os, "listxattr", lambda place: ["security.selinux"] if isinstance(place, int) else [])
+    monkeypatch.setattr(os, "removexattr", lambda _place, name: removed.append(name))
+    host_file.replace(host_file.read(str(file)), b"new\n")
+    assert (file.read_bytes(), removed) == (b"new\n", [])
 
 
 PYTHONS = ["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"]
@@ -425,6 +728,28 @@ def test_x6_no_file_is_opened_through_a_link_and_none_that_was_there_is_taken_fo
     assert all(each & os.O_EXCL for each in flags[LEFTOVER])
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_x6_opening_waits_for_nothing_makes_nothing_that_others_may_read_and_is_kept_from_programs(
+    file: Path, monkeypatch: pytest.MonkeyPatch, in_place: bool
+) -> None:
+    real = os.open
+    made = []
+
+    def watched(path: Any, flags: int, *mode: Any) -> int:
+        assert flags & os.O_CLOEXEC
+        if flags & os.O_TMPFILE == os.O_TMPFILE or flags & os.O_CREAT:
+            made.append(mode)
+        else:  # a pipe in its place would wait for somebody who writes
+            assert flags & (os.O_NONBLOCK | os.O_DIRECTORY)
+        return real(path, flags, *mode)
+
+    if in_place:
+        os.link(file, file.with_name("another name"))
+    monkeypatch.setattr(os, "open", watched)
+    host_file.replace(host_file.read(str(file)), b"new\n", in_place)
+    assert made == ([] if in_place else [(0o600,), (0o600,)])
+
+
 @pytest.mark.parametrize("kind", ["link", "hard link", "file"])
 def test_x6_what_is_planted_in_place_of_the_new_file_is_not_written(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -472,13 +797,26 @@ def test_x6_the_new_file_is_on_the_disk_before_it_takes_the_place_and_the_place_
     assert happened == [("fsync", inode), ("rename", inode), ("fsync", folder)]
 
 
-def test_x6_an_acl_that_only_the_directory_gives_is_not_kept(file: Path) -> None:
-    everybody = [(1, 6, -1), (2, 6, NOBODY), (4, 4, -1), (16, 6, -1), (32, 0, -1)]
-    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in everybody)
+EVERYBODY = [(1, 6, -1), (2, 6, NOBODY), (4, 4, -1), (16, 6, -1), (32, 0, -1)]
+"""Entries of an ACL: tag, permissions, and the user or group that it names."""
+
+
+def acl_of(entries: List[Tuple[int, int, int]]) -> bytes:
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+
+
+@pytest.mark.parametrize("own", [None, 1])
+def test_x6_an_acl_that_only_the_directory_gives_is_not_kept(file: Path, own: Optional[int]) -> None:
+    mine = acl_of([(tag, given, own if tag == 2 else named) for tag, given, named in EVERYBODY]) if own else None
     try:
-        os.setxattr(file.parent, "system.posix_acl_default", acl)
+        if mine:
+            os.setxattr(file, "system.posix_acl_access", mine)
+        os.setxattr(file.parent, "system.posix_acl_default", acl_of(EVERYBODY))
     except OSError:
         pytest.skip("this file system knows no ACL")
     host_file.replace(host_file.read(str(file)), b"new\n", False)
     assert file.read_bytes() == b"new\n"
-    assert "system.posix_acl_access" not in os.listxattr(file)
+    if mine:
+        assert os.getxattr(file, "system.posix_acl_access") == mine
+    else:
+        assert "system.posix_acl_access" not in os.listxattr(file)
