@@ -240,7 +240,7 @@ def misspelt(variables: Iterable[Any], roles: tuple[str, ...], known: Collection
     # Without the name of the role, by which any two would be alike, such as one that a task has registered.
     role = next(role for role in roles if unknown[0].startswith(role))
     names = sorted(name.removeprefix(role) for name in known if name.startswith(role))
-    near = difflib.get_close_matches(unknown[0].removeprefix(role), names, 1)
+    near = difflib.get_close_matches(unknown[0].removeprefix(role), names)
     remedy = f"write {role}{near[0]}" if near else "remove it"
     return clean(unknown[0])[:80], f"is not a variable of this collection: {remedy}, or give it another prefix"
 

@@ -652,7 +652,33 @@ def test_a_variable_that_the_lookup_reads_cannot_be_set_by_it(option: Option, na
 
     error = failing(variables={option.variable: f"{{{{ lookup('{name}') }}}}"}, known=LOOKUP, template=template)
     assert error.reason is Reason.INVALID_OPTION
-    assert option.variable in error.what and "another name" in error.advice
+    assert error.what == f"The variable {option.variable} is read by the lookup multicart_key, and cannot be set by it."
+    assert error.advice == "Nothing was changed; give the variable in which you keep the key another name."
+
+
+def test_a_variable_that_cannot_be_looked_at_yet_is_left_to_the_template() -> None:
+    class Sealed:
+        @property
+        def __class__(self) -> type:
+            raise RuntimeError("no vault secret yet")
+
+    connection = connect(variables={"multicart_api_key": Sealed()}, template=lambda _raw: KEY)
+    assert value_of(connection, "api_key") == KEY
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "remedy"),
+    [
+        ("multicart_rotate_max_agee", "multicart_rotate_max_agee", "write multicart_rotate_max_age"),
+        ("multicart_rotate_", "multicart_rotate_", "remove it"),
+        ("multicart_rotate_" + "\x1b" + 90 * "9", "multicart_rotate_ " + 62 * "9", "remove it"),
+    ],
+)
+def test_a_variable_that_is_named_after_a_role_and_is_none_of_its_is_refused(name: str, told: str, remedy: str) -> None:
+    error = failing(variables={name: "30d"}, known=FLEET)
+    assert error.reason is Reason.INVALID_OPTION
+    assert error.what == f"{told} is not a variable of this collection: {remedy}, or give it another prefix."
+    assert error.advice == "Nothing was changed; correct it and run again."
 
 
 @pytest.mark.parametrize("source", ["secrets['multicart_key']", "lookup('env', 'multicart_key')"])
