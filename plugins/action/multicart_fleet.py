@@ -86,10 +86,10 @@ class ActionModule(FleetAction):
         worker.leave_group()
         left_out = sorted(set(self.consumers()) - set(self.play_hosts))
         wanted = self._wanted
-        hosts, skipped = take_hosts(self, self.store, self.play_hosts, self.variables, not left_out)
-        hosts += [Host(name, failure=Problem("left_out", "it was left out of this run")) for name in left_out]
-        with self._act(hosts, worker) as act:
-            result = act.rotate(wanted, Refusals(left_out, skipped))
+        taken = take_hosts(self, self.store, self.play_hosts, self.variables, not left_out)
+        away = [Host(name, failure=Problem("left_out", "it was left out of this run")) for name in left_out]
+        with self._act([*taken.hosts, *away], worker) as act:
+            result = act.rotate(wanted, Refusals(left_out, taken.skipped, taken.differing))
         if worker.overran:
             result.lines.append(
                 "timed_out: it took longer than Ansible's limit for tasks, and was finished all the same."
@@ -121,20 +121,20 @@ class ActionModule(FleetAction):
 
     def _audit(self) -> dict[str, Any]:
         self._refuse_parts()
-        hosts, _skipped = take_hosts(self, self.store, self.play_hosts, self.variables, self._whole)
-        with self._act(hosts) as act:
+        taken = take_hosts(self, self.store, self.play_hosts, self.variables, self._whole)
+        with self._act(taken.hosts) as act:
             kept = self._kept(act.audit())
             return {name: kept[name] for name in ("msg", "reason", "live", "consumers")}
 
     def _diagnose(self) -> dict[str, Any]:
-        hosts, _skipped = take_hosts(self, self.store, self.consumers(), self.variables, whole=True)
+        taken = take_hosts(self, self.store, self.consumers(), self.variables, whole=True)
         trials = try_credentials(self._options.connection, this_run())
-        with self._act(hosts) as act:
+        with self._act(taken.hosts) as act:
             fleet = act.inspect(next((Live(trial.key, trial.mark) for trial in trials if trial.key), None))
         waits = outside_hours(self._allowed_hours, utc_now())
         given = self._options.given
         wanted = Wanted(True, min_hosts=given["min_hosts"], warn_uncovered=given["uncovered"] == "warn")
-        found = diagnose(trials, fleet, waits, wanted)
+        found = diagnose(trials, fleet, waits, wanted, Refusals(differing=taken.differing))
         return {
             "msg": [*found.lines, found.advice],
             "next": found.advice,

@@ -12,10 +12,12 @@ host without an entry was skipped.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
@@ -34,10 +36,13 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import 
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Session
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import File, Problem
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.store_link import StoreLink
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import undefined_in
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, MONITORING, REPORT, undefined_in
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode
 
 SKIPPED = "it was skipped, or failed, before this task"
+
+_VARIABLES_OF_RUN = [option.variable for option in (*FLEET, *REPORT, *MONITORING) if option.role_variable]
+"""What a run is asked for; the fleet's task has the values of one consumer."""
 
 # Before ansible-core 2.19 the lookup would convert what looks like data; since then naming that option is deprecated.
 _KEEP_TEXT: dict[str, Any] = {} if internals.IS_CORE_2_19 else {"convert_data": False}
@@ -77,7 +82,7 @@ def _folders(action: ActionBase, variables: Mapping[str, Any]) -> list[str]:
 
 def join(action: ActionBase, store: RunStore, name: str, variables: Mapping[str, Any]) -> None:
     """Leave an entry for the act: what the host is to hold and how it is reached, or why it cannot take part."""
-    entry: dict[str, Any] = {"spec": None, "settings": None, "problem": None}
+    entry: dict[str, Any] = {"spec": None, "settings": None, "problem": None, "of_run": _of_run(variables)}
     try:
         refuse_facts(variables)
         spec = read_spec(action, variables)
@@ -91,17 +96,51 @@ def join(action: ActionBase, store: RunStore, name: str, variables: Mapping[str,
     store.put(HOST, name, entry)
 
 
+def _of_run(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Return a digest of each variable of the whole run, as this host has it before it is templated."""
+    return {name: _digest(variables.get(name)) for name in _VARIABLES_OF_RUN}
+
+
+def _digest(raw: Any) -> str:
+    try:
+        text = json.dumps(raw, default=str, sort_keys=True)
+    except Exception as error:  # pylint: disable=broad-except  # of a vault without its password, say
+        text = type(error).__name__
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _differing(of_hosts: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, str]]:
+    """Return the variables of the whole run that are not the same for all, each with two hosts that differ."""
+    names = list(of_hosts)
+    others = {
+        name: next((host for host in names[1:] if of_hosts[host][name] != of_hosts[names[0]][name]), None)
+        for name in (_VARIABLES_OF_RUN if names else ())
+    }
+    return {name: (names[0], host) for name, host in others.items() if host is not None}
+
+
+class Taken(NamedTuple):
+    """The hosts of an act, without those that have files of other accounts alone.
+
+    :ivar skipped: the names of those that were skipped, or failed before.
+    :ivar differing: the variables of the whole run that are not the same for all, each with two hosts that differ.
+    """
+
+    hosts: list[Host]
+    skipped: list[str]
+    differing: dict[str, tuple[str, str]]
+
+
 def take_hosts(
     action: ActionBase, store: RunStore, names: Sequence[str], variables: Mapping[str, Any], whole: bool
-) -> tuple[list[Host], list[str]]:
-    """Return the hosts of an act, and the names of those among them that were skipped, or failed before.
-
-    Those that have files of other accounts alone are left out.
+) -> Taken:
+    """Return the hosts of an act.
 
     :param whole: all consumers are among them.
     """
     hosts: list[Host] = []
     skipped: list[str] = []
+    of_run: dict[str, dict[str, str]] = {}
     gate, most = threading.Semaphore(internals.forks()), most_held()
     for name in names:
         entry = store.take(HOST, name)
@@ -113,11 +152,12 @@ def take_hosts(
         if host is None:
             continue
         hosts.append(host)
+        of_run[name] = entry["of_run"]
         if host.spec is not None and host.spec.has_stores:
             host.session = _session_of_stores(name)
         elif host.spec is not None:
             _connect(action, host, entry["settings"], gate, may_hold=len(hosts) <= most)
-    return checked_for_stores(hosts) if whole else hosts, skipped
+    return Taken(checked_for_stores(hosts) if whole else hosts, skipped, _differing(of_run))
 
 
 def checked_for_stores(hosts: Sequence[Host]) -> list[Host]:

@@ -20,6 +20,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Mult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import deploy, rotate
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import (
     AccountState,
+    Refusals,
     Wanted,
     make_plan,
     pending_rotation,
@@ -45,10 +46,15 @@ class Diagnosis:
 
 
 _CONFIRMED = Wanted(confirmed=True)
+_NO_REFUSALS = Refusals()
 
 
 def diagnose(
-    trials: Sequence[Trial], fleet: Sequence[Consumer], waits: str | None = None, wanted: Wanted = _CONFIRMED
+    trials: Sequence[Trial],
+    fleet: Sequence[Consumer],
+    waits: str | None = None,
+    wanted: Wanted = _CONFIRMED,
+    refusals: Refusals = _NO_REFUSALS,
 ) -> Diagnosis:
     """Say what is the case and what to do next.
 
@@ -56,6 +62,7 @@ def diagnose(
     :param fleet: the consumers, inspected where that was possible.
     :param waits: why no new rotation may be started now, and when; None: it may.
     :param wanted: what a rotation would be asked for, apart from its hours.
+    :param refusals: what speaks against one before any consumer is inspected.
     """
     live = next((trial.key for trial in trials if trial.key), None)
     consumers = {consumer.name: _stands(consumer, live) for consumer in fleet}
@@ -63,7 +70,8 @@ def diagnose(
     if live is not None:
         lines.append(f"The live key is {live.masked} {live.fingerprint}.")
     lines += [f"{name}: {state}" for name, state in consumers.items()] or ["No consumer was inspected."]
-    return Diagnosis(lines, _advice(trials, fleet, live, waits, wanted), live, consumers)
+    refused = _refused(fleet, live, wanted, refusals) if live is not None else None
+    return Diagnosis(lines, _advice(trials, fleet, live, waits, refused), live, consumers)
 
 
 def _told(trial: Trial) -> str:
@@ -83,7 +91,7 @@ def _stands(consumer: Consumer, live: ApiKey | None) -> str:
 
 
 def _advice(
-    trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | None, waits: str | None, wanted: Wanted
+    trials: Sequence[Trial], fleet: Sequence[Consumer], live: ApiKey | None, waits: str | None, refused: str | None
 ) -> str:
     if live is None:
         return _advice_without_key(trials)
@@ -100,7 +108,6 @@ def _advice(
         return f"Deploy the live key to every consumer; this does not rotate: {deploy()}"
     if State.PROCESS_OUT_OF_DATE in states:
         return f"Restart the processes that are named, in the right way, then: {deploy()}"
-    refused = _refused(fleet, live, wanted)
     fine = f"A rotation would be refused. {refused}" if refused else "Nothing is broken."
     if not rotates:
         return (
@@ -110,10 +117,10 @@ def _advice(
     return fine if refused else f"{fine}{f' But {waits}.' if waits else ''} To rotate: {rotate()}"
 
 
-def _refused(fleet: Sequence[Consumer], live: ApiKey, wanted: Wanted) -> str | None:
+def _refused(fleet: Sequence[Consumer], live: ApiKey, wanted: Wanted, refusals: Refusals) -> str | None:
     """Say why a rotation of this fleet would be refused, and the remedy; None: it would not."""
     try:
-        make_plan(fleet, AccountState(live.fingerprint), wanted, utc_now())
+        make_plan(fleet, AccountState(live.fingerprint), wanted, utc_now(), refusals)
     except MulticartError as error:
         return (
             f"{error.what} {error.advice.removeprefix('Nothing was rotated. ').removeprefix('Nothing was changed. ')}"

@@ -13,8 +13,8 @@ others: what counts is what two consumers say independently of each other.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -94,10 +94,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Refusals:
-    """What speaks against a new rotation before any consumer is inspected, by name."""
+    """What speaks against a new rotation before any consumer is inspected.
+
+    :ivar left_out: the consumers that take no part in this run.
+    :ivar skipped: those that were skipped, or failed, before the rotation.
+    :ivar differing: variables of the whole run that are not the same for all, each with two consumers that differ.
+    """
 
     left_out: Sequence[str] = ()
     skipped: Sequence[str] = ()
+    differing: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def make_plan(
@@ -285,6 +291,13 @@ def _refuse_new_rotation(
         raise MulticartError(
             Reason.NOT_PREPARED,
             f"These hosts were skipped, or failed, before the rotation: {', '.join(refusals.skipped)}.",
+        )
+    if refusals.differing:
+        found = [f"{name} ({' and '.join(hosts)})" for name, hosts in sorted(refusals.differing.items())]
+        raise MulticartError(
+            Reason.HOSTS_DIFFER,
+            f"These variables are for the whole run, but are not the same for all consumers: {', '.join(found)}.",
+            "Nothing was changed. Set them with -e, or for the group of all consumers.",
         )
     if len(fleet) < wanted.min_hosts:
         raise MulticartError(

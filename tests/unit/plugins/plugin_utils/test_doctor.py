@@ -11,7 +11,7 @@ from ansible_collections.multicart.keys.plugins.module_utils._api_key import Api
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Trial
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import ADVICE, MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Wanted
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Wanted
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import (
     Consumer,
     File,
@@ -139,6 +139,15 @@ def test_what_keeps_a_rotation_from_being_started_is_no_fault_where_it_is_allowe
     )
     few = diagnose([TOKEN], [GOOD], wanted=Wanted(True, min_hosts=2)).advice
     assert few.startswith(f"{REFUSED}This run has 1 consumer, but multicart_rotate_min_hosts=2.") and ROTATE not in few
+
+
+def test_what_differs_between_consumers_is_told_as_what_refuses_a_rotation() -> None:
+    refusals = Refusals(differing={"multicart_rotate_max_age": ("web1", "web2")})
+    advice = diagnose([TOKEN], [GOOD], refusals=refusals).advice
+    assert advice == (
+        f"{REFUSED}These variables are for the whole run, but are not the same for all consumers: "
+        "multicart_rotate_max_age (web1 and web2). Set them with -e, or for the group of all consumers."
+    )
 
 
 def test_that_a_key_alone_cannot_read_its_successor_is_told() -> None:

@@ -276,6 +276,12 @@ def test_why_it_is_decided_is_told_in_a_sentence(files: list[File], wanted: dict
             {"refusals": Refusals(skipped=["db1", "db2"])},
             "These hosts were skipped, or failed, before the rotation: db1, db2.",
         ),
+        (
+            [GOOD],
+            {"refusals": Refusals(differing={"their_b": ("db1", "db2"), "their_a": ("db1", "db3")})},
+            "These variables are for the whole run, but are not the same for all consumers: "
+            "their_a (db1 and db3), their_b (db1 and db2).",
+        ),
         ([GOOD], {"min_hosts": 2}, "This run has 1 consumer, but multicart_rotate_min_hosts=2."),
         ([GOOD], {"confirmed": False}, "1 consumer is ready."),
         ([GOOD, GOOD], {"confirmed": False}, "2 consumers are ready."),
@@ -695,6 +701,7 @@ def test_the_dates_of_the_account_reach_the_decision() -> None:
 REFUSED: dict[Reason, dict[str, Any]] = {
     Reason.LEFT_OUT: {"refusals": Refusals(left_out=["db1", "db2"])},
     Reason.NOT_PREPARED: {"refusals": Refusals(skipped=["db1", "db2"])},
+    Reason.HOSTS_DIFFER: {"refusals": Refusals(differing={"max_age of db1, db2": ("db1", "db2")})},
     Reason.TOO_FEW_HOSTS: {"min_hosts": 4},
     Reason.NOT_CONFIRMED: {"confirmed": False},
 }
