@@ -46,10 +46,10 @@ def load(package, sources):
     return module
 """
 
-# What lies in the directory where Python happens to start is no library of its.
-_CLEAN_PATH = 'import sys; sys.path = [p for p in sys.path if p not in ("", ".")]; '
+CLEAN_PATH = 'import sys; sys.path = [p for p in sys.path if p not in ("", ".")]; '
+"""How a program of ``python -c`` begins: what lies in the directory where Python happens to start is no library."""
 
-_FROM_INPUT = f"{_CLEAN_PATH}import zlib; f = sys.stdin.buffer; exec(zlib.decompress(f.read(int(f.readline()))))"
+_FROM_INPUT = f"{CLEAN_PATH}import zlib; f = sys.stdin.buffer; exec(zlib.decompress(f.read(int(f.readline()))))"
 
 _FROM_FILE = """{clean}import base64, io, os, zlib
 try: os.unlink(__file__)
@@ -106,7 +106,7 @@ def command(interpreter: str | None, fallbacks: Sequence[str], environment: str 
 def script(requests: bytes) -> bytes:
     """Return a whole script with its requests in it, for a host to which nothing can be sent but files."""
     return _FROM_FILE.format(
-        clean=_CLEAN_PATH,
+        clean=CLEAN_PATH,
         requests=base64.b64encode(requests).decode(),
         program=base64.b64encode(_PROGRAM).decode(),
     ).encode()

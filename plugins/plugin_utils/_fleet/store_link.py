@@ -20,13 +20,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.program import CLEAN_PATH
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Ended, Link, LinkError, Pipes
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import clean_environment
 
 # Ansible's own finder of collections is not there; another ansible_collections, of PyPI's, may be.
-_PROGRAM = """
-import sys, types
-sys.path = [folder for folder in sys.path if folder not in ("", ".")]
+_PROGRAM = f"""
+{CLEAN_PATH}import types
 name, path = "", sys.argv[1]
 for part in "ansible_collections multicart keys".split():
     name, path = (name + "." + part).lstrip("."), path + "/" + part
