@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
@@ -24,6 +25,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation impor
     rotate,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache import AccountLedger, RunCache, mark_of
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.sanitize import withhold
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import Connection
 
@@ -188,7 +190,10 @@ def try_credentials(connection: Connection, cache: RunCache) -> list[Trial]:
         "email and password": connection.login and replace(bare, login=connection.login),
         "api_key": connection.api_key and replace(bare, api_key=connection.api_key),
     }
-    return [_tried(name, only, cache) for name, only in alone.items() if only]
+    trials = [_tried(name, only, cache) for name, only in alone.items() if only]
+    # What the API says to one credential may repeat another that it was sent before.
+    secrets = [*connection.secrets, *(trial.key.reveal() for trial in trials if trial.key)]
+    return [_withheld(trial, secrets) for trial in trials]
 
 
 def _tried(name: str, connection: Connection, cache: RunCache) -> Trial:
@@ -197,6 +202,13 @@ def _tried(name: str, connection: Connection, cache: RunCache) -> Trial:
         return Trial(name, account.id, account.key, mark=mark_of(account, connection.api_url))
     except MulticartError as error:
         return Trial(name, error=error)
+
+
+def _withheld(trial: Trial, secrets: Iterable[str]) -> Trial:
+    error = trial.error
+    if error is not None:
+        error = MulticartError(error.reason, *withhold([error.what, error.advice], secrets))
+    return replace(trial, account=withhold(trial.account, secrets), error=error)
 
 
 def _need_readback(connection: Connection) -> None:

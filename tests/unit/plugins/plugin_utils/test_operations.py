@@ -263,6 +263,26 @@ def test_only_what_was_given_is_tried(cache: RunCache, rehearsal: Rehearsal) -> 
     assert try_credentials(Connection(), cache) == []
 
 
+def test_what_the_api_repeats_of_any_credential_is_not_told(cache: RunCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may answer to one with another, which it was sent before."""
+    live, token = key(0), "the-session-token"  # of which eight characters in a row are a leak
+    said = iter([live.reveal().split(".")[1], None, token])
+
+    def read(connection: Connection, _cache: RunCache) -> Account:
+        account_id = next(said)
+        if account_id is None:
+            raise MulticartError(Reason.REFUSED, f"The API says: {token}.", f"Ask about {token}.")
+        return Account(account_id, live)
+
+    monkeypatch.setattr(operations, "read_account", read)
+    connection = Connection(session_token=token, login=Login("us@example.com", "our password"), api_key=live)
+    trials = try_credentials(connection, cache)
+    withheld = "(withheld, as it repeated a secret)"
+    assert [trial.account for trial in trials] == [withheld, None, withheld]
+    error = trials[1].error
+    assert error is not None and (error.reason, error.what, error.advice) == (Reason.REFUSED, withheld, withheld)
+
+
 def test_without_any_credential_nothing_is_asked(cache: RunCache) -> None:
     with pytest.raises(MulticartError) as refused:
         AccountOfRun(Connection(), cache).read()
