@@ -530,7 +530,8 @@ class FileOnAShare(Backend):
 class PassEntry(FileOnAShare):
     """The example of the documentation for pass; the real one, with a key of GnuPG that has no passphrase."""
 
-    faults: ClassVar = {"missing": {"store_failed"}}
+    faults: ClassVar = {"missing": {"store_failed"}, "locked": {"store_failed"}}
+    at_write: ClassVar = {"missing", "locked"}
 
     def __init__(self, folder: Path) -> None:
         if not shutil.which("pass"):
@@ -564,16 +565,22 @@ class PassEntry(FileOnAShare):
         self._insert(self.value() or "", "theirs")
 
     def break_by(self, fault: str) -> None:
-        (self._home / "store").rename(self._home / "gone")
+        """Take away the entries, or the key of GnuPG that decrypts them."""
+        self._broken = self._home / ("store" if fault == "missing" else "private-keys-v1.d")
+        self._broken.rename(self._home / "gone")
+        self._forget_keys()
 
     def mend(self) -> None:
-        (self._home / "gone").rename(self._home / "store")
+        (self._home / "gone").rename(self._broken)
 
     def stop(self) -> None:
-        subprocess.run(["gpgconf", "--kill", "all"], env=self._environment, check=False)
+        self._forget_keys()
         shutil.rmtree(self._home, ignore_errors=True)
         for name in ("GNUPGHOME", "PASSWORD_STORE_DIR"):
             os.environ.pop(name, None)
+
+    def _forget_keys(self) -> None:
+        subprocess.run(["gpgconf", "--kill", "all"], env=self._environment, check=False)
 
     def _insert(self, key: str, rest: str) -> None:
         self._run("pass", "insert", "--force", "--multiline", "shop", data=f"{key}\n{rest}\n")

@@ -112,6 +112,25 @@ def test_the_examples_of_the_documentation_work(tmp_path: Path, name: str) -> No
     backend.stop()
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_of_the_documentation_fail_where_what_they_run_fails(tmp_path: Path, name: str) -> None:
+    backend = BACKENDS[name](tmp_path)
+    backend.put(OLD)
+    before = backend.rest()
+    for fault, reasons in backend.faults.items():
+        with talking(backend) as talk:
+            talk.inspect()
+            talk.prepare()
+            backend.break_by(fault)
+            (problem,) = talk.deploy(retires=OLD)["problems"]
+        with talking(backend) as talk:
+            found = talk.inspect()["problem"]
+        backend.mend()
+        assert (problem["reason"] in reasons, found["reason"] in reasons) == (True, True), fault
+        assert (backend.value(), backend.rest()) == (OLD, before)
+    backend.stop()
+
+
 def test_a_record_of_any_length_is_kept(backend: Backend) -> None:
     with talking(backend) as talk:
         talk.inspect()
