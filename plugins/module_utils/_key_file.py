@@ -195,10 +195,12 @@ class KeyFile:
         if self.holds != inspected:
             raise host_file.HostFileError("changed_meanwhile", self.path)
 
-    def check_ownership(self) -> None:
-        """Find out whether the file has, and can be given, the owner, group and mode that are wanted."""
+    def find_changes(self) -> None:
+        """Find out what is to be changed besides the key: owner, group and mode, or what else a template has by now."""
         if self.problem is None and self._content.status is not None:
-            self.changed = Ownership(self._content, self._entry).differ()
+            as_rendered = (None, record.digest_of(self._content.data))
+            is_former = self._is_template and self._entry["digest"] not in as_rendered
+            self.changed = Ownership(self._content, self._entry).differ() or is_former
 
     def close(self) -> None:
         """Note that nothing is under way, and that the readers use the live key, if the file holds that."""
@@ -301,5 +303,5 @@ class ReadersAlone(KeyFile):
     def _kept_in(self) -> Any:
         return self._kept
 
-    def check_ownership(self) -> None:
+    def find_changes(self) -> None:
         """There is no file."""

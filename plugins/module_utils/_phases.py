@@ -145,7 +145,7 @@ def _inspect(request: Request, _tell: Tell) -> Answer:
     """Find out what the files hold, whether they can be written, and what the host lacks; change nothing."""
 
     def inspect(file: KeyFile) -> None:
-        file.check_ownership()
+        file.find_changes()
         if file.problem is not None:
             raise file.problem
 

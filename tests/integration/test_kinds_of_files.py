@@ -14,7 +14,7 @@ from ansible_collections.multicart.keys.tests.readers.page import READ, TEMPLATE
 from ansible_collections.multicart.keys.tests.readers.programs import PROGRAMS
 from ansible_collections.multicart.keys.tests.readers.real_readers import NotHere
 
-from tests.integration.harness import Fleet
+from tests.integration.harness import Fleet, note
 
 KINDS = (
     *("systemd drop-in", "supervisor", "uwsgi", "php-fpm", "nginx header", "Apache", "compose, list"),
@@ -93,6 +93,44 @@ def test_t1_with_a_template_every_kind_is_rotated_and_read_by_its_program(fleet:
         with suppress(NotHere):  # tests/unit/docs names what is missing
             assert READ[title](file.read_text()) == fleet.live
             assert title not in PROGRAMS or PROGRAMS[title](file) == fleet.live
+
+
+KEEP_A_KEY = {
+    f"{NAME}={{{{ their_key }}}}\n": "does not contain the variable multicart_key",
+    f"{NAME}={{{{ multicart_key }}}}\nAGAIN={{{{ their_key }}}}\n": "has the key from somewhere else",
+    f"{NAME}={{{{ multicart_key }}}}\nAGAIN={{{{ their_key | b64encode }}}}\n": "has the key from somewhere else",
+}
+
+
+def test_t2_a_template_that_would_keep_a_key_is_refused(fleet: Fleet) -> None:
+    for number, text in enumerate(KEEP_A_KEY):
+        source = fleet.folder / f"template{number}"
+        source.write_text(text)
+        files = [{"path": "{{ home }}/app.env", "template": str(source)}]
+        host = fleet.add(f"web{number}", None, multicart_deploy_files=files)
+        kept = host.folder / "kept"
+        kept.write_text(fleet.live)
+        host.variables["their_key"] = f"{{{{ lookup('ansible.builtin.file', '{kept}') }}}}"
+    for run in (fleet.rotate(), fleet.audit(), fleet.deploy()):
+        assert not run.green, run
+        for number, what in enumerate(KEEP_A_KEY.values()):
+            assert f"The template {fleet.folder}/template{number} {what}" in run.output, run
+    assert fleet.rotations == 0
+    assert not [host.env for host in fleet.hosts.values() if host.env.exists()]
+
+
+def test_a_template_that_was_changed_is_deployed_though_the_key_is_the_same(fleet: Fleet) -> None:
+    source = fleet.folder / "template"
+    source.write_text(f"{NAME}={{{{ multicart_key }}}}\n")
+    files = [{"path": "{{ home }}/app.env", "template": str(source)}]
+    host = fleet.add("web1", None, multicart_deploy_files=files, multicart_deploy_commands=[note("restarted")])
+    assert fleet.deploy().green
+    source.write_text(f"PORT=1\n{NAME}={{{{ multicart_key }}}}\n")
+    for expected in (True, False):
+        run = fleet.deploy()
+        assert (run.green, run.changed["web1"], len(host.log)) == (True, expected, 2), run
+        assert host.env.read_text() == f"PORT=1\n{NAME}={fleet.live}\n"
+    assert fleet.audit().green
 
 
 def test_t2_a_former_key_elsewhere_is_told_and_refuses_nothing(fleet: Fleet) -> None:

@@ -23,6 +23,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.sanitize import withhold
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import failure, refuse_facts
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.links import link_to
@@ -40,6 +41,12 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLE
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode
 
 SKIPPED = "it was skipped, or failed, before this task"
+
+RELEASED = 100
+"""So many hosts that do not wait for the key may be given it at a time, however few forks there are."""
+
+STAND_IN = ApiKey("multicart-stand-in.for-a-key-that-nobody-knows-yet")
+"""Shows what a template makes of the key, and what it has from elsewhere."""
 
 _VARIABLES_OF_RUN = [option.variable for option in (*FLEET, *REPORT, *MONITORING) if option.role_variable]
 """What a run is asked for; the fleet's task has the values of one consumer."""
@@ -141,7 +148,8 @@ def take_hosts(
     hosts: list[Host] = []
     skipped: list[str] = []
     of_run: dict[str, dict[str, str]] = {}
-    gate, most = threading.Semaphore(internals.forks()), most_held()
+    forks, most = internals.forks(), most_held()
+    gates = threading.Semaphore(forks), threading.Semaphore(max(forks, RELEASED))
     for name in names:
         entry = store.take(HOST, name)
         if entry is None:
@@ -156,7 +164,7 @@ def take_hosts(
         if host.spec is not None and host.spec.has_stores:
             host.session = _session_of_stores(name)
         elif host.spec is not None:
-            _connect(action, host, entry["settings"], gate, may_hold=len(hosts) <= most)
+            _connect(action, host, entry["settings"], gates, may_hold=len(hosts) <= most)
     return Taken(checked_for_stores(hosts) if whole else hosts, skipped, _differing(of_run))
 
 
@@ -188,7 +196,11 @@ def _host(action: ActionBase, name: str, entry: Mapping[str, Any], variables: Ma
 
 
 def _connect(
-    action: ActionBase, host: Host, settings: Mapping[str, Any], gate: threading.Semaphore, may_hold: bool
+    action: ActionBase,
+    host: Host,
+    settings: Mapping[str, Any],
+    gates: tuple[threading.Semaphore, threading.Semaphore],
+    may_hold: bool,
 ) -> None:
     try:
         there = internals.connected(action, settings)
@@ -196,7 +208,7 @@ def _connect(
         reason, text, _reached = internals.explain(error)
         host.failure = Problem(reason, text)
     else:
-        host.session = Session(host.name, link_to(there, settings, may_hold), gate)
+        host.session = Session(host.name, link_to(there, settings, may_hold), *gates)
 
 
 def own_host(action: ActionBase, name: str, spec: HostSpec, variables: Mapping[str, Any]) -> Host:
@@ -213,7 +225,33 @@ def _renderer(
 ) -> Callable[[ApiKey], list[str | None]] | None:
     if not any(file.template for file in spec.files):
         return None
-    return lambda key: [file.template and _render(action, file.template, key, variables) for file in spec.files]
+    found_sound: set[str] = set()
+
+    def render(key: ApiKey) -> list[str | None]:
+        contents: list[str | None] = []
+        for source in (file.template for file in spec.files):
+            contents.append(source and _render(action, source, key, variables))
+            if source and source not in found_sound:
+                _refuse_another_key(source, contents[-1], _render(action, source, STAND_IN, variables), key)
+                found_sound.add(source)
+        return contents
+
+    return render
+
+
+def _refuse_another_key(source: str, content: str | None, with_stand_in: str, key: ApiKey) -> None:
+    """Refuse a template that would keep a key which a rotation ends.
+
+    :raises MulticartError: ``invalid_option``.
+    """
+    if content == with_stand_in:
+        what = f"The template {source} does not contain the variable multicart_key."
+    elif withhold(with_stand_in, [key.reveal().partition(".")[2]]) != with_stand_in:
+        what = f"The template {source} has the key from somewhere else than the variable multicart_key, too."
+    else:
+        return
+    advice = "A rotation would leave an old key in the file. Nothing was changed; write {{ multicart_key }} there."
+    raise MulticartError(Reason.INVALID_OPTION, what, advice)
 
 
 def _render(action: ActionBase, source: str, key: ApiKey, variables: Mapping[str, Any]) -> str:

@@ -524,12 +524,12 @@ def test_an_inspection_tells_that_attributes_would_change(host: Host) -> None:
     for mode, changed in (("0640", True), ("0600", False), (None, False)):
         host.entry["mode"] = mode
         file = host.inspect()
-        file.check_ownership()
+        file.find_changes()
         assert file.changed is changed
     host.env.unlink()
     host.entry["mode"] = "0640"
     file = host.inspect()
-    file.check_ownership()
+    file.find_changes()
     assert not file.changed  # the file itself is missing, which is told apart
     assert stat.S_IMODE(host.folder.stat().st_mode) != 0o640
 
@@ -650,6 +650,22 @@ def test_a_template_is_written_whole(host: Host) -> None:
     content = host.use_template(NEW, "caf\u00e9: {}\r\n")
     host.write(NEW)
     assert host.env.read_bytes() == content.encode()
+
+
+def test_an_inspection_tells_that_a_template_would_change_the_file(host: Host) -> None:
+    host.use_template(NEW)
+    host.write(NEW)
+    for text, changed in (("key: {}\n", False), ("port: 1\nkey: {}\n", True)):
+        host.use_template(NEW, text)
+        file = host.inspect()
+        file.find_changes()
+        assert (file.changed, file.holds) == (changed, [NEW.fingerprint])
+    kept = host.write(NEW).record
+    assert kept is not None and (kept["held"], kept["retired"]) == (NEW.fingerprint, [])
+    host.entry["digest"] = None  # as before the live key is known
+    file = host.inspect()
+    file.find_changes()
+    assert not file.changed
 
 
 def test_a_restart_is_due_when_the_template_changed_and_the_key_did_not(host: Host) -> None:
