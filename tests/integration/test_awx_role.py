@@ -302,11 +302,46 @@ def test_without_the_collection_the_remedy_is_told(fleet: Fleet, awx: Awx) -> No
     assert awx.requests == []
 
 
-def test_secrets_among_the_extra_variables_are_refused(fleet: Fleet, awx: Awx) -> None:
-    done = keep(fleet, awx, extra_vars={"multicart_api_url": "https://elsewhere.example.com"})
-    assert not done.green
-    assert "must not hold any of" in done.message, done
-    assert awx.requests == []
+LISTS = ("other_credentials", "labels", "instance_groups", "notify_failure", "notify_success", "notify_approval")
+WRONG: list[tuple[dict[str, Any], str]] = [
+    *(({name: "one"}, f"multicart_awx_{name} must be a list") for name in LISTS),
+    ({"labels": None}, "multicart_awx_labels must be a list"),
+    ({"labels": 1, "extra_vars": "a=b"}, "labels must be a list, such as [one, two]; multicart_awx_extra_vars"),
+    ({"extra_vars": "multicart_api_url=x"}, "multicart_awx_extra_vars must be a mapping"),
+    ({"access": {"execute": {"teams": "Operations"}}}, "multicart_awx_access must have lists"),
+    ({"access": {"execute": "teams=Operations"}}, "multicart_awx_access must have lists"),
+    ({"secret_sources": "password=Vault"}, "multicart_awx_secret_sources must be a mapping"),
+    ({"secret_sources": {"pasword": {"credential": "Vault"}}}, "secret_sources, pasword is wrong"),
+    ({"secret_sources": {"password": "Vault"}}, "secret_sources, password is wrong"),
+    ({"secret_sources": {"password": {"metadata": {}}}}, "secret_sources, password is wrong"),
+    ({"secret_sources": {"password": {"credential": ""}}}, "secret_sources, password is wrong"),
+    ({"secret_sources": {"password": {"credentials": "Vault"}}}, "secret_sources, password, credentials is wrong"),
+    ({"secret_sources": {"password": {"credential": "a", "metadata": "b"}}}, "secret_sources, password is wrong"),
+    ({"extra_vars": {"multicart_api_url": "https://elsewhere.example.com"}}, "must not hold any of multicart_api_url"),
+]
+ONE = """
+- block:
+    - ansible.builtin.include_role: {{name: multicart.keys.multicart_awx}}
+      vars: {variables}
+  rescue:
+    - name: Told
+      ansible.builtin.debug: {{msg: "{{{{ ansible_failed_result.msg }}}}"}}
+"""
+
+
+def test_what_is_given_in_a_wrong_form_is_told_before_anything_is_asked_of_awx(fleet: Fleet, awx: Awx) -> None:
+    tasks = [
+        ONE.format(variables=json.dumps({f"multicart_awx_{name}": value for name, value in variables.items()}))
+        for variables, _words in WRONG
+    ]
+    play = [{"hosts": "localhost", "gather_facts": False, "vars": WANTED, "tasks": yaml.safe_load("".join(tasks))}]
+    (fleet.folder / "wrong.yml").write_text(yaml.safe_dump(play))
+    done = run(fleet, awx, "wrong.yml")
+    assert done.green and awx.requests == [], done
+    told = [" ".join(task["msg"].split()) for task in done.tasks if task.task == "Told"]
+    assert len(told) == len(WRONG), done
+    for (_variables, words), message in zip(WRONG, told, strict=True):
+        assert words in message and "nothing was changed" in message, message
 
 
 @pytest.mark.full
