@@ -317,6 +317,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"secret_sources": {"password": {"credential": ""}}}, "secret_sources, password is wrong"),
     ({"secret_sources": {"password": {"credentials": "Vault"}}}, "secret_sources, password, credentials is wrong"),
     ({"secret_sources": {"password": {"credential": "a", "metadata": "b"}}}, "secret_sources, password is wrong"),
+    *(({"max_age": age}, "multicart_awx_max_age must be text") for age in ("30 days", 30, "30", "d", "30d\n")),
+    ({"extra_vars": {"multicart_rotate_max_age": "90d"}}, "must not hold any of multicart_rotate_confirm"),
     ({"extra_vars": {"multicart_api_url": "https://elsewhere.example.com"}}, "must not hold any of multicart_api_url"),
 ]
 ONE = """

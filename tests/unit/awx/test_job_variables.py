@@ -34,6 +34,14 @@ def test_a_job_gets_only_variables_that_the_playbooks_know() -> None:
         "multicart_rotate_retire",
     }
     assert given - set(options("multicart_rotate")) == {"multicart_hosts"}  # which the playbooks read themselves
+    assert given - {"multicart_hosts"} == set(VARS["__multicart_awx_own"])
+
+
+def test_an_empty_age_is_the_default_one() -> None:
+    default = options("multicart_awx")["multicart_awx_max_age"]["default"]
+    assert f"default('{default}', true)" in VARS["__multicart_awx_age"]
+    (due,) = (one for one in VARS["__multicart_awx_templates"] if one["name"] == "rotate when due")
+    assert due["extra_vars"]["multicart_rotate_max_age"] == "{{ __multicart_awx_age }}"
 
 
 def test_the_kinds_of_access_are_those_that_can_be_given() -> None:
