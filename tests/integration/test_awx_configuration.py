@@ -126,6 +126,14 @@ def test_the_file_has_no_secret_and_every_setting_of_the_templates(fleet: Fleet,
             assert one.get("survey_spec") == awx.store.surveys.get(kept["id"])
 
 
+def test_a_host_can_be_left_out_of_another_group(fleet: Fleet, awx: Awx) -> None:
+    hosts = {"multicart_hosts": "shops:!web2.example.com"}
+    done, path = written(fleet, awx, group="shops", extra_vars=hosts)
+    assert done.green, done
+    for one in yaml.safe_load(path.read_text(encoding="utf-8"))["controller_templates"]:
+        assert hosts.items() <= one["extra_vars"].items()
+
+
 @pytest.mark.full
 def test_a_schedule_whose_rule_is_empty_is_absent_in_the_file(fleet: Fleet, awx: Awx, first: Past) -> None:
     awx.store.load(first.store)
