@@ -362,7 +362,8 @@ def test_a9_a_repository_that_awx_cannot_get_leaves_only_the_project_and_is_trie
 
 def test_a10_what_somebody_else_made_is_not_rewritten(fleet: Fleet, stocked: Awx) -> None:
     template(stocked, "deploy")["description"] = "Deploys something else"
-    refused(keep(fleet, stocked, audit_rrule=None), stocked, "did not make MultiCartAPI deploy", "multicart_awx_adopt")
+    done = keep(fleet, stocked, "-e", "multicart_awx_adopt=false", audit_rrule=None)  # a text
+    refused(done, stocked, "did not make MultiCartAPI deploy", "multicart_awx_adopt")
 
 
 @pytest.mark.full

@@ -154,6 +154,20 @@ def test_every_specified_variable_is_used(role: str, option: str) -> None:
     assert option in {name for path in code for name in used_in(path)}
 
 
+BOOLS = [option for option, spec in SPECS["multicart_awx"].items() if spec["type"] == "bool"]
+
+
+@pytest.mark.parametrize("option", BOOLS)
+def test_the_text_false_does_not_count_as_true(option: str) -> None:
+    """It is one when it is given as ``-e NAME=false``. What only the code reads is not affected."""
+    paths = [
+        path for folder in ("tasks", "vars", "templates") for path in (ROOT / "roles/multicart_awx" / folder).iterdir()
+    ]
+    text = "".join(path.read_text(encoding="utf-8") for path in paths)
+    following = re.findall(rf"(?<!\w){option}(?!\w)( \| bool| is defined|=true)?", text)
+    assert following and all(following)
+
+
 ROLE = re.compile(r"_role:\n +name: multicart\.keys\.(\w+)\n(?: +tasks_from: (\w+)\.yml\n)?")
 
 
