@@ -302,22 +302,29 @@ def test_without_the_collection_the_remedy_is_told(fleet: Fleet, awx: Awx) -> No
     assert awx.requests == []
 
 
-LISTS = ("other_credentials", "labels", "instance_groups", "notify_failure", "notify_success", "notify_approval")
+LISTS = ("instance_groups", "labels", "notify_approval", "notify_failure", "notify_success", "other_credentials")
+SOURCES: dict[str, Any] = {
+    "pasword": {"credential": "Vault"},
+    "password": "Vault",
+    "email": {"metadata": {}},
+    "api_key": {"credential": ""},
+    "api_url": {"credential": "Vault", "credentials": "Vault"},
+    "session_token": {"credential": "Vault", "metadata": "ops"},
+}
 WRONG: list[tuple[dict[str, Any], str]] = [
-    *(({name: "one"}, f"multicart_awx_{name} must be a list") for name in LISTS),
-    ({"labels": None}, "multicart_awx_labels must be a list"),
-    ({"labels": 1, "extra_vars": "a=b"}, "labels must be a list, such as [one, two]; multicart_awx_extra_vars"),
-    ({"extra_vars": "multicart_api_url=x"}, "multicart_awx_extra_vars must be a mapping"),
+    ({"rotate_rule": "DTSTART:20260101T040000Z"}, "Similar ones are multicart_awx_rotate_rrule. Correct"),
+    ({"notify_failures": [], "becom": True}, "has no variable multicart_awx_becom, multicart_awx_notify_failures, and"),
+    ({"xyz": ""}, "changed. Correct the name"),
+    (
+        dict.fromkeys(LISTS, "a"),
+        "; ".join(f"multicart_awx_{name} must be a list, such as [one, two]" for name in LISTS),
+    ),
+    ({"labels": None, "extra_vars": "multicart_api_url=x"}, "[one, two]; multicart_awx_extra_vars must be a mapping"),
     ({"access": {"execute": {"teams": "Operations"}}}, "multicart_awx_access must have lists"),
     ({"access": {"execute": "teams=Operations"}}, "multicart_awx_access must have lists"),
     ({"secret_sources": "password=Vault"}, "multicart_awx_secret_sources must be a mapping"),
-    ({"secret_sources": {"pasword": {"credential": "Vault"}}}, "secret_sources, pasword is wrong"),
-    ({"secret_sources": {"password": "Vault"}}, "secret_sources, password is wrong"),
-    ({"secret_sources": {"password": {"metadata": {}}}}, "secret_sources, password is wrong"),
-    ({"secret_sources": {"password": {"credential": ""}}}, "secret_sources, password is wrong"),
-    ({"secret_sources": {"password": {"credentials": "Vault"}}}, "secret_sources, password, credentials is wrong"),
-    ({"secret_sources": {"password": {"credential": "a", "metadata": "b"}}}, "secret_sources, password is wrong"),
-    *(({"max_age": age}, "multicart_awx_max_age must be text") for age in ("30 days", 30, "30", "d", "30d\n")),
+    ({"secret_sources": SOURCES}, "api_key, credentials, email, password, pasword, session_token is wrong"),
+    *(({"max_age": age}, "multicart_awx_max_age must be text") for age in ("30 days", 30, "30d\n")),
     ({"extra_vars": {"multicart_rotate_max_age": "90d"}}, "must not hold any of multicart_rotate_confirm"),
     ({"extra_vars": {"multicart_api_url": "https://elsewhere.example.com"}}, "must not hold any of multicart_api_url"),
 ]
@@ -336,7 +343,10 @@ def test_what_is_given_in_a_wrong_form_is_told_before_anything_is_asked_of_awx(f
         ONE.format(variables=json.dumps({f"multicart_awx_{name}": value for name, value in variables.items()}))
         for variables, _words in WRONG
     ]
-    play = [{"hosts": "localhost", "gather_facts": False, "vars": WANTED, "tasks": yaml.safe_load("".join(tasks))}]
+    right = {"include_role": {"name": "multicart.keys.multicart_awx"}}
+    right["vars"] = {"multicart_awx_configuration_file": str(fleet.folder / "controller.yml")}
+    steps = [*yaml.safe_load("".join(tasks)), right, right]  # what a run has set is no variable that it does not know
+    play = [{"hosts": "localhost", "gather_facts": False, "vars": WANTED, "tasks": steps}]
     (fleet.folder / "wrong.yml").write_text(yaml.safe_dump(play))
     done = run(fleet, awx, "wrong.yml")
     assert done.green and awx.requests == [], done
