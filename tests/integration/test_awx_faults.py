@@ -283,6 +283,43 @@ def test_a6_what_is_no_longer_wanted_comes_off(awx: Awx, first: Past, second: Pa
     assert awx.store.one("projects")["scm_branch"] == ""
 
 
+def test_a6_why_it_did_not_come_off_is_told(fleet: Fleet, stocked: Awx) -> None:
+    key = template(stocked, "audit")["id"]
+    stocked.forbidden.add(("PATCH", f"job_templates/{key}"))
+    env = {"CONTROLLER_HOST": f"{stocked.url}/"}
+    done = keep(fleet, stocked, audit_rrule=None, scm_branch="main", access=ACCESS, env=env)
+    assert not done.green
+    told = " ".join(done.failures[-1]["msg"].split())
+    where = f"status 403 of {stocked.url}/api/v2/job_templates/{key}/"
+    assert f"execution_environment of MultiCartAPI audit ({where}). Correct" in told, done
+
+
+ADDRESSES = {
+    "awx.example.com": "https://awx.example.com",
+    "awx.example.com:8443/": "https://awx.example.com:8443",
+    "http://[::1]:80/awx/": "http://[::1]:80",
+    "https://awx.example.com": "https://awx.example.com",
+    "": "https://",
+}
+READ = f"""
+- hosts: localhost
+  gather_facts: false
+  vars_files: ["{ROLE}/vars/main.yml"]
+  tasks:
+    - ansible.builtin.debug: {{msg: ["{{{{ __multicart_awx_address }}}}", "{{{{ __multicart_awx_verify }}}}"]}}
+      vars: {{__multicart_awx_host: "{{{{ item }}}}"}}
+      loop: {list(ADDRESSES)}
+"""
+
+
+@pytest.mark.parametrize(("env", "verify"), [({}, True), ({"TOWER_VERIFY_SSL": "No"}, False)])
+def test_a6_the_address_is_the_one_of_awx_awx(fleet: Fleet, env: dict[str, str], verify: bool) -> None:
+    done = fleet.playbook(READ, env=env)
+    assert done.green, done
+    (task,) = (task for task in done.tasks if "results" in task.result)
+    assert [one["msg"] for one in task["results"]] == [[address, verify] for address in ADDRESSES.values()]
+
+
 @pytest.mark.parametrize("part", ["inputs", pytest.param("injectors", marks=pytest.mark.full)])
 def test_a7_a_credential_type_that_gives_the_jobs_nothing_is_refused(fleet: Fleet, awx: Awx, part: str) -> None:
     awx.store.add("credential_types", **{**TYPE, "injectors": {}, **({part: {}} if part == "inputs" else {})})
