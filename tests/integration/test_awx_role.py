@@ -381,6 +381,7 @@ def test_a_second_account_has_objects_of_its_own(fleet: Fleet, awx: Awx) -> None
     second = keep(fleet, awx, name="Shop", group="shops", **given)
     assert second.green, second
     assert len(awx.store.select("job_templates")) == 10
+    assert len(awx.store.select("schedules")) == 4  # those of the first name go on
     deploy, rotate = (awx.store.one("job_templates", name=f"Shop {name}") for name in ("deploy", "rotate"))
     assert (deploy["job_slice_count"], rotate["job_slice_count"]) == (3, 1)
     for one in (deploy, rotate):
