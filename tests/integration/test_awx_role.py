@@ -320,6 +320,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "; ".join(f"multicart_awx_{name} must be a list, such as [one, two]" for name in LISTS),
     ),
     ({"labels": None, "extra_vars": "multicart_api_url=x"}, "[one, two]; multicart_awx_extra_vars must be a mapping"),
+    (
+        {"become": "t", "schedules_enabled": "y"},
+        "become must be true or false; multicart_awx_schedules_enabled must be",
+    ),
     ({"access": {"execute": {"teams": "Operations"}}}, "multicart_awx_access must have lists"),
     ({"access": {"execute": "teams=Operations"}}, "multicart_awx_access must have lists"),
     ({"secret_sources": "password=Vault"}, "multicart_awx_secret_sources must be a mapping"),
