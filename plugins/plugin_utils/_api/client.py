@@ -197,19 +197,18 @@ class Client:
         :raises MulticartError: when no answer that says so came within the timeout.
         """
         self._secrets.add(key.reveal())
-        try:
-            self._patiently(lambda: self._try(key))
-        except _Rejected:
-            return False
-        return True
+        return self._patiently(lambda: self._lets_in(key))
 
-    def _try(self, key: ApiKey) -> None:
+    def _lets_in(self, key: ApiKey) -> bool:
         try:
             self._post(ACCOUNT_PATH, _key_header(key), {})
+        except _Rejected:
+            return False
         except _Refused as error:
             if error.code in REFUSING_CODES:
-                raise _Rejected(Reason.CREDENTIALS_REJECTED, error.what) from None
+                return False
             raise _NoAnswer(error.reason, error.what) from None
+        return True
 
     def _log_in(self) -> str:
         login = cast(Login, self._connection.login)  # the caller has made sure
@@ -344,7 +343,7 @@ class Client:
             seconds = _seconds(response.headers.get("Retry-After", ""))
             if response.status_code != 200:
                 return response.status_code, b"", seconds
-            text = response.raw.read(MAX_ANSWER + 1, decode_content=False)
+            text = response.raw.read(MAX_ANSWER + 1)
             if len(text) > MAX_ANSWER:
                 raise _NoAnswer(Reason.ANSWER_TOO_LARGE, f"POST {path} was answered with more than {MAX_ANSWER} bytes.")
             length = response.headers.get("Content-Length", "")
@@ -391,7 +390,6 @@ def session_for(url: str, trust: str | bool) -> requests.Session:
     """
     session = _Session()
     session.trust_env = False
-    session.auth = _leave_alone
     session.proxies = _proxies(url)
     session.verify = trust
     session.cookies.set_policy(_NoCookies())
@@ -419,7 +417,7 @@ def _proxies(url: str) -> dict[str, str]:
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
         parts = urlsplit(proxy)
-        if parts.port == 0 or not re.fullmatch(r"[A-Za-z0-9._:%-]+", parts.hostname or ""):
+        if parts.port == 0 or not re.fullmatch(r"[a-z0-9._:%-]+", parts.hostname or ""):
             wrong = "is not the URL of a proxy"
         elif parts.scheme.startswith("socks") and find_spec("socks") is None:
             wrong = "names a SOCKS proxy, for which the Python library PySocks is missing"
@@ -434,11 +432,6 @@ def _proxies(url: str) -> dict[str, str]:
             "Nothing was changed; correct it, or name the API's host in NO_PROXY.",
         )
     return {"https": proxy}
-
-
-def _leave_alone(request: Any) -> Any:
-    """An explicit auth object, which .netrc cannot replace."""
-    return request
 
 
 def _trust(connection: Connection) -> str | bool:
