@@ -174,6 +174,13 @@ def replace(content, data, unsafe_writes=False, prepare=None, ids=KEPT):
         _refuse_another_directory(content)
 
 
+def remove(content):
+    """Remove the file, if it is still as it was read."""
+    with _translated(content.path), _pinned(content) as pinned, _locked(pinned):
+        _refuse_changed(pinned)
+        os.unlink(pinned.target)
+
+
 def sweep(content):
     """Remove the replacement that a killed run left beside the file: it holds a secret."""
     if os.path.lexists(_temporary(content.target)):

@@ -11,6 +11,7 @@ Imported by what runs on managed hosts: Python 3.6 syntax, standard library only
 """
 
 import os
+from contextlib import suppress
 from typing import Any, Dict, List, Optional, Tuple
 
 from ansible_collections.multicart.keys.plugins.module_utils import _env_file as env_file
@@ -81,7 +82,9 @@ class KeyFile:
         self._account = request["account"]
         self._running = request.get("running", list)
         self._stores_behind = request.get("stores_behind", False)
-        self.record_path = self._path_of_record(request["state_dir"])
+        self._state_dir = request["state_dir"]  # type: Optional[str]
+        self._former = []  # type: List[Any]
+        self.record_path = self._path_of_record(self._state_dir)
         try:
             self._inspect()
         except Unusable as error:
@@ -90,9 +93,12 @@ class KeyFile:
     def _path_of_record(self, state_dir: Optional[str]) -> str:
         return record.path_of(self.path, self.variable, state_dir)
 
+    def _former_paths(self) -> List[str]:
+        return record.former_paths(self.path, self.variable, self._state_dir)
+
     def _inspect(self) -> None:
         try:
-            self._kept, self.record = read_record(self.record_path)
+            self._kept, self.record = self._read_record()
         except host_file.HostFileError:
             host_file.read(self.path)  # what is wrong with both is reported with the path that somebody wrote
             raise
@@ -104,6 +110,24 @@ class KeyFile:
         self.notes = other_form.former(self._content.data or b"", self.variable, self._known, self._beside)
         self._ids = ids_of(self._entry)
         self._check()
+
+    def _read_record(self) -> Tuple[Any, Optional[record.Record]]:
+        """Return the record's file and the record; where there is none, that which it had at a former place.
+
+        Who set a directory for records believes what is beside the file only of root, or of this user.
+        """
+        kept, found = read_record(self.record_path)
+        former = []  # type: List[Tuple[Any, record.Record]]
+        for path in self._former_paths() if kept.status is None else ():
+            with suppress(host_file.HostFileError):
+                there, known = read_record(path)
+                same_place = os.path.dirname(path) == os.path.dirname(self.record_path)
+                if known is not None and (same_place or there.status.st_uid in (0, os.geteuid())):
+                    former.append((there, known))
+        former = [each for each in former if not record.is_of_other(each[1], self._account)] or former
+        self._former = [there for there, _known in former]
+        # Of several variables that a template replaces, one may be unfinished.
+        return kept, max((known for _there, known in former), key=lambda each: each["open"], default=found)
 
     def _check(self) -> None:
         """Find out whether the file and its record can be replaced."""
@@ -119,9 +143,10 @@ class KeyFile:
     def _refuse_other_account(self) -> None:
         """Refuse to put the key of one account in the place of another's, whose consumer it would lock out."""
         if record.is_of_other(self.record, self._account):
+            place = self._former[0].path if self._former else self.record_path
             raise record.OtherAccount(
                 "it holds the key of another account; use the credentials of that account, or, if this change is "
-                "meant, remove the record {0} first".format(self.record_path)
+                "meant, remove the record {0} first".format(place)
             )
 
     def _keys(self) -> List[str]:
@@ -262,6 +287,12 @@ class KeyFile:
             return
         if not self._check_mode:
             host_file.replace(self._kept, record.serialize(kept))
+            for there in self._former:
+                # What is beside the file may also be of hosts that share it, without this directory for records.
+                with suppress(host_file.HostFileError):
+                    if os.path.dirname(there.path) == os.path.dirname(self.record_path):
+                        host_file.remove(there)
+            self._former = []
             self._kept, _written = read_record(self.record_path)
         self.changed = self.changed or self.record is None
         self.record = kept
@@ -275,12 +306,13 @@ class ReadersAlone(KeyFile):
     """Services and commands that read the key from a store when they start; in place of a file there is a record."""
 
     def _path_of_record(self, state_dir: Optional[str]) -> str:
-        if state_dir is None:
-            return os.path.join(os.path.expanduser("~"), ".multicart.readers.json")
-        return KeyFile._path_of_record(self, state_dir)
+        return os.path.join(state_dir or os.path.expanduser("~"), ".multicart.readers.json")
+
+    def _former_paths(self) -> List[str]:
+        return []  # the one at home may be that of another consumer of this user
 
     def _inspect(self) -> None:
-        self._kept, self.record = read_record(self.record_path)
+        self._kept, self.record = self._read_record()
         self.held = self.holds = [self.record["held"]] if self.record and self.record["held"] else []
         self._refuse_other_account()
         self._check()

@@ -13,6 +13,7 @@ reads and writes its records by it, and the control node checks by it what a hos
 Imported by what runs on managed hosts: Python 3.6 syntax, standard library only.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -77,6 +78,7 @@ NONE = {
 }  # type: Record
 """The record of a file of which nothing is known."""
 
+_WHOLE, _OF_VARIABLE = ".multicart-template.json", ".multicart.json"
 _MACHINE_ID = re.compile(rb"(?!0+\Z)[0-9a-fA-F]{32}\Z")
 _TIME = re.compile(r"[0-9T:.+Z-]{1,40}\Z")
 
@@ -88,15 +90,29 @@ class OtherAccount(Exception):
 
 
 def path_of(path: str, variable: Optional[str], state_dir: Optional[str]) -> str:
-    """Return where the record of a file, and of one variable in it, is kept.
+    """Return where the record of a file, and of one variable in it, is kept, whatever links lead to that file.
 
     Beside the file it is hidden, so that nothing which includes a whole directory takes it for a part.
     """
-    folder, name = os.path.split(path)
-    entry = "{0}.multicart-template".format(name) if variable is None else "{0}.{1}.multicart".format(name, variable)
+    real = os.path.realpath(path)
+    folder, name = os.path.split(real)
+    entry = name + _WHOLE if variable is None else "{0}.{1}{2}".format(name, variable, _OF_VARIABLE)
     if state_dir is None:
-        return os.path.join(folder, ".{0}.json".format(entry))
-    return os.path.join(state_dir, "{0}.{1}.json".format(digest_of(path.encode("utf-8", "surrogateescape")), entry))
+        return os.path.join(folder, "." + entry)
+    return os.path.join(state_dir, "{0}.{1}".format(digest_of(real.encode("utf-8", "surrogateescape")), entry))
+
+
+def former_paths(path: str, variable: Optional[str], state_dir: Optional[str]) -> List[str]:
+    """Return where the record may still be: of the file's other forms, or beside it, if there is a directory by now."""
+    found = []
+    for place in (state_dir, None) if state_dir else (None,):
+        whole = path_of(path, None, place)
+        stem = whole[: -len(_WHOLE)]
+        of_variables = sorted(glob.glob("{0}.*{1}".format(glob.escape(stem), _OF_VARIABLE)))
+        # A name of a variable has no dots: with one more, it is the record of another file.
+        of_variables = [each for each in of_variables if "." not in each[len(stem) + 1 : -len(_OF_VARIABLE)]]
+        found += [path_of(path, variable, place)] + ([whole] if variable else of_variables)
+    return found[1:]
 
 
 def digest_of(content: bytes) -> str:

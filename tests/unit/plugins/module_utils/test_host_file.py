@@ -224,6 +224,32 @@ def test_leaves_alone_what_somebody_else_changed(file: Path, how: str, unsafe_wr
     assert not (file.parent / LEFTOVER).exists()
 
 
+def test_removes_a_file_that_is_still_as_it_was_read_and_no_other(file: Path) -> None:
+    content = host_file.read(str(file))
+    file.write_bytes(b"changed\n")
+    with pytest.raises(host_file.HostFileError) as refused:
+        host_file.remove(content)
+    assert (refused.value.reason, refused.value.path, file.read_bytes()) == (
+        "changed_meanwhile",
+        str(file),
+        b"changed\n",
+    )
+    host_file.remove(host_file.read(str(file)))
+    assert os.listdir(file.parent) == []
+
+
+def test_removes_nothing_in_a_directory_that_took_the_place_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file").write_bytes(b"old\n")
+    content = host_file.read(str(folder / "file"))
+    folder.rename(tmp_path / "moved")
+    shutil.copytree(tmp_path / "moved", folder)
+    with pytest.raises(host_file.HostFileError):
+        host_file.remove(content)
+    assert (folder / "file").exists() and (tmp_path / "moved" / "file").exists()
+
+
 def test_leaves_a_file_alone_whose_directory_was_moved_away(tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir()

@@ -757,6 +757,127 @@ def test_records_are_kept_in_the_directory_that_is_set(host: Host, tmp_path: Pat
     assert found and not found["open"]
 
 
+def test_an_unfinished_restart_is_known_by_every_path_that_leads_to_the_file(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("env")
+    host.write(NEW)
+    host.entry["path"] = str(tmp_path / "link")
+    assert host.inspect().restart_due and host.write(NEW).restart_due
+    host.close(NEW)
+    host.entry["path"] = str(host.env)
+    assert not host.inspect().restart_due and not host.record["open"]
+
+
+FORMS = {
+    "env": {},
+    "key": {"variable": None, "format": "key"},
+    "template": {"variable": None, "digest": "", "content": ""},
+}  # type: dict[str, dict[str, Any]]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize(
+    ("before", "after"), [("env", "template"), ("template", "env"), ("env", "key"), ("env", "env")]
+)
+def test_an_unfinished_restart_is_known_by_every_form_of_the_file_and_in_a_new_directory_for_records(
+    host: Host, tmp_path: Path, before: str, after: str, moved: bool
+) -> None:
+    contents = {form: f"KEY={NEW.reveal()}\n" for form in FORMS}
+    contents["key"] = f"{NEW.reveal()}\n"
+
+    def use(form: str) -> None:
+        more = {"digest": record.digest_of(contents[form].encode()), "content": contents[form]}
+        host.entry.update({"variable": "KEY", "format": "env", **FORMS[form], **(more if form == "template" else {})})
+
+    use(before)
+    host.open(OLD)
+    host.write(NEW, retires={"key": OLD.fingerprint, "accepted": True})
+    (known,) = (record.parse(path.read_bytes()) for path in tmp_path.glob(".env.*"))
+    host.env.write_text(contents[after])
+    (tmp_path / "state").mkdir()
+    host.request["state_dir"] = str(tmp_path / "state") if moved else None
+    use(after)
+    assert host.inspect().record == known
+    assert host.inspect(NEW).restart_due and host.write(NEW, LATER).restart_due
+    host.close(NEW)
+    # Of the other form nothing is found later that is no longer true; what others may share is left.
+    (kept,) = (tmp_path / "state" if moved else tmp_path).glob("*.json" if moved else ".*.json")
+    assert len(list(tmp_path.glob(".*.json"))) == 1
+    found = record.parse(kept.read_bytes())
+    assert found and (found["open"], found["since"], found["rotation"]) == (False, SINCE, known and known["rotation"])
+    assert not host.inspect(NEW).restart_due
+
+
+def test_a_template_in_place_of_several_variables_takes_over_what_is_unfinished_of_its_account(host: Host) -> None:
+    host.env.write_text(f"A={OLD.reveal()}\nB={OLD.reveal()}\nC={OTHER.reveal()}\n")
+    host.entry["beside"] = ["A", "B"]
+    for variable, account in (("A", ONE), ("B", ONE), ("C", ANOTHER)):
+        host.entry["variable"], host.request["account"] = variable, account
+        host.write(OTHER if variable == "C" else NEW)
+        if variable == "A":
+            host.close(NEW)
+    host.request["account"] = ONE
+    host.use_template(NEW, host.env.read_text().replace(NEW.reveal(), "{0}"))
+    assert host.inspect(NEW).restart_due
+    host.close(NEW)
+    assert sorted(path.name for path in host.folder.glob(".*")) == [
+        ".env.C.multicart.json",
+        ".env.multicart-template.json",
+    ]
+
+
+@pytest.mark.parametrize("place", ["link", "other", "folder", "foreign"])
+def test_what_somebody_else_put_where_a_record_was_is_no_record(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    host.write(NEW)
+    (tmp_path / "state").mkdir()
+    host.request["state_dir"] = str(tmp_path / "state")
+    if place == "link":
+        host.record_path.rename(tmp_path / "kept")
+        host.record_path.symlink_to("kept")
+    elif place == "folder":
+        host.record_path.unlink()
+        host.record_path.mkdir()
+    elif place == "foreign":
+        host.record_path.write_text('{"format": 2}')
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+        os.chown(host.record_path, NOBODY - 1, -1)
+    file = host.inspect()
+    assert (file.record, file.problem) == (None, None)
+    file.open(NEW.fingerprint)
+    assert os.path.lexists(host.record_path)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_key_of_another_account_is_refused_also_where_the_record_was(
+    host: Host, tmp_path: Path, moved: bool
+) -> None:
+    host.request["account"] = ONE
+    host.write(OLD)
+    before, host.request["account"] = host.record_path, ANOTHER
+    (tmp_path / "state").mkdir()
+    if moved:
+        host.request["state_dir"] = str(tmp_path / "state")
+    else:
+        host.use_template(NEW)
+    problem = host.inspect(NEW).describe()["problem"]
+    assert problem["reason"] == "other_account" and f"remove the record {before} first" in problem["text"]
+
+
+def test_a_record_that_cannot_be_removed_is_left_where_it_was(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.write(NEW)
+    before = host.record_path
+    host.use_template(NEW, host.env.read_text().replace(NEW.reveal(), "{}"))
+
+    def denied(content: Any) -> None:
+        raise HostFileError("not_writable", content.path)
+
+    monkeypatch.setattr(host_file, "remove", denied)
+    host.close(NEW)
+    assert before.exists() and not host.record["open"] and not host.inspect(NEW).restart_due
+
+
 def test_a_directory_for_records_that_is_missing_is_found_out_by_the_inspection(host: Host, tmp_path: Path) -> None:
     host.request["state_dir"] = str(tmp_path / "state")
     problem = host.inspect().describe()["problem"]

@@ -90,6 +90,14 @@ def test_the_record_may_be_elsewhere(tmp_path: Path) -> None:
     assert readers(state_dir=str(state)).holds == [NEW.fingerprint]
 
 
+def test_what_another_consumer_keeps_at_home_is_left_alone(home: Path) -> None:
+    state = home / "state"
+    state.mkdir()
+    readers(account="b" * 16).write(OLD, SINCE)
+    own = readers(state_dir=str(state))
+    assert (own.problem, own.record) == (None, None)
+
+
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_rotated(home: Path) -> None:
     (home / ".multicart.readers.json").mkdir()
     assert readers().problem is not None

@@ -6,7 +6,9 @@
 
 import copy
 import io
+import itertools
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +86,36 @@ def test_two_files_never_share_a_record_beside_them(one: str, two: str, variable
 
 def test_a_template_never_shares_the_record_of_a_variable() -> None:
     assert record.path_of("/etc/env.KEY", None, None) != record.path_of("/etc/env", "KEY", None)
+
+
+def test_a_file_has_one_record_whatever_links_lead_to_it(tmp_path: Path) -> None:
+    real = tmp_path / "releases" / "1" / "env"
+    real.parent.mkdir(parents=True)
+    (tmp_path / "current").symlink_to("releases/1")
+    (tmp_path / "link").symlink_to("current/env")
+    for state_dir in (None, "/state"):
+        names = {
+            record.path_of(str(path), "KEY", state_dir) for path in (real, tmp_path / "current/env", tmp_path / "link")
+        }
+        assert names == {record.path_of(os.path.realpath(real), "KEY", state_dir)}
+
+
+def test_records_of_the_other_forms_of_a_file_are_found_and_none_of_another_file(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    places = list(
+        itertools.product(("env", "env.KEY", "en[v]", "e"), ("KEY", "OTHER", None), (None, str(tmp_path / "state")))
+    )
+    paths = {place: record.path_of(str(tmp_path / place[0]), *place[1:]) for place in places}
+    assert len(set(paths.values())) == len(places)
+    for path in paths.values():
+        Path(path).touch()
+    for name, variable, state_dir in places:
+        found = record.former_paths(str(tmp_path / name), variable, state_dir)
+        forms = ["KEY", "OTHER"] if variable is None else [None]
+        expected = [paths[name, form, state_dir] for form in forms]
+        if state_dir:
+            expected += [paths[name, form, None] for form in (variable, *forms)]
+        assert found == expected
 
 
 def test_a_name_that_is_no_utf_8_has_a_record_too() -> None:
