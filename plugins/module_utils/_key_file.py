@@ -29,8 +29,8 @@ Unusable = (host_file.HostFileError, env_file.EnvFileError, UnknownName, record.
 
 
 def readers_of(request: Dict[str, Any]) -> str:
-    """Return the name of those who read the files of a request: on this machine, as others may share the files."""
-    return record.readers_of(request["services"], request["commands"], record.this_machine())
+    """Return the name of those who read the files of a request: others, of this machine or not, may share the files."""
+    return record.readers_of(request["services"], request["commands"], record.this_machine(), os.geteuid())
 
 
 def read_record(path: str) -> Tuple[Any, Optional[record.Record]]:

@@ -293,14 +293,16 @@ def is_known(record: Record, readers: str) -> bool:
     return readers in record["readers"] or readers in (record["running"] or {})
 
 
-def readers_of(services: Any, commands: Any, machine: str = "") -> str:
+def readers_of(services: Any, commands: Any, machine: str = "", user: Optional[int] = None) -> str:
     """Return a name for a set of services and commands; those that are the same have the same name.
 
     :param machine: where they run, see `this_machine`: hosts that share a file mostly have the same. Empty: anywhere,
         as where there is nothing to restart.
+    :param user: who runs the commands: ``systemctl --user`` restarts that user's own services.
     """
     machine = machine if services or commands else ""
-    return digest_of(json.dumps([machine, services, commands], sort_keys=True).encode("utf-8"))
+    user = user if commands else None
+    return digest_of(json.dumps([machine, user, services, commands], sort_keys=True).encode("utf-8"))
 
 
 def this_machine() -> str:

@@ -398,6 +398,24 @@ def test_t16_each_host_that_shares_a_file_has_its_own_restart_and_its_own_servic
     assert host.record["readers"] == {first: NEW.fingerprint, second: NEW.fingerprint}
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_t16_each_user_of_a_machine_has_a_restart_of_their_own_by_the_same_command(
+    host: Host, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    """Also where Ansible becomes another user than in a run that was killed before the command."""
+    host.request.update(services=[], commands=[["systemctl", "--user", "restart", "app"]])
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    host.write(NEW)
+    if not killed:
+        host.close(NEW)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert host.inspect().restart_due and host.write(NEW).restart_due
+    host.close(NEW)
+    assert not host.inspect().restart_due
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert host.inspect().restart_due == killed
+
+
 def test_a_rotation_is_named_on_a_host_that_had_no_key_too(host: Host) -> None:
     host.env.write_text("KEY=changeme\n")
     host.open(OLD)

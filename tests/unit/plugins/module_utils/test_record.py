@@ -530,6 +530,15 @@ def test_t16_where_nothing_is_restarted_it_does_not_matter_where() -> None:
     assert record.readers_of([], [], "here") == record.readers_of([], [], "there") == record.readers_of([], [])
 
 
+def test_the_commands_of_each_user_are_a_set_of_their_own_and_services_are_those_of_the_machine() -> None:
+    app, command = [{"name": "app", "state": "restarted"}], [["systemctl", "--user", "restart", "app"]]
+    for services in ([], app):
+        names = [record.readers_of(services, command, "here", user) for user in (0, 1000, 1001)]
+        assert len(set(names)) == len(names)
+    assert record.readers_of(app, [], "here", 0) == record.readers_of(app, [], "here", 1000)
+    assert record.readers_of([], [], "here", 0) == record.readers_of([], [])
+
+
 def test_when_the_first_process_was_started_is_known_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     started = record.started_at()
     assert started is not None and 0 < started < time.time()
