@@ -74,6 +74,7 @@ class KeyFile:
         self._is_template = self.variable is None and entry.get("format") != "key"
         self._beside = entry.get("beside") or ()
         self._readers = readers_of(request)
+        self._has_commands = bool(request["commands"])
         self._live = request["live"]
         shape = request.get("live_shape")
         self._known = [other_form.KnownKey(*(shape + [self._live]))] if shape else []
@@ -251,9 +252,10 @@ class KeyFile:
         """Tell whether all that runs here was started after the file got its content.
 
         So it is on a machine that is new to it: made of an image that the file is in, or under another name by now.
-        Where these readers are about to get a key, or the file was changed for them, no clock tells anything.
+        Where anybody is about to get a key, or the file was changed for these readers, no clock tells anything.
         """
-        if self.record is None or record.is_known(self.record, self._readers):
+        known = self.record
+        if known is None or not record.only_a_start_is_due(known, self.holds[0], self._readers, self._has_commands):
             return False
         started, status = record.started_at(), self._kept_in.status
         return started is not None and status is not None and status.st_ctime < started

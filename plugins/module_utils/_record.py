@@ -79,6 +79,9 @@ NONE = {
 """The record of a file of which nothing is known."""
 
 _WHOLE, _OF_VARIABLE = ".multicart-template.json", ".multicart.json"
+_MACHINE = 16
+"""How much of the name of a set of readers tells the machine, where there is one."""
+_READERS = re.compile(r"(?:any|(?:[0-9a-f]{16}){1,2})\Z")
 _MACHINE_ID = re.compile(rb"(?!0+\Z)[0-9a-fA-F]{32}\Z")
 _TIME = re.compile(r"[0-9T:.+Z-]{1,40}\Z")
 
@@ -288,21 +291,28 @@ def restart_due(record: Optional[Record], held: str, readers: str) -> bool:
     return record is not None and held not in (record["readers"].get(readers), record["readers"].get(ANY))
 
 
-def is_known(record: Record, readers: str) -> bool:
-    """Tell whether a set of readers was restarted with a key of this file, or has a restart under way."""
-    return readers in record["readers"] or readers in (record["running"] or {})
+def only_a_start_is_due(record: Record, held: str, readers: str, commands: bool) -> bool:
+    """Tell whether all that was begun with a key is done, so that readers of which nothing is known need but a start.
+
+    :param commands: among them are commands, which may restart what runs elsewhere, and is not new where this machine
+        is: then these very ones were run, by a machine of another name.
+    """
+    if record["open"] or record["running"] or readers in record["readers"]:
+        return False
+    done = [name for name, key in record["readers"].items() if key == held]
+    return any(not commands or name[_MACHINE:] == readers[_MACHINE:] for name in done)
 
 
 def readers_of(services: Any, commands: Any, machine: str = "", user: Optional[int] = None) -> str:
     """Return a name for a set of services and commands; those that are the same have the same name.
 
-    :param machine: where they run, see `this_machine`: hosts that share a file mostly have the same. Empty: anywhere,
-        as where there is nothing to restart.
+    :param machine: where they run, see `this_machine`, with which the name begins: hosts that share a file mostly have
+        the same. Empty: anywhere, as where there is nothing to restart.
     :param user: who runs the commands: ``systemctl --user`` restarts that user's own services.
     """
     machine = machine if services or commands else ""
     user = user if commands else None
-    return digest_of(json.dumps([machine, user, services, commands], sort_keys=True).encode("utf-8"))
+    return machine + digest_of(json.dumps([user, services, commands], sort_keys=True).encode("utf-8"))
 
 
 def this_machine() -> str:
@@ -349,7 +359,7 @@ def _is_of_readers(value: Any, is_right: Callable[[Any], bool]) -> bool:
     return (
         isinstance(value, dict)
         and len(value) <= READERS_KEPT
-        and all((name == ANY or is_fingerprint(name)) and is_right(each) for name, each in value.items())
+        and all(_READERS.match(name) and is_right(each) for name, each in value.items())
     )
 
 

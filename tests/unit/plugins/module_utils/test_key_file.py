@@ -294,15 +294,75 @@ def test_what_was_started_after_the_file_got_its_content_needs_no_restart(
     """A machine of an image that the file is in, or one that has another name by now: its readers are new there."""
     host.write(NEW)
     host.close(NEW)
-    monkeypatch.setattr(record, "this_machine", lambda: "another")
+    monkeypatch.setattr(record, "this_machine", lambda: ANOTHER)
     assert host.inspect().restart_due
     changed = host.env.stat().st_ctime
     monkeypatch.setattr(record, "started_at", lambda: changed + 1 if after else changed - 1)
     assert host.inspect().restart_due != after
-    # Where its restart is known to be due, it is.
+    # Where its restart, or that of others, is known to be due, it is.
     host.write(OTHER)
+    assert host.inspect().restart_due
+    monkeypatch.setattr(record, "this_machine", lambda: ONE)
+    monkeypatch.setattr(record, "started_at", lambda: time.time() + 3600)
+    assert host.inspect().restart_due
     monkeypatch.setattr(record, "started_at", lambda: None)
     assert host.inspect().restart_due
+
+
+COMMANDS, OTHER_COMMANDS = [["restart-app"]], [["restart-proxy"]]
+READ_BY = {"services": (SERVICES, []), "commands": ([], COMMANDS), "both": (SERVICES, COMMANDS)}  # type: dict[str, Any]
+
+
+@pytest.mark.parametrize("later", [*READ_BY.values(), ([], OTHER_COMMANDS)])
+@pytest.mark.parametrize("before", READ_BY.values())
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_restart_that_failed_is_due_also_where_everything_was_started_since(
+    host: Host, monkeypatch: pytest.MonkeyPatch, before: Any, later: Any, renamed: bool
+) -> None:
+    """The steps were corrected and the machine was started again, or each job is in a container of its own."""
+    host.request["services"], host.request["commands"] = before
+    host.write(OLD)
+    host.close(OLD)
+    host.write(NEW)  # then its restart failed
+    monkeypatch.setattr(record, "started_at", lambda: time.time() + 3600)
+    if renamed:
+        monkeypatch.setattr(record, "this_machine", lambda: ONE)
+    host.request["services"], host.request["commands"] = later
+    assert host.inspect(NEW).restart_due and host.write(NEW).restart_due
+    host.close(NEW)
+    assert not host.inspect(NEW).restart_due
+
+
+def test_commands_were_run_for_another_machine_only_if_they_are_the_same(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may restart what runs elsewhere: a container that runs them is new each time, and that is not."""
+    host.request.update(services=[], commands=COMMANDS)
+    host.write(NEW)
+    host.close(NEW)
+    monkeypatch.setattr(record, "this_machine", lambda: ONE)
+    monkeypatch.setattr(record, "started_at", lambda: time.time() + 3600)
+    assert not host.inspect().restart_due
+    for services, commands, due in (([], OTHER_COMMANDS, True), (SERVICES, COMMANDS, True), (SERVICES, [], False)):
+        host.request.update(services=services, commands=commands)
+        assert host.inspect().restart_due == due
+
+
+def test_a_machine_that_was_started_since_does_not_know_of_the_restart_that_another_one_still_needs(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.open(OLD)
+    first = record.this_machine()
+    monkeypatch.setattr(record, "this_machine", lambda: ANOTHER)
+    host.open(OLD)
+    host.write(NEW)
+    host.close(NEW)
+    monkeypatch.setattr(record, "started_at", lambda: time.time() + 3600)
+    monkeypatch.setattr(record, "this_machine", lambda: first)
+    assert host.inspect().restart_due
+    host.close(NEW)
+    monkeypatch.setattr(record, "this_machine", lambda: ONE)
+    assert not host.inspect().restart_due
 
 
 @pytest.mark.parametrize("opened", [False, True])
@@ -346,7 +406,7 @@ def test_a_rotation_of_which_nothing_came_leaves_no_restart_due_where_there_was_
     """A machine of an image: its readers have started with the key."""
     host.write(OLD)
     host.close(OLD)
-    monkeypatch.setattr(record, "this_machine", lambda: "another")
+    monkeypatch.setattr(record, "this_machine", lambda: ANOTHER)
     monkeypatch.setattr(record, "started_at", lambda: time.time() + 3600)
     host.open(OLD)
     assert not host.inspect(OLD).restart_due

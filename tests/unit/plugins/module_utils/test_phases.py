@@ -227,10 +227,11 @@ def test_t16_what_ran_on_another_host_that_shares_the_file_is_not_started_here(
         answer = host.ask(phase, services=[{"name": "app", "state": "restarted"}], files=files, **fields)
         assert answer["problems"] == []
 
-    ask("prepare", "works", "app", retire=OLD.fingerprint)
-    ask("prepare", "waits", retire=OLD.fingerprint)
-    ask("deploy", "waits")
-    ask("deploy", "works")
+    works, waits = "a" * 16, "b" * 16
+    ask("prepare", works, "app", retire=OLD.fingerprint)
+    ask("prepare", waits, retire=OLD.fingerprint)
+    ask("deploy", waits)
+    ask("deploy", works)
     assert started == [[], ["app"]]
 
 

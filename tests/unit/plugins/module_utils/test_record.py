@@ -23,9 +23,10 @@ from hypothesis import strategies as st
 OLD, NEW, NEWER = "0" * 16, "1" * 16, "2" * 16
 ACCOUNT = "a" * 16
 FIRST, LATER = "2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z"
-READERS, OTHERS = "b" * 16, "c" * 16
+READERS, OTHERS = "b" * 16, "c" * 32
 
 DIGESTS = st.text("0123456789abcdef", min_size=16, max_size=16)
+SETS = DIGESTS | st.tuples(DIGESTS, DIGESTS).map("".join) | st.just(record.ANY)
 TIMES = st.datetimes().map(lambda moment: moment.isoformat() + "Z")
 SEEN = st.sampled_from([record.REJECTED, record.STILL_VALID, record.UNSEEN])
 RETIRED = st.fixed_dictionaries({"key": DIGESTS, "seen": SEEN, "at": st.none() | TIMES, "accepted": st.booleans()})
@@ -38,11 +39,10 @@ RECORDS = st.fixed_dictionaries(
         "held": st.none() | DIGESTS,
         "since": st.none() | TIMES,
         "digest": st.none() | DIGESTS,
-        "readers": st.dictionaries(DIGESTS | st.just(record.ANY), DIGESTS, max_size=4),
+        "readers": st.dictionaries(SETS, DIGESTS, max_size=4),
         "retired": st.lists(RETIRED, max_size=8),
         "updated_at": st.none() | st.lists(st.none() | TIMES, min_size=2, max_size=2),
-        "running": st.none()
-        | st.dictionaries(DIGESTS | st.just(record.ANY), st.lists(st.text(min_size=1, max_size=8), max_size=3)),
+        "running": st.none() | st.dictionaries(SETS, st.lists(st.text(min_size=1, max_size=8), max_size=3)),
     }
 )
 
@@ -172,6 +172,10 @@ def is_time(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= 40 and set(value) <= set("0123456789T:.+Z-") and value != ""
 
 
+def is_set(name: str) -> bool:
+    return name == "any" or is_digest(name) or (len(name) == 32 and is_digest(name[:16]) and is_digest(name[16:]))
+
+
 def is_digest(value: Any) -> bool:
     return isinstance(value, str) and len(value) == 16 and set(value) <= set("0123456789abcdef")
 
@@ -185,7 +189,7 @@ def assert_record(kept: Any) -> None:
     if kept["rotation"] is not None:
         assert set(kept["rotation"]) == {"retire", "concluded"}
         assert is_digest(kept["rotation"]["retire"]) and isinstance(kept["rotation"]["concluded"], bool)
-    assert all(name == "any" or is_digest(name) for name in kept["readers"])
+    assert all(is_set(name) for name in kept["readers"])
     assert all(is_digest(key) for key in kept["readers"].values())
     assert len(kept["retired"]) <= 8
     for entry in kept["retired"]:
@@ -195,7 +199,7 @@ def assert_record(kept: Any) -> None:
     if kept["updated_at"] is not None:
         assert len(kept["updated_at"]) == 2
         assert all(moment is None or is_time(moment) for moment in kept["updated_at"])
-    assert all(name == "any" or is_digest(name) for name in kept["running"] or {})
+    assert all(is_set(name) for name in kept["running"] or {})
     assert all(isinstance(name, str) and name for names in (kept["running"] or {}).values() for name in names)
 
 
@@ -231,6 +235,7 @@ def _without(mapping: dict[str, Any], name: str) -> dict[str, Any]:
         *(("rotation", {"retire": value, "concluded": False}) for value in [None, *NO_DIGEST]),
         *(("rotation", {"retire": OLD, "concluded": value}) for value in NO_FLAG),
         *(("readers", value) for value in (None, [], "any", 7, {"": OLD}, {"ANY": OLD}, {"x": OLD})),
+        *(("readers", {name: OLD}) for name in ("anyany", OLD[1:], OLD + "0", OLD + NEW[1:], OLD * 3, READERS + "\n")),
         *(("readers", {READERS: value}) for value in [None, *NO_DIGEST]),
         ("readers", {"{0:016x}".format(number): OLD for number in range(record.READERS_KEPT + 1)}),
         *(
