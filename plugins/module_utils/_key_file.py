@@ -74,6 +74,7 @@ class KeyFile:
         self._is_template = self.variable is None and entry.get("format") != "key"
         self._beside = entry.get("beside") or ()
         self._readers = readers_of(request)
+        self._services = [each["name"] for each in request["services"]]
         self._has_commands = bool(request["commands"])
         self._live = request["live"]
         shape = request.get("live_shape")
@@ -232,7 +233,8 @@ class KeyFile:
         """Note that nothing is under way, and that the readers use the live key, if the file holds that."""
         self._raise_problem()
         if self.record and self._live in self.holds:
-            self._keep(record.closed(self.record, self._readers, self.holds[0] if self.restart_due else None))
+            held = self.holds[0] if self.restart_due else None
+            self._keep(record.closed(self.record, self._readers, held, self._services))
 
     def conclude(self, seen: Optional[Dict[str, Any]]) -> None:
         """Note that the verdict of the rotation was given, and what was seen of the key that it retired."""

@@ -248,8 +248,8 @@ def _deploy(request: Request, tell: Tell) -> Answer:
 
 
 def _restart(request: Request, answer: Answer, run: services.Run, tell: Tell, may_lack: bool) -> None:
-    noted = [file["record"]["running"] or {} for file in answer["files"] if file["record"]]
-    ran = [name for running in noted for name in running.get(readers_of(request), ())]
+    kept = [file["record"] for file in answer["files"] if file["record"]]
+    ran = [name for each in kept for name in record.to_be_running(each, readers_of(request))]
     answer["processes"] = []  # those that were inspected need not be there any more, even if something fails
     restarted, answer["left"] = services.restart(request["services"], request["commands"], run, ran, may_lack)
     if restarted:

@@ -80,7 +80,7 @@ NONE = {
 
 _WHOLE, _OF_VARIABLE = ".multicart-template.json", ".multicart.json"
 _MACHINE = 16
-"""How much of the name of a set of readers tells the machine, where there is one."""
+"""How much of the name of a set of readers tells the machine, where there is one; half of it whatever its node name."""
 _READERS = re.compile(r"(?:any|(?:[0-9a-f]{16}){1,2})\Z")
 _MACHINE_ID = re.compile(rb"(?!0+\Z)[0-9a-fA-F]{32}\Z")
 _TIME = re.compile(r"[0-9T:.+Z-]{1,40}\Z")
@@ -241,14 +241,38 @@ def restarted(record: Record, readers: str, held: str) -> Record:
     return dict(record, readers=_newest(others, readers, held))
 
 
-def closed(record: Record, readers: str = ANY, held: Optional[str] = None) -> Record:
+def closed(record: Record, readers: str = ANY, held: Optional[str] = None, services: Iterable[str] = ()) -> Record:
     """Return the record with nothing under way; what ran of other readers is known until they were restarted, too.
 
     :param held: the key that these readers were restarted with; None: no restart was due.
+    :param services: those of these readers: nothing is left to do for them, whichever set of this machine noted them.
     """
     kept = record if held is None else restarted(record, readers, held)
-    others = {name: ran for name, ran in (kept["running"] or {}).items() if name != readers}
+    others, done = dict(kept["running"] or {}), set(services)
+    for name, ran in _noted(record, readers).items():
+        others[name] = [service for service in ran if service not in done]
+        if name == readers or (ran and not others[name]):
+            del others[name]
     return dict(kept, open=False, running=others or None)
+
+
+def to_be_running(record: Record, readers: str) -> List[str]:
+    """Return the services that ran on this machine when anything began that is not finished there.
+
+    By whatever set of readers it was noted: what a restart that failed has stopped was not stopped on purpose.
+    """
+    return [service for ran in _noted(record, readers).values() for service in ran]
+
+
+def _noted(record: Record, readers: str) -> Dict[str, List[str]]:
+    """Return what ran by set of readers, of the machine of these: a new node name makes it no other one.
+
+    But one that the record knows by this name is a clone of what has another name.
+    """
+    noted = record["running"] or {}
+    known = any(name[:_MACHINE] == readers[:_MACHINE] for name in (*record["readers"], *noted))
+    length = _MACHINE if known else _MACHINE // 2
+    return {name: ran for name, ran in noted.items() if name[:length] == readers[:length]}
 
 
 def retired(record: Record, key: str, seen: str, at: Optional[str], accepted: bool) -> Record:
@@ -323,7 +347,8 @@ def this_machine() -> str:
             content = file.read(100).strip()
             if not found and _MACHINE_ID.match(content):  # an image that was never booted has none, or "uninitialized"
                 found = content.lower()
-    return digest_of(found + b" " + os.uname().nodename.encode("utf-8", "surrogateescape"))
+    node = os.uname().nodename.encode("utf-8", "surrogateescape")
+    return digest_of(found or node)[: _MACHINE // 2] + digest_of(node)[: _MACHINE // 2]
 
 
 def started_at() -> Optional[float]:

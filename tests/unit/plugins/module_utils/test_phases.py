@@ -235,6 +235,42 @@ def test_t16_what_ran_on_another_host_that_shares_the_file_is_not_started_here(
     assert started == [[], ["app"]]
 
 
+HERE, RENAMED = "a" * 16, "a" * 8 + "c" * 8
+
+
+@pytest.mark.parametrize(
+    ("machine", "later"), [(HERE, ["app", "worker"]), (RENAMED, ["app"]), (RENAMED, ["worker", "app"]), (HERE, ["app"])]
+)
+def test_a_service_that_a_failed_restart_has_stopped_is_wanted_whatever_the_list_and_the_node_are_called_by_then(
+    host: Host, monkeypatch: pytest.MonkeyPatch, machine: str, later: list[str]
+) -> None:
+    noted: list[Any] = []
+    fails = [True]
+
+    def restart(_services: Any, _commands: Any, _run: Any, ran: list[str], _may_lack: bool) -> tuple[bool, list[str]]:
+        noted.append(ran)
+        if fails.pop():
+            raise services.StepFailed("restart_failed", "it has")
+        return True, []
+
+    monkeypatch.setattr(services, "restart", restart)
+    monkeypatch.setattr(services, "refuse_ended", lambda *_given: None)
+
+    def ask(phase: str, name: str, names: list[str], running: list[str]) -> Any:
+        monkeypatch.setattr(record, "this_machine", lambda: name)
+        monkeypatch.setattr(services, "running", lambda *_given: running)
+        wanted = [{"name": each, "state": "restarted"} for each in names]
+        return host.ask(phase, services=wanted, files=[host.entry(host.paths[0])], live=NEW)
+
+    assert ask("deploy", HERE, ["app"], ["app"])["problems"] != []
+    fails.append(False)
+    assert ask("deploy", machine, later, [])["problems"] == []
+    ask("close", machine, later, [])
+    assert noted == [["app"], ["app"]]
+    kept = host.records()[0]
+    assert kept is not None and (kept["open"], kept["running"]) == (False, None)
+
+
 def test_without_anything_to_restart_nothing_is_said_to_be(host: Host) -> None:
     answer = host.ask("deploy")
     assert (answer["changed"], host.events) == (True, ["written"])

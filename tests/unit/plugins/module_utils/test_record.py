@@ -349,6 +349,38 @@ def test_what_ran_is_noted_anew_while_the_key_that_was_to_be_retired_is_live() -
     assert opened_by(READERS, record.closed(again))["running"] == {READERS: []}
 
 
+def set_of(machine: str, number: int) -> str:
+    return machine + "{0:016x}".format(number)
+
+
+def test_what_ran_on_a_machine_is_known_by_whatever_set_has_noted_it() -> None:
+    clone, other = "a" * 8 + "c" * 8, "b" * 16
+    here = "a" * 8 + "d" * 8
+    noted = {set_of(here, 1): ["app"], set_of(here, 2): ["job"], set_of(clone, 1): ["web"], set_of(other, 1): ["db"]}
+    kept = {**record.NONE, "open": True, "running": noted}
+    for number in (1, 2, 3):
+        assert record.to_be_running(kept, set_of(here, number)) == ["app", "job"]
+    assert record.to_be_running(kept, set_of(clone, 3)) == ["web"]
+    # By a new node name it is known as long as nothing is noted under that.
+    renamed = set_of("a" * 8 + "e" * 8, 1)
+    assert record.to_be_running(kept, renamed) == ["app", "job", "web"]
+    assert record.to_be_running({**kept, "readers": {renamed: OLD}}, renamed) == []
+    assert record.to_be_running({**kept, "running": {**noted, renamed: []}}, renamed) == []
+    assert record.to_be_running({**kept, "running": None}, renamed) == []
+    assert record.to_be_running(kept, NEWER) == []
+
+
+def test_what_was_restarted_is_no_longer_noted_on_that_machine_but_all_else_is() -> None:
+    here, other = "a" * 16, "b" * 16
+    one, two, three = (set_of(here, number) for number in (1, 2, 3))
+    noted = {one: ["app"], two: ["app", "job"], three: [], set_of(other, 1): ["app"]}
+    kept = {**record.NONE, "open": True, "running": noted}
+    done = record.closed(kept, set_of(here, 4), NEW, ["app", "worker"])
+    assert done["running"] == {two: ["job"], three: [], set_of(other, 1): ["app"]}
+    done = record.closed(kept, two, NEW, ["job"])
+    assert done["running"] == {one: ["app"], three: [], set_of(other, 1): ["app"]}
+
+
 def test_of_what_ran_not_too_much_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = record.NONE
     monkeypatch.setattr(record, "READERS_KEPT", 256)
