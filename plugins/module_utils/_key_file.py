@@ -24,7 +24,10 @@ from ansible_collections.multicart.keys.plugins.module_utils._file_attributes im
 LONGEST_KEY = ApiKey("a." + "a" * (MAX_LENGTH - 2))
 """Stands in for the key that nobody knows yet, to find out whether it could be written."""
 
-Unusable = (host_file.HostFileError, env_file.EnvFileError, UnknownName, record.OtherAccount)
+Unusable = (
+    *(host_file.HostFileError, env_file.EnvFileError, UnknownName),
+    *(record.OtherAccount, record.RejectedBefore),
+)
 """Why a file cannot be used: errors with a ``reason``."""
 
 
@@ -145,11 +148,17 @@ class KeyFile:
     def _refuse_other_account(self) -> None:
         """Refuse to put the key of one account in the place of another's, whose consumer it would lock out."""
         if record.is_of_other(self.record, self._account):
-            place = self._former[0].path if self._former else self.record_path
             raise record.OtherAccount(
                 "it holds the key of another account; use the credentials of that account, or, if this change is "
-                "meant, remove the record {0} first".format(place)
+                "meant, remove {0} first".format(self._place_of_record)
             )
+
+    def _refuse_rejected(self, key: ApiKey) -> None:
+        record.refuse_rejected(self.record, key.fingerprint, self._place_of_record)
+
+    @property
+    def _place_of_record(self) -> str:
+        return "the record {0}".format(self._former[0].path if self._former else self.record_path)
 
     def _keys(self) -> List[str]:
         if self._content.data is None:
@@ -184,6 +193,7 @@ class KeyFile:
         :param retires: what is known of the key that a rotation retired: ``key``, ``accepted``.
         """
         self._raise_problem()
+        self._refuse_rejected(key)
         ownership = Ownership(self._content, self._entry)
         old, new = self._content.data, self._new_content(key)
         if old != new:
@@ -327,6 +337,7 @@ class ReadersAlone(KeyFile):
     def write(self, key: ApiKey, since: str, retires: Optional[Dict[str, Any]] = None) -> None:
         """Note the key that they are restarted with."""
         self._raise_problem()
+        self._refuse_rejected(key)
         found = self.holds == [key.fingerprint]
         if not found:
             self._keep(record.rewritten(self.record or record.NONE, self._readers, self._running))

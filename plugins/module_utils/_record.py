@@ -92,6 +92,12 @@ class OtherAccount(Exception):
     reason = "other_account"
 
 
+class RejectedBefore(Exception):
+    """The key is an old one: the API was seen to reject it, and a newer one was written here."""
+
+    reason = "rejected_before"
+
+
 def path_of(path: str, variable: Optional[str], state_dir: Optional[str]) -> str:
     """Return where the record of a file, and of one variable in it, is kept, whatever links lead to that file.
 
@@ -304,6 +310,19 @@ def is_of_other(record: Optional[Record], account: Optional[str]) -> bool:
     """Tell whether the file holds the key of another account than this."""
     known = record["account"] if record else None
     return bool(account and known and known != account)
+
+
+def refuse_rejected(record: Optional[Record], key: str, place: str) -> None:
+    """Refuse a key that this record lists as rejected: no key comes back, so what says that it is live is behind.
+
+    :param place: of the record, in words.
+    """
+    known = record or NONE
+    if known["held"] != key and any((entry["key"], entry["seen"]) == (key, REJECTED) for entry in known["retired"]):
+        raise RejectedBefore(
+            "it does not get the key {0}: the API has rejected it before, so its answer of now is an old one; "
+            "run again in some minutes; or, if that key is live all the same, remove {1} first".format(key, place)
+        )
 
 
 def restart_due(record: Optional[Record], held: str, readers: str) -> bool:

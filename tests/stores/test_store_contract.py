@@ -231,13 +231,17 @@ def test_a_key_that_somebody_else_has_written_is_not_replaced_by_a_deployment(ba
     assert backend.value() == OTHER
 
 
-def test_drift_is_seen_and_mended(backend: Backend) -> None:
+def test_drift_is_seen_and_mended_but_not_by_a_key_that_was_rejected(backend: Backend) -> None:
+    rejected = {"key": fingerprint(OLD), "seen": "rejected", "at": SINCE, "accepted": True, "updated_at": None}
     with talking(backend) as talk:
         talk.rotate()
     backend.put(OTHER)
     with talking(backend) as talk:
         holds = talk.inspect(NEW)["holds"]
         assert holds == seen(backend, OTHER)
+        assert talk.ask("conclude", live=fingerprint(NEW), seen=rejected)["problems"] == []
+        (problem,) = talk.deploy(OLD, inspected=holds)["problems"]
+        assert (problem["reason"], backend.value()) == ("rejected_before", OTHER)
         assert talk.deploy(inspected=holds)["problems"] == []
         assert talk.inspect(NEW)["holds"] == [fingerprint(NEW)]
     assert backend.value() == NEW

@@ -81,6 +81,10 @@ class StoredKey:
         key = ApiKey(self._request["key"])
         if self.holds == [key.fingerprint]:
             return
+        try:
+            records.refuse_rejected(self.record, key.fingerprint, "its record")
+        except records.RejectedBefore as error:
+            raise StoreError(error.reason, str(error)) from None
         self.changed = True
         if self._request["check_mode"]:
             return

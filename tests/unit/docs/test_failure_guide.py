@@ -58,6 +58,7 @@ def test_the_guide_has_every_reason_and_outcome_once() -> None:
         *host_file.REASONS,
         *services.REASONS,
         *(error.reason for error in (env_file.NotText, env_file.BadName, env_file.Ambiguous, record.OtherAccount)),
+        record.RejectedBefore.reason,
         other_form.OtherForm.reason,
     }
     known = {*(reason.value for reason in Reason), *(outcome.value for outcome in Outcome), *on_hosts, *GIVEN}

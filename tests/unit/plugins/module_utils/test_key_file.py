@@ -1140,6 +1140,54 @@ def test_a_record_that_knows_no_account_learns_it_with_the_next_key(host: Host) 
     assert host.record["account"] == ONE
 
 
+# --- a key that was rejected -----------------------------------------------------------------------
+
+
+def rotated(host: Host, seen: str = "rejected") -> None:
+    """Leave what a rotation leaves that has seen this of the key it retired."""
+    host.open(OLD)
+    host.write(NEW, retires={"key": OLD.fingerprint, "accepted": True})
+    host.close(NEW)
+    host.conclude({"key": OLD.fingerprint, "seen": seen, "at": LATER, "accepted": True, "updated_at": None})
+
+
+@pytest.mark.parametrize(
+    "content", [f"KEY={NEW.reveal()}\n", "KEY=\n", f"KEY={OTHER.reveal()}\n", f"KEY={OLD.reveal()}\n", None]
+)
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_key_that_was_seen_to_be_rejected_is_not_written_again(
+    host: Host, content: Optional[str], check_mode: bool
+) -> None:
+    """An API that is behind returns it, and accepts it; whatever has become of the file meanwhile."""
+    rotated(host)
+    host.env.unlink()
+    if content is not None:
+        host.env.write_text(content)
+    before, host.request["check_mode"] = host.all_files, check_mode
+    with pytest.raises(record.RejectedBefore, match=f"remove the record {host.record_path} first"):
+        host.write(OLD)
+    assert host.all_files == before
+    # A newer one is written, and this one, too, once nobody knows of that.
+    host.request["check_mode"] = False
+    assert host.write(OTHER).holds == [OTHER.fingerprint]
+    host.record_path.unlink()
+    assert host.write(OLD).holds == [OLD.fingerprint]
+
+
+@pytest.mark.parametrize("seen", ["still_valid", "unseen"])
+def test_a_key_whose_rejection_was_not_seen_may_be_live_again(host: Host, seen: str) -> None:
+    """As when a rotation that was read back, or somebody's slower run, was wrong."""
+    rotated(host, seen)
+    assert host.write(OLD).holds == [OLD.fingerprint]
+
+
+def test_where_the_rejected_key_was_never_replaced_nothing_is_refused(host: Host) -> None:
+    """There is nothing newer to lose: the file could not be written when it was rotated."""
+    host.write(OLD)
+    host.conclude({"key": OLD.fingerprint, "seen": "rejected", "at": LATER, "accepted": True, "updated_at": None})
+    assert not host.write(OLD).changed
+
+
 # --- records of another user ----------------------------------------------------------------------
 
 

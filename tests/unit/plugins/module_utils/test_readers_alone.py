@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.module_utils._key_file import ReadersAlone
 from ansible_collections.multicart.keys.plugins.module_utils._phases import FIELDS
+from ansible_collections.multicart.keys.plugins.module_utils._record import RejectedBefore
 
 OLD, NEW = ApiKey("acme.OLDcanary"), ApiKey("acme.NEWcanary")
 SINCE = "2026-11-26T03:00:00Z"
@@ -80,6 +81,16 @@ def test_check_mode_notes_nothing(home: Path) -> None:
 def test_the_key_of_another_account_is_not_taken_for_theirs() -> None:
     restarted(OLD)
     assert getattr(readers(account="b" * 16).problem, "reason", None) == "other_account"
+
+
+def test_they_are_not_restarted_for_a_key_that_was_seen_to_be_rejected() -> None:
+    restarted(OLD)
+    restarted(NEW)
+    seen = {"key": OLD.fingerprint, "seen": "rejected", "at": SINCE, "accepted": True, "updated_at": None}
+    readers(live=NEW.fingerprint).conclude(seen)
+    with pytest.raises(RejectedBefore, match=r"remove the record .*/\.multicart\.readers\.json first"):
+        readers(live=OLD.fingerprint).write(OLD, SINCE)
+    assert readers().holds == [NEW.fingerprint]
 
 
 def test_the_record_may_be_elsewhere(tmp_path: Path) -> None:
