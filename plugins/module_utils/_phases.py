@@ -24,7 +24,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 from ansible_collections.multicart.keys.plugins.module_utils import _processes as processes
 from ansible_collections.multicart.keys.plugins.module_utils import _record as record
@@ -155,8 +155,8 @@ def _inspect(request: Request, _tell: Tell) -> Answer:
     paths = [expanded(entry["path"]) for entry in request["files"]]
     lacking = services.lacking(request["services"], request["commands"] + request["health"], paths, run)
     known = {key for file in files for key in file["holds"]} | _retired(files)
-    keys = {request["live"]} | (known - _of_other_accounts(request))
-    return dict(_scanned(request, keys, run), files=files, lacking=lacking)
+    keys, misnamed = {request["live"]} | (known - _of_other_accounts(request)), _misnamed(request)
+    return dict(_scanned(request, keys, run), files=files, lacking=lacking + misnamed)
 
 
 def _retired(files: List[Dict[str, Any]]) -> Set[str]:
@@ -170,13 +170,27 @@ def _of_other_accounts(request: Request) -> Set[str]:
 
     One is found in a file of this account, too, if that was made by copying.
     """
-    found = set()
+    return {kept["held"] for _path, _place, kept in _foreign(request) if record.is_of_other(kept, request["account"])}
+
+
+def _misnamed(request: Request) -> List[str]:
+    """Return which files are of this account, by their records, though they are said to be of another."""
+    return [
+        "path {0} has a key of this account, by its record {1}, but its entry names another account and would not get "
+        "the new key: name this account there, or, if the file is of the other, remove that record".format(path, place)
+        for path, place, kept in _foreign(request)
+        if request["account"] and kept["account"] == request["account"]
+    ]
+
+
+def _foreign(request: Request) -> Iterator[Tuple[str, str, record.Record]]:
+    """Yield each file that is said to be of another account and has a record, with that and its path."""
     for path, variable in request["foreign"]:
         with suppress(HostFileError):
-            _content, kept = read_record(record.path_of(expanded(path), variable, _state_dir(request)))
-            if kept is not None and record.is_of_other(kept, request["account"]):
-                found.add(kept["held"])
-    return found
+            place = record.path_of(expanded(path), variable, _state_dir(request))
+            _content, kept = read_record(place)
+            if kept is not None:
+                yield path, place, kept
 
 
 def _scanned(request: Request, keys: Set[Any], run: services.Run) -> Dict[str, Any]:

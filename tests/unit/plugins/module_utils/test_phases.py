@@ -494,6 +494,17 @@ def test_a_file_that_is_a_copy_of_another_accounts_blames_no_process_for_the_key
     assert [problem["reason"] for problem in answer["problems"]] == ["process_out_of_date"] * blamed
 
 
+@pytest.mark.parametrize("account", [ACCOUNT, "f" * 16, None])
+def test_a_file_of_this_account_under_the_name_of_another_is_told_before_a_rotation(
+    host: Host, account: Optional[str]
+) -> None:
+    kept = record.wrote(record.NONE, OLD.fingerprint, None, SINCE, account)
+    (host.folder / ".erp.KEY.multicart.json").write_bytes(record.serialize(kept))
+    told = host.ask("inspect", foreign=[[str(host.folder / "erp"), "KEY"]], account=ACCOUNT)["lacking"]
+    assert len(told) == (account == ACCOUNT)
+    assert all(f"path {host.folder}/erp has a key of this account, by its record" in one for one in told)
+
+
 def test_a_file_that_holds_another_key_than_was_inspected_is_left_alone(host: Host) -> None:
     """S7: another run may have written a newer key meanwhile."""
     host.paths[1].write_text(written(OTHER))
