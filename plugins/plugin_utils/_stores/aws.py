@@ -139,7 +139,7 @@ class Aws:
             raise StoreError("store_unreachable", "its certificate is not valid for it: set AWS_CA_BUNDLE") from None
         except (errors.ConnectionError, errors.HTTPClientError) as error:
             raise StoreError("store_unreachable", f"it cannot be reached ({type(error).__name__})") from None
-        except self._parsers.ResponseParserError:
+        except (self._parsers.ResponseParserError, ValueError):
             raise malformed() from None
         except errors.BotoCoreError as error:
             raise StoreError("store_failed", f"it failed ({type(error).__name__})") from None

@@ -8,18 +8,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, is_fingerprint
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import clean
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.programs import Program
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
     Field,
     Found,
     Store,
     StoreError,
-    clean_environment,
     parsed,
 )
 
@@ -68,23 +67,15 @@ class CommandStore(Store):
         return found
 
     def _run(self, verb: str, data: str = "", version: str | None = None) -> dict[str, Any]:
-        environment = clean_environment()
-        if version is not None:
-            environment["MULTICART_STORE_VERSION"] = version
+        environment = {} if version is None else {"MULTICART_STORE_VERSION": version}
+        program = Program(f"its {verb}", self.options[verb], LONGEST, environment=environment)
         try:
-            done = subprocess.run(
-                self.options[verb],
-                input=data.encode(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-                check=False,
-            )
+            status, printed = program.run(data.encode())
         except OSError as error:
             raise StoreError("store_failed", f"its {verb} cannot be run ({error.strerror})") from None
-        if done.returncode != 0:
-            raise StoreError("store_failed", f"its {verb} failed (exit status {done.returncode})")
-        said = parsed(done.stdout) if len(done.stdout) <= LONGEST else None
+        if status != 0:
+            raise StoreError("store_failed", f"its {verb} failed (exit status {status})")
+        said = parsed(printed)
         if not isinstance(said, dict):
             raise _malformed(verb, "a JSON object")
         return said

@@ -15,7 +15,6 @@ import fcntl
 import os
 import re
 import secrets
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from typing import Any
 from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
 from ansible_collections.multicart.keys.plugins.module_utils import _record as records
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.programs import Program
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
     Conflict,
     Field,
@@ -31,7 +31,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     InvalidEntry,
     Store,
     StoreError,
-    clean_environment,
 )
 
 _files: Any = host_file
@@ -44,6 +43,9 @@ FIELDS = {
 
 WORKING = 20
 """Seconds that a program such as git may take for one command."""
+
+LONGEST = 4 * 1024 * 1024
+"""Bytes that it may print: a file, decrypted and as JSON."""
 
 PUSHES = 5
 """How often a push is tried again because others have pushed meanwhile."""
@@ -185,13 +187,13 @@ class Remote:
     def _try_push(self) -> None:
         """Find out whether the remote takes a push from here; what is behind by now, it would not take either."""
         words = ["push", "--dry-run", "--quiet", self._remote]
-        if self._run([*words, f"{self._tip}:{self._ref}"], fails=True).returncode == 0:
+        if self._run([*words, f"{self._tip}:{self._ref}"], fails=True)[0] == 0:
             return
         with self._alone():
             for _attempt in range(PUSHES):
                 before = self._tip
                 self._fetch()
-                if self._run([*words, f"{self._tip}:{self._ref}"], fails=True).returncode == 0:
+                if self._run([*words, f"{self._tip}:{self._ref}"], fails=True)[0] == 0:
                     return
                 if self._tip == before:
                     break
@@ -201,10 +203,10 @@ class Remote:
         path = f"{self._tip}:{self._prefix}{name}"
         if not self._git("ls-tree", "--name-only", self._tip, "--", name):
             return None
-        return self._run(["cat-file", "blob", path]).stdout
+        return self._run(["cat-file", "blob", path])[1]
 
     def _push(self, name: str, content: bytes, message: str) -> None:
-        blob = self._run(["hash-object", "-w", "--stdin"], content).stdout.decode().strip()
+        blob = self._run(["hash-object", "-w", "--stdin"], content)[1].decode().strip()
         with self._alone():
             for _attempt in range(PUSHES):
                 commit = self._commit(name, blob, message)
@@ -241,8 +243,8 @@ class Remote:
         """Push a commit; False: somebody else has pushed meanwhile, but nothing of this store."""
         refused = f"{self._remote} refuses the push to {self._branch}: check its hooks"
         try:
-            done = self._run(["push", "--quiet", self._remote, f"{commit}:{self._ref}"], fails=True)
-            error = StoreError("store_refused", refused) if done.returncode != 0 else None
+            status, _printed = self._run(["push", "--quiet", self._remote, f"{commit}:{self._ref}"], fails=True)
+            error = StoreError("store_refused", refused) if status != 0 else None
         except StoreError as hangs:
             error = hangs
         return error is None or self._settle(commit, error)
@@ -251,7 +253,7 @@ class Remote:
         """Find out whether a push whose answer was lost, that was refused, or that hung has arrived all the same."""
         before = self._tip
         self._fetch()
-        if self._run(["merge-base", "--is-ancestor", commit, self._tip], fails=True).returncode == 0:
+        if self._run(["merge-base", "--is-ancestor", commit, self._tip], fails=True)[0] == 0:
             return True
         if self._tip == before:
             raise error
@@ -264,11 +266,11 @@ class Remote:
 
     def _follow(self, commit: str) -> None:
         """Let the work tree have what was pushed, if it is on that branch and nothing is in the way."""
-        if self._run(["symbolic-ref", "--quiet", "HEAD"], fails=True).stdout.decode().strip() == self._ref:
+        if self._run(["symbolic-ref", "--quiet", "HEAD"], fails=True)[1].decode().strip() == self._ref:
             self._run(["merge", "--ff-only", "--quiet", commit], fails=True)
 
     def _identity(self) -> dict[str, str]:
-        known = self._run(["var", "GIT_COMMITTER_IDENT"], fails=True).returncode == 0
+        known = self._run(["var", "GIT_COMMITTER_IDENT"], fails=True)[0] == 0
         return (
             {}
             if known
@@ -281,10 +283,10 @@ class Remote:
 
     def _git(self, *words: str, otherwise: str = "", environment: Mapping[str, str] | None = None) -> str:
         """Return what git prints, in one line."""
-        done = self._run(list(words), fails=bool(otherwise), environment=environment)
-        if done.returncode != 0:
+        status, printed = self._run(list(words), fails=bool(otherwise), environment=environment)
+        if status != 0:
             raise StoreError("store_unreachable", otherwise)
-        return done.stdout.decode("utf-8", "replace").rstrip("\n")
+        return printed.decode("utf-8", "replace").rstrip("\n")
 
     def _run(
         self,
@@ -292,39 +294,23 @@ class Remote:
         data: bytes = b"",
         fails: bool = False,
         environment: Mapping[str, str] | None = None,
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Run git where the file is; what it prints of errors is not repeated.
+    ) -> tuple[int, bytes]:
+        """Run git where the file is; return its exit status and what it prints, but not of errors.
 
         :param fails: it may.
         """
         more = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(environment or {})}
-        done = ran(f"git {words[0]}", ["git", "-C", self._folder, *words], data, more)
-        if done.returncode != 0 and not fails:
-            raise StoreError("store_failed", f"git {words[0]} failed (exit status {done.returncode})")
-        return done
+        status, printed = ran(f"git {words[0]}", ["git", "-C", self._folder, *words], data, more)
+        if status != 0 and not fails:
+            raise StoreError("store_failed", f"git {words[0]} failed (exit status {status})")
+        return status, printed
 
 
 def ran(
     called: str, words: Sequence[str], data: bytes, environment: Mapping[str, str], folder: str | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    """Run a program of the control node; what it prints of errors is dropped.
-
-    :param called: the program and what it is to do.
-    :param environment: besides that of the control node.
-    :param folder: where it runs; None: where Ansible does.
-    """
+) -> tuple[int, bytes]:
+    """Run a program of the control node; see `Program`."""
     try:
-        return subprocess.run(
-            words,
-            input=data,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-            env={**clean_environment(), **environment},
-            timeout=WORKING,
-            check=False,
-        )
+        return Program(called, words, LONGEST, WORKING, environment, folder).run(data)
     except FileNotFoundError:
         raise StoreError("store_library_missing", f"{words[0]} is missing: install it where Ansible runs") from None
-    except subprocess.TimeoutExpired:
-        raise StoreError("timed_out", f"{called} did not end within {WORKING} s") from None

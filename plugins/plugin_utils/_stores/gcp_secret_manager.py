@@ -174,9 +174,10 @@ class Secret(Store):
 
 
 def _harden(authorized: Any, session: Any, http: Any) -> None:
-    """Let the library's session do what ours does: it would follow redirects, and read .netrc."""
+    """Let the library's session do what ours does: it would follow redirects, read .netrc, and read without end."""
     authorized.trust_env, authorized.get_redirect_target = False, session.get_redirect_target
-    authorized.verify, authorized.proxies = session.verify, session.proxies
+    authorized.verify, authorized.proxies, authorized.hooks = session.verify, session.proxies, session.hooks
+    authorized.headers["Accept-Encoding"] = session.headers["Accept-Encoding"]
     authorized._auth_request = http.Request(session)  # pylint: disable=protected-access
 
 

@@ -21,6 +21,7 @@ from ansible_collections.multicart.keys.plugins.module_utils._api_key import Api
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import is_loopback
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
     ANSWERING,
+    LONGEST,
     Conflict,
     Field,
     Found,
@@ -50,9 +51,6 @@ KINDS = {"deployment": "deployment", "statefulset": "stateful_set", "daemonset":
 
 POLLING = 1.0
 """Seconds between two reads of a rollout."""
-
-LONGEST = 4 * 1024 * 1024
-"""Bytes of an answer; a Secret has at most one MiB."""
 
 RECONCILERS = ("argocd", "external-secrets", "helm-controller", "kustomize-controller")
 """Parts of the names of field managers that put back, sooner or later, what they have once set."""

@@ -48,6 +48,9 @@ TYPES = (
 ANSWERING = 10
 """Seconds in which each request must be answered."""
 
+LONGEST = 4 * 1024 * 1024
+"""Bytes of an answer; what holds a key has at most one MiB, in most stores."""
+
 
 class StoreError(Exception):
     """A store cannot do what it is asked for.
@@ -354,9 +357,24 @@ def session_to(url: str, options: Mapping[str, Any]) -> Any:
     library("requests", "requests")
     trust = (options.get("ca_path") or system_trust()) if options.get("validate_certs", True) else False
     try:
-        return session_for(url, trust)
+        session = session_for(url, trust)
     except MulticartError as error:
         raise StoreError(error.reason.value, error.what.rstrip(".")) from None
+    session.hooks["response"] = [_read_bounded]
+    return session
+
+
+def _read_bounded(response: Any, **_how: Any) -> None:
+    """Read an answer up to a limit: a library would read all of it, and unpack what is small until it is large."""
+    content, encoding = bytearray(), response.headers.get("Content-Encoding", "identity")
+    with response:
+        if encoding != "identity":
+            raise StoreError("store_malformed", "it answers in an encoding that nobody asked for: check its URL")
+        for chunk in response.iter_content(64 * 1024):
+            content += chunk
+            if len(content) > LONGEST:
+                raise StoreError("store_malformed", f"it answers more than {LONGEST >> 20} MiB: check its URL")
+    response._content = bytes(content)  # pylint: disable=protected-access  # which it would read itself
 
 
 def unreachable(error: BaseException) -> StoreError:

@@ -21,9 +21,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     unreachable,
 )
 
-LONGEST = 1024 * 1024
-"""Bytes of an answer."""
-
 
 class RestApi:
     """An API.
@@ -55,10 +52,9 @@ class RestApi:
         """
         try:
             with self._session.request(
-                method, self._url + path, json=body, timeout=ANSWERING, allow_redirects=False, stream=True
+                method, self._url + path, json=body, timeout=ANSWERING, allow_redirects=False
             ) as response:
-                status, self.headers = response.status_code, response.headers
-                content = response.raw.read(LONGEST + 1)
+                status, self.headers, content = response.status_code, response.headers, response.content
         except self._errors as error:
             raise unreachable(error) from None
         if status == 404 and absent:
@@ -67,7 +63,7 @@ class RestApi:
             raise self._failure(status)
         if status == 204 or not content:
             return {}
-        said = parsed(content) if len(content) <= LONGEST else None
+        said = parsed(content)
         if not isinstance(said, dict):
             raise self.malformed()
         return said

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from ansible_collections.multicart.keys.plugins.module_utils import _phases
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import Conflict, StoreError
@@ -25,6 +27,12 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.stored_key 
 
 MARGIN = 0.5
 """Seconds before the limit of a request at which a store that has not answered is given up."""
+
+MEMORY = 1024 * 1024 * 1024
+"""Bytes that the process may take: the largest library needs 50 MiB."""
+
+OF_EACH = 32 * 1024 * 1024
+"""Bytes besides for each store: the whole stacks of its threads count."""
 
 
 class _Asked:
@@ -62,6 +70,10 @@ class _Asked:
             self._error = error
         except Conflict:
             self._error = StoreError("store_conflict", "somebody else changes it at this moment: run again later")
+        except MemoryError:
+            self._error = StoreError(
+                "store_malformed", f"what it answers takes more than {MEMORY >> 30} GiB of memory: check the entry"
+            )
         except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
             self._error = StoreError("internal_error", f"unexpected {type(error).__name__}")
 
@@ -76,7 +88,9 @@ class Stores:
         """Do what a request asks for; see :mod:`_phases`."""
         began = time.monotonic()
         deadline = began + request["limit"] - MARGIN
-        self._asked = self._asked or [_Asked(StoredKey(entry)) for entry in request["files"]]
+        if not self._asked:
+            _limit_memory(MEMORY + OF_EACH * len(request["files"]))
+            self._asked = [_Asked(StoredKey(entry)) for entry in request["files"]]
         for each, entry in zip(self._asked, request["files"], strict=True):
             if not each.hangs:
                 each.stored.begin(request, entry["inspected"])
@@ -130,6 +144,14 @@ class Stores:
             "changed": any(each.stored.changed for each in self._asked),
             "problems": list(failed.values()),
         }
+
+
+def _limit_memory(size: int) -> None:
+    """Let this process, and each that it starts, take no more memory: the libraries read whatever is answered."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft == resource.RLIM_INFINITY or soft > size:
+        with suppress(OSError, ValueError):  # not every system has such a limit
+            resource.setrlimit(resource.RLIMIT_DATA, (size, hard))
 
 
 def main() -> None:

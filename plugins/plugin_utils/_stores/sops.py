@@ -97,13 +97,13 @@ class EncryptedValue(files.ValueInFile):
                 file.write(content)
             # It looks for its own settings where the file is.
             command = ["sops", verb, *words, copy, *filter(None, [index])]
-            done = files.ran(f"sops {verb}", command, data.encode(), environment, folder)
-            if done.returncode != 0:
-                known = _FAILURES.get(done.returncode) if verb == "decrypt" else None
-                failed = f"sops {verb} failed (exit status {done.returncode}); it must be 3.11, or newer"
+            status, printed = files.ran(f"sops {verb}", command, data.encode(), environment, folder)
+            if status != 0:
+                known = _FAILURES.get(status) if verb == "decrypt" else None
+                failed = f"sops {verb} failed (exit status {status}); it must be 3.11, or newer"
                 raise StoreError(*(known or ("store_failed", failed)))
             with open(copy, "rb") as file:
-                return done.stdout, file.read()
+                return printed, file.read()
 
 
 opened = EncryptedValue
