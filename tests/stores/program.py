@@ -47,7 +47,7 @@ if verb == "inspect":
                 "fingerprint": key and hashlib.sha256(key.encode()).hexdigest()[:16],
                 "record": kept["record"],
                 "writable": kept["fault"] != "read_only",
-                "reason": "it is locked",
+                "reason": "canary of what it says",
                 "version": "7",
             }
         )

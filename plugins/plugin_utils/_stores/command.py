@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, is_fingerprint
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import clean
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.programs import Program
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
     Field,
@@ -47,14 +46,17 @@ class CommandStore(Store):
         if not {"fingerprint", "record", "writable"} <= set(said):
             raise _malformed("inspect", "fingerprint, record and writable")
         fingerprint, version = said["fingerprint"], said.get("version")
+        version = str(version) if isinstance(version, int) else version
         if fingerprint is not None and not is_fingerprint(fingerprint):
             raise _malformed("inspect", "a fingerprint, or null")
-        if not isinstance(version, (str, int, type(None))) or not isinstance(said["writable"], bool):
-            raise _malformed("inspect", "writable as true or false, and version as a text")
+        if not isinstance(said["writable"], bool):
+            raise _malformed("inspect", "writable as true or false")
+        # What no environment can hold would fail at the write.
+        if version is not None and not (isinstance(version, str) and version.isprintable() and len(version) <= 256):
+            raise _malformed("inspect", "version as a text of at most 256 printable characters")
         if not said["writable"]:
-            why = clean(said["reason"]) if isinstance(said.get("reason"), str) else "its inspect says no more"
-            raise StoreError("store_not_writable", f"it cannot be written ({why})")
-        return Found(fingerprint, said["record"], None if version is None else str(version))
+            raise StoreError("store_not_writable", "it cannot be written, as its inspect says")
+        return Found(fingerprint, said["record"], version)
 
     def write(self, key: ApiKey, found: Found) -> Found:
         """See the protocol."""
