@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +14,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import trustme
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import NO_CONTROL_NODE, ControlNode
 
 from tests.stores.backends import OpenBao
@@ -305,3 +307,57 @@ def test_a_login_that_is_refused_is_told_without_what_was_sent(listeners: list[A
         problem = problem_of(entry)
         assert problem["reason"] == reason and "canary" not in problem["text"], problem
     assert {path for path, _headers, _sent in listeners[0].heard} == {f"/v1/auth/{LOGINS[login][1]}/login"}
+
+
+# --- certificates -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def behind_tls(listeners: list[Any], tmp_path: Path) -> Iterator[Any]:
+    """Start a server that asks for certificates, and keeps the name in those that it is shown."""
+    ours, theirs = trustme.CA(), trustme.CA()
+    ours.cert_pem.write_to_path(tmp_path / "ca.pem")
+    client = theirs.issue_cert("operator.example.com")
+    client.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.issue_cert("127.0.0.1").configure_cert(context)
+    theirs.configure_trust(context)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    shown: list[Any] = []
+
+    class Handler(_Elsewhere):
+        def do_GET(self) -> None:
+            shown.append(self.connection.getpeercert())  # type: ignore[attr-defined]
+            super().do_GET()
+
+        do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815  # http.server wants it
+
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.heard, server.said, server.shown = [], Sealed(), shown
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def test_a_certificate_of_the_environment_is_shown_to_nobody(
+    behind_tls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library takes it by itself, for any server."""
+    pem = str(tmp_path / "client.pem")
+    monkeypatch.setenv("VAULT_CLIENT_CERT", pem)
+    monkeypatch.setenv("VAULT_CLIENT_KEY", pem)
+    entry = {"url": f"https://127.0.0.1:{behind_tls.server_port}", "path": "shop", "token": "x"}
+    trusted = {**entry, "ca_path": str(tmp_path / "ca.pem")}
+    rotated(trusted)
+    assert behind_tls.shown and not any(behind_tls.shown)
+    behind_tls.shown.clear()
+    behind_tls.said = Sealed()
+    rotated({**trusted, "client_cert": pem, "client_key": pem})
+    assert behind_tls.shown and all("operator.example.com" in repr(each) for each in behind_tls.shown)
+
+
+def test_the_certificate_of_the_server_is_checked_unless_the_entry_says_otherwise(behind_tls: Any) -> None:
+    entry = {"url": f"https://127.0.0.1:{behind_tls.server_port}", "path": "shop", "token": "x"}
+    assert problem_of(entry)["reason"] == "store_unreachable"
+    rotated({**entry, "validate_certs": False})

@@ -103,9 +103,27 @@ def test_a_credential_of_the_environment_goes_nowhere_else(kind: str, name: str,
     assert "canary" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["authority", "ca_path"])
+def test_the_token_of_a_workload_goes_nowhere_else(name: str) -> None:
+    """The library takes it from the environment by itself, and posted it to the authority of the entry."""
+    entry = {"vault_url": "https://x.vault.azure.net", "name": "x", "auth": "workload_identity"}
+    environment = ControlNode({"AZURE_AUTHORITY_HOST": "login.example.com"})
+    assert resolve("azure_keyvault", entry, environment)["authority"] == "https://login.example.com"
+    more = {"authority": "https://elsewhere.example.com", "ca_path": __file__}
+    with pytest.raises(InvalidEntry, match=f"has {name} with auth: workload_identity"):
+        resolve("azure_keyvault", {**entry, name: more[name]}, environment)
+    own = {"auth": "client_secret", "tenant_id": "x", "client_id": "x", "client_secret": "x", name: more[name]}
+    assert resolve("azure_keyvault", {**entry, **own}, environment)[name] == more[name]
+
+
 @pytest.mark.parametrize(
     ("kind", "entry"),
     [
+        ("gcp_secret_manager", {"project": "x", "name": "x", "location": "elsewhere.example.com\\"}),
+        ("gcp_secret_manager", {"project": "x", "name": "x", "location": "elsewhere.example.com"}),
+        ("gcp_secret_manager", {"project": "x", "name": "x", "location": "x\n"}),
+        ("consul_kv", {"url": "https://elsewhere.example.com\\.example.com", "key": "x"}),
+        ("consul_kv", {"url": "https://[::1]elsewhere.example.com", "key": "x"}),
         ("consul_kv", {"url": "http://consul.example.com", "key": "x"}),
         ("consul_kv", {"url": "https://consul.example.com/path", "key": "x"}),
         ("etcd", {"url": "https://etcd.example.com", "key": "x", "username": "us"}),

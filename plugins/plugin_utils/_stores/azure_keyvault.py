@@ -40,8 +40,8 @@ FIELDS = {
     "tenant_id": Field(env="AZURE_TENANT_ID"),
     "client_id": Field(env="AZURE_CLIENT_ID"),
     "client_secret": Field(env="AZURE_CLIENT_SECRET", secret=True),
-    "authority": Field(env="AZURE_AUTHORITY_HOST", place=True),
-    "ca_path": Field(path=True, place=True),
+    "authority": Field(env="AZURE_AUTHORITY_HOST", place=True, not_with=("workload_identity",)),
+    "ca_path": Field(path=True, place=True, not_with=("workload_identity",)),
 }
 
 NAME = "multicart_keys_record_"

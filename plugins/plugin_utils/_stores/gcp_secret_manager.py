@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -49,6 +50,7 @@ SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
 RIGHTS = {f"secretmanager.{right}" for right in ("secrets.get", "secrets.update", "versions.access", "versions.add")}
 
+_LOCATION = re.compile(r"[a-z0-9-]+")
 _PACKAGE = "google-cloud-secret-manager"
 
 
@@ -60,7 +62,9 @@ def label(options: Mapping[str, Any]) -> str:
 
 def check(options: dict[str, Any]) -> None:
     """Refuse what does not go together."""
-    for name in ("project", "name", "location"):
+    if options["location"] and not _LOCATION.fullmatch(options["location"]):
+        raise InvalidEntry("needs location: small letters, digits and dashes")
+    for name in ("project", "name"):
         if options[name] and "/" in options[name]:
             raise InvalidEntry(f"needs {name}: a name without a slash")
     if options["endpoint"] and not (options["credentials_path"] or options["access_token"]):

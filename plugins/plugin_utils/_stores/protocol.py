@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import session_for, system_trust
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import is_loopback
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import PLAIN_PLACE, is_loopback
 
 TYPES = (
     "ansible_vault",
@@ -127,6 +127,8 @@ class Field:
     :ivar env: the environment variable of the control node that it comes from if the entry lacks it.
     :ivar secret: it is a credential, and goes only where its own origin says.
     :ivar place: it says where credentials go.
+    :ivar not_with: values of ``auth`` with which its library sends a credential of the environment there; no entry
+        gives it then.
     :ivar path: it is a path of the control node; of a command, its program.
     :ivar of_run: the name of what the run of Ansible has; no entry gives it.
     """
@@ -138,6 +140,7 @@ class Field:
     env: str | None = None
     secret: bool = False
     place: bool = False
+    not_with: tuple[str, ...] = ()
     path: bool = False
     of_run: str | None = None
 
@@ -204,6 +207,12 @@ def resolve(kind: str, entry: Mapping[str, Any], control: ControlNode) -> dict[s
             f"has {places[0]} while {taken[0]} comes from the environment; a credential of the environment goes only "
             f"where the environment says: give both there, or both in the entry"
         )
+    for name in given:
+        if found.get("auth") in fields[name].not_with:
+            raise InvalidEntry(
+                f"has {name} with auth: {found['auth']}, whose credential comes from the environment and goes only "
+                f"where the environment says: leave out {name}"
+            )
     check = getattr(_module(kind), "check", None)
     if check is not None:
         check(found)
@@ -261,6 +270,8 @@ def checked_url(name: str, url: str) -> str:
         raise InvalidEntry(f"needs {name}: an https:// URL")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise InvalidEntry(f"needs {name}: a URL without user, password, query or fragment")
+    if not PLAIN_PLACE.fullmatch(parts.netloc):
+        raise InvalidEntry(f"needs {name}: a URL whose host has the usual form")
     if parts.scheme == "http" and not is_loopback(host):
         raise InvalidEntry(f"needs {name}: an https:// URL; http:// is accepted for a loopback address only")
     return url.rstrip("/")

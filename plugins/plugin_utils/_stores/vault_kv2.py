@@ -44,6 +44,8 @@ FIELDS = {
     "secret_id": Field(env="VAULT_SECRET_ID", secret=True),
     "role": Field(),
     "jwt_path": Field(default="/var/run/secrets/kubernetes.io/serviceaccount/token"),
+    "client_cert": Field(path=True),
+    "client_key": Field(path=True),
     "validate_certs": Field(bool, default=True, place=True),
     "ca_path": Field(path=True, place=True),
 }
@@ -69,6 +71,8 @@ def check(options: dict[str, Any]) -> None:
     for name in _NEEDS[options["auth"]]:
         if options[name] is None:
             raise InvalidEntry(f"needs {name} with auth: {options['auth']}")
+    if bool(options["client_cert"]) != bool(options["client_key"]):
+        raise InvalidEntry("needs client_cert and client_key, or neither")
 
 
 class Secret(Store):
@@ -78,14 +82,19 @@ class Secret(Store):
         super().__init__(options)
         self._hvac = library("hvac", "hvac")
         self._requests = library("requests", "requests")
+        session = session_to(options["url"], options)
+        if options["client_cert"]:
+            session.cert = (options["client_cert"], options["client_key"])
         self._client = self._hvac.Client(
             url=options["url"],
             namespace=options["namespace"],
-            session=session_to(options["url"], options),
+            session=session,
+            verify=session.verify,
+            cert=(),  # without, the library would take one of the environment
             timeout=ANSWERING,
             allow_redirects=False,
         )
-        # The library would take one of the environment.
+        # Likewise.
         self._client.token = options["token"] if options["auth"] == "token" else None
         self._kv = self._client.secrets.kv.v2
         self._may_patch = False
