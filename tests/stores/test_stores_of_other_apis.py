@@ -317,6 +317,23 @@ def test_etcd_with_certificates_for_both_sides(made: Made) -> None:
     assert refused(backend, url=fields["url"], ca_path=fields["ca_path"])[0] == "store_unreachable"
 
 
+@pytest.mark.parametrize("code", ["canary", True, 17, -1, 3.5, ["canary"], None])
+def test_of_etcd_only_a_number_that_grpc_knows_is_repeated(code: Any) -> None:
+    api = ConsulApi()
+    api.answer = lambda _request: Answer(400, {"error": "canary", "code": code})
+    try:
+        entry = {"url": api.url, "key": "x", "username": "us", "password": "canary"}
+        store = open_store("etcd", resolve("etcd", entry, NO_CONTROL_NODE))
+        with pytest.raises(StoreError) as caught:
+            store.inspect()
+        assert (caught.value.reason, "canary" in str(caught.value)) == ("store_malformed", False)
+        api.answer = lambda _request: Answer(400, {"code": 5})
+        with pytest.raises(StoreError, match="gRPC status 5"):
+            store.inspect()
+    finally:
+        api.stop()
+
+
 # --- AWX ------------------------------------------------------------------------------------------
 
 

@@ -100,7 +100,7 @@ TOO_MUCH = """
 import sys, time
 sys.path[:] = {path!r}
 from {module} import StoredKey, _Asked, _limit_memory
-asked = _Asked(StoredKey({{"type": "x", "path": "x", "options": {{}}}}))
+asked = _Asked(StoredKey({{"type": "command", "path": "x", "options": {{}}}}))
 _limit_memory(200 << 20)
 _limit_memory(900 << 20)
 for size in (300, 50):

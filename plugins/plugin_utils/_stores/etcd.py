@@ -47,7 +47,7 @@ FIELDS = {
     "ca_path": Field(path=True, place=True),
 }
 
-_CODES: dict[Any, tuple[str, str]] = {
+_CODES: dict[int, tuple[str, str]] = {
     3: ("store_refused", "it does not accept the credentials: check username and password"),
     7: ("store_refused", "its user may not do this: it needs to read and write {key} and {record}"),
     8: ("store_not_writable", "it has no space left: check its alarms"),
@@ -55,6 +55,9 @@ _CODES: dict[Any, tuple[str, str]] = {
     16: ("store_refused", "it does not accept the credentials any more: run again"),
 }
 """What gRPC calls an error, and what it means."""
+
+LAST_CODE = 16
+"""The greatest one."""
 
 
 def label(options: Mapping[str, Any]) -> str:
@@ -156,6 +159,8 @@ class Value(Store):
         except errors.Etcd3Exception as error:
             said = parsed(error.detail_text)
             code = said.get("code") if isinstance(said, dict) else None
+            if not isinstance(code, int) or isinstance(code, bool) or code not in range(LAST_CODE + 1):
+                raise malformed() from None
             reason, text = _CODES.get(code, ("store_failed", "it refuses the request (gRPC status {code})"))
             names = {"key": self._key.decode(), "record": self._record.decode(), "code": code}
             raise StoreError(reason, text.format(**names)) from None

@@ -13,11 +13,13 @@ from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils import _record as records
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.sanitize import withhold
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
     Conflict,
     Found,
     Store,
     StoreError,
+    fields_of,
     open_store,
 )
 
@@ -157,8 +159,11 @@ class StoredKey:
         }
 
     def explain(self, error: Exception) -> str:
-        """Return what is wrong, and where."""
-        return f"{self._entry['path']}: {error}"
+        """Return what is wrong, and where; what repeats a credential of the entry is withheld."""
+        options = self._entry["options"]
+        secret = [name for name, known in fields_of(self._entry["type"]).items() if known.secret and not known.path]
+        said = withhold(str(error), [options[name] for name in secret if options.get(name)])
+        return f"{self._entry['path']}: {said}"
 
     @property
     def _account(self) -> Any:

@@ -264,3 +264,12 @@ def test_the_variables_of_one_file_may_be_many_stores() -> None:
     stored.inspect()
     stored.write()
     assert stored.holds == [ApiKey("173axcs.new").fingerprint]
+
+
+def test_what_repeats_a_credential_is_withheld_and_the_rest_of_the_text_is_not() -> None:
+    options = {"token": "hvs.CANARYcanary", "secret_id": None, "url": "https://vault.example.com"}
+    stored = StoredKey({"type": "vault_kv2", "path": "vault_kv2 secret/shop", "options": options})
+    error = protocol.StoreError("store_failed", "it said hvs.CANARYcan")
+    assert stored.explain(error) == "vault_kv2 secret/shop: (withheld, as it repeated a secret)"
+    error = protocol.StoreError("store_failed", "https://vault.example.com does not accept the credentials")
+    assert stored.explain(error) == f"vault_kv2 secret/shop: {error}"
