@@ -15,7 +15,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.interna
     prefer_pipelining,
     take_arguments,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, shown_name
 
 _OPTIONS = {"path", "variable", "format", "value", "state", "create", "attr", *FILE_COMMON_ARGUMENTS}
 
@@ -30,7 +30,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         unknown = sorted(set(arguments) - _OPTIONS)
         if unknown:  # the module would refuse it as well, and show what it was given: a key, if value is misspelt
-            error = MulticartError(Reason.INVALID_OPTION, f"There is no option {unknown[0]}.")
+            error = MulticartError(Reason.INVALID_OPTION, f"There is no option {shown_name(unknown[0])}.")
             return {**result, **failure(error)}
         prefer_pipelining(self, task_vars)
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars))

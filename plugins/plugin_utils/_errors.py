@@ -182,6 +182,11 @@ def clean(text: str) -> str:
     return shown if len(shown) <= _LONGEST_TEXT else f"{shown[:_LONGEST_TEXT]}…"
 
 
+def shown_name(name: object) -> str:
+    """Return the name of an option or field that is not known, if it looks like one: a secret in its place does not."""
+    return str(name) if re.fullmatch(r"[A-Za-z_]{1,30}", str(name)) else "(not shown)"
+
+
 class MulticartError(Exception):
     """Something failed for a known reason. Its text is safe to show: it never holds a secret.
 

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey, is_fingerprint
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, clean
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, clean, shown_name
 
 DEFAULT_URL = "https://multicartapi.com/api/v1"
 
@@ -253,8 +253,7 @@ def _refuse_unknown(task: Mapping[str, Any], options: Mapping[str, Option]) -> N
         if name not in options:
             near = difflib.get_close_matches(str(name), options)
             hint = f" Did you mean {near[0]}?" if near else f" Known options: {', '.join(sorted(options))}."
-            shown = name if re.fullmatch(r"\w{1,40}", str(name)) else "(not shown)"
-            raise MulticartError(Reason.INVALID_OPTION, f"Unknown option {shown}.{hint}")
+            raise MulticartError(Reason.INVALID_OPTION, f"Unknown option {shown_name(name)}.{hint}")
 
 
 def _find(

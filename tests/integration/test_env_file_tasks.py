@@ -49,6 +49,13 @@ def test_absent_and_create(fleet: Fleet) -> None:
     assert sorted(path.name for path in web.folder.iterdir()) == ["app.env"]
 
 
+def test_a_key_in_the_place_of_an_option_is_not_shown(fleet: Fleet) -> None:
+    fleet.add("web1")
+    run = fleet.play("- multicart.keys.multicart_env_file: {path: '{{ home }}/app.env', 'KEY=acme.canary': ~}")
+    (task,) = run.failures  # Ansible itself shows the lines of the playbook
+    assert (task["reason"], task["msg"].split(". ")[0]) == ("invalid_option", "There is no option (not shown)")
+
+
 def test_info_tells_fingerprints_and_whether_the_place_can_be_written(fleet: Fleet) -> None:
     web = fleet.add("web1", "MULTICART_API_KEY={key}\nSHOP_KEY=changeme\n")
     tasks = """

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, clean
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, clean, shown_name
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import misspelt, not_templated
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores import protocol
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import NO_CONTROL_NODE, ControlNode
@@ -411,7 +411,7 @@ def _checked(place: str, entry: Any) -> FileSpec:
 def _problems(entry: Mapping[str, Any]) -> Iterator[str]:
     unknown = sorted(str(name) for name in entry if name not in _FIELDS)
     if unknown:
-        yield f"has the unknown field {unknown[0]!r}; known are {', '.join(_FIELDS)}"
+        yield f"has the unknown field '{shown_name(unknown[0])}'; known are {', '.join(_FIELDS)}"
     path = entry.get("path")
     if not isinstance(path, str) or not os.path.isabs(path) or path.endswith("/") or "\0" in path:
         yield "needs path: the absolute path of a file"

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import session_for, system_trust
-from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError
+from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, shown_name
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import PLAIN_PLACE, is_loopback
 
 TYPES = (
@@ -183,7 +183,7 @@ def resolve(kind: str, entry: Mapping[str, Any], control: ControlNode) -> dict[s
     known_names = [name for name, known in fields.items() if not known.of_run]
     unknown = sorted(str(name) for name in given if name not in known_names)
     if unknown:
-        raise InvalidEntry(f"has the unknown field {unknown[0]!r}; {kind} knows {', '.join(known_names)}")
+        raise InvalidEntry(f"has the unknown field '{shown_name(unknown[0])}'; {kind} knows {', '.join(known_names)}")
     found, from_environment = {}, set()
     for name, known in fields.items():
         if known.of_run:
@@ -309,9 +309,14 @@ def _located(name: str, value: Any, folders: Sequence[str]) -> Any:
     found = [place for folder in (*folders, "") if os.path.exists(place := os.path.join(folder, path))]
     if not found:
         raise InvalidEntry(
-            f"needs {name}: {value} does not exist; it is looked for beside the playbook and the inventory"
+            f"needs {name}: {shown_path(value)} does not exist; it is looked for beside the playbook and the inventory"
         )
     return os.path.abspath(found[0])
+
+
+def shown_path(value: str) -> str:
+    """Return a path if it looks like one: a credential that stands in the place of its file does not."""
+    return value if value.startswith(("/", "./", "../", "~/")) else "that file"
 
 
 _KINDS: dict[type[Any], str] = {str: "a text", bool: "true or false", int: "a number"}

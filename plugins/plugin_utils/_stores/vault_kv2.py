@@ -26,6 +26,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     in_pieces,
     library,
     session_to,
+    shown_path,
 )
 
 T = TypeVar("T")
@@ -153,7 +154,8 @@ class Secret(Store):
             except (OSError, ValueError):
                 token = ""
             if not token:
-                raise StoreError("store_refused", f"the token in {options['jwt_path']} is missing or cannot be read")
+                where = shown_path(options["jwt_path"])
+                raise StoreError("store_refused", f"the token in jwt_path ({where}) is missing or cannot be read")
             mount = options["auth_mount"] or "kubernetes"
             self._answer(lambda: auth.kubernetes.login(options["role"], token, mount_point=mount))
 

@@ -282,6 +282,7 @@ def test_a_file_that_is_nothing_but_the_key_and_an_environment_file_at_one_path_
         ({"path": "/etc/app/"}, "needs path"),
         ({"path": "/etc/\0app"}, "needs path"),
         ({**ENV, "name": "x"}, "has the unknown field 'name'; known are path, variable, template"),
+        ({**ENV, "MULTICART_API_KEY=acme.secret": 1}, "has the unknown field '(not shown)'"),
         ({**ENV, "template": "a.j2", "variable": "KEY"}, "has both template and variable"),
         ({**ENV, "variable": "KEY=x"}, "needs variable"),
         ({**ENV, "variable": "KEY="}, "needs variable"),

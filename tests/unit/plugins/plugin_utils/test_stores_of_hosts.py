@@ -29,6 +29,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.stored_key 
 from tests.conftest import COLLECTIONS_PATH
 
 STORES = "multicart_deploy_stores"
+GCP = {"type": "gcp_secret_manager", "project": "x", "name": "x"}
+VERBS = ("inspect", "write", "note")
 VAULT = {"type": "vault_kv2", "url": "https://vault.example/", "path": "shop", "token": "token-canary"}
 
 
@@ -106,6 +108,21 @@ def test_a_store_without_an_account_has_that_of_its_host(account: str | None, nu
 def test_a_wrong_entry_is_refused_by_its_number_and_field(entry: Any, said: str) -> None:
     text = refused(VAULT, entry)
     assert text.startswith(f"{STORES}, entry 2: it ") and said in text
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({**VAULT, "MULTICART_API_KEY=acme.canary": 1}, "unknown field '(not shown)'"),
+        ({**VAULT, "ghp_canary" + "0" * 30: 1}, "unknown field '(not shown)'"),
+        ({**VAULT, "ca_path": "hvs.canary"}, "needs ca_path: that file does not exist"),
+        ({"type": "sops", "path": __file__, "age_key_file": "AGE-SECRET-KEY-canary"}, "needs age_key_file: that file"),
+        ({**GCP, "credentials_path": '{"private_key": "canary"}'}, "needs credentials_path: that file"),
+        ({"type": "command", "label": "x", **dict.fromkeys(VERBS, ["op://canary"])}, "needs inspect: that file"),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_shown(entry: Any, said: str) -> None:
+    assert said in refused(entry)
 
 
 def test_the_same_store_twice_is_refused() -> None:
