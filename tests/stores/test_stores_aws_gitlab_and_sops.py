@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from ansible_collections.multicart.keys.plugins.module_utils import _record as records
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores import aws
+from ansible_collections.multicart.keys.plugins.plugin_utils._stores.aws_secretsmanager import _field_in, _with_field
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
     NO_CONTROL_NODE,
     Conflict,
@@ -27,6 +29,8 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     open_store,
     resolve,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.stores.aws_gitlab_and_sops import KEY, GitLabVariable, SecretsManager, SopsFile, SsmParameter
 from tests.stores.backends import Backend, git
@@ -34,6 +38,13 @@ from tests.stores.gitlab_api import OWNERS, TOKEN
 from tests.stores.talk import NEW, OLD, OTHER, SINCE, Talk, fingerprint
 
 NOTED = f"MULTICART_RECORD_{KEY}"
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A number, as it is written."""
+
+    text: str
 
 
 def opened(backend: Backend, **fields: Any) -> Store:
@@ -415,3 +426,66 @@ def test_a_value_that_is_no_text_or_has_no_place(backend: SopsFile) -> None:
     store.write(ApiKey(NEW), found)
     assert f"new: {NEW}\n" in backend.decrypted(Path(backend.entry["path"]))
     assert backend.value() == OLD
+
+
+# --- JSON in a secret -----------------------------------------------------------------------------
+
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.text()
+    | st.sampled_from(["0.1234567890123456789", "1E400", "-0", "1.10", "12345678901234567890123"]).map(Literal),
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(), each, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.text() | st.just(KEY), _VALUES), max_size=5), st.sampled_from(["", " ", "\n\t"]))
+def test_all_else_in_a_json_object_stays_as_it_is_written(pairs: list[tuple[str, Any]], space: str) -> None:
+    """It was read and written again: 1E400 became Infinity, which is no JSON, and of two equal names one was left."""
+
+    def text_with(of_field: str) -> str:
+        parts = [f"{json.dumps(name)}{space}:{of_field if name == KEY else written(value)}" for name, value in pairs]
+        return f"{space}{{{space}{f'{space},{space}'.join(parts)}{space}}}{space}"
+
+    text, number = text_with('"changeme"'), [name for name, _value in pairs].count(KEY)
+    if number > 1:
+        with pytest.raises(StoreError, match="more than once") as caught:
+            _with_field(text, KEY, NEW)
+        assert caught.value.reason == "store_malformed"
+        return
+    changed = _with_field(text, KEY, NEW)
+    assert json.loads(changed)[KEY] == _field_in(changed, KEY)[0] == NEW
+    if number:
+        assert changed == text_with(json.dumps(NEW))
+    else:
+        added = f'{", " if pairs else ""}"{KEY}": "{NEW}"'
+        assert changed.replace(added, "") == text and json.loads(changed)
+
+
+def written(value: Any) -> str:
+    if isinstance(value, Literal):
+        return value.text
+    if isinstance(value, list):
+        return f"[{','.join(written(each) for each in value)}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(name)}:{written(each)}" for name, each in value.items()) + "}"
+    return json.dumps(value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "x", '{"a": 1', '{"a": 1} x', "\ufeff{}", "[" * 100_000])
+def test_what_is_no_json_object_is_malformed(text: str) -> None:
+    with pytest.raises(StoreError, match="no JSON object"):
+        _field_in(text, KEY)
+
+
+@only(SecretsManager)
+def test_numbers_in_a_secret_are_kept_and_a_field_that_is_there_twice_is_refused(backend: SecretsManager) -> None:
+    text = f'{{"id": 0.1234567890123456789, "big": 1E400, "n": -0, "{KEY}": "%s", "n": 1.10}}'
+    backend.put_text(text % OLD)
+    store = opened(backend)
+    store.write(ApiKey(NEW), store.inspect())
+    assert backend._current()["SecretString"] == text % NEW
+    backend.put_text(f'{{"{KEY}": "{OLD}", "{KEY}": "{OLD}"}}')
+    assert problem_of(opened(backend)).reason == "store_malformed"

@@ -12,6 +12,7 @@ inspected and from no other: that is the compare-and-set.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
@@ -38,6 +39,8 @@ CURRENT = "AWSCURRENT"
 STAGE = "MULTICART_KEYS"
 """Of a version that this collection has put."""
 
+_SPACE = re.compile(r"[ \t\n\r]*")
+
 
 def label(options: Mapping[str, Any]) -> str:
     """Return what it is called."""
@@ -60,7 +63,7 @@ class Secret(Store):
         """See the protocol."""
         described = self._describe()
         text, version = self._current()
-        value: Any = self._parts(text).get(self.options["field"]) if self.options["field"] else text
+        value: Any = _field_in(text, self.options["field"])[0] if self.options["field"] else text
         return Found(fingerprint_of(value), self._tags.read(described.get("Tags") or ()), (text, version))
 
     def verify_right(self) -> None:
@@ -78,7 +81,7 @@ class Secret(Store):
         """See the protocol."""
         text, version = found.version
         field = self.options["field"]
-        changed = json.dumps({**self._parts(text), field: key.reveal()}) if field else key.reveal()
+        changed = _with_field(text, field, key.reveal()) if field else key.reveal()
         new = str(uuid4())
         self._ask("put_secret_value", ClientRequestToken=new, SecretString=changed, VersionStages=[STAGE])
         try:
@@ -128,11 +131,45 @@ class Secret(Store):
         except KeyError:
             raise aws.malformed() from None
 
-    def _parts(self, text: str) -> dict[str, Any]:
-        parts = parsed(text)
-        if not isinstance(parts, dict):
-            raise StoreError("store_malformed", "it is no JSON object: leave out field, or give it one")
-        return parts
+
+def _field_in(text: str, field: str) -> tuple[Any, int, int]:
+    """Return the value of a field in a JSON object, and where it begins and ends in the text.
+
+    Where there is no such field, one may begin and end before the brace that closes the object.
+
+    :raises StoreError: it is no JSON object, or has that field twice.
+    """
+    if not isinstance(parsed(text), dict):
+        raise StoreError("store_malformed", "it is no JSON object: leave out field, or give it one")
+    decoder, found = json.JSONDecoder(), []
+    place = _after_space(text, _after_space(text, 0) + 1)
+    while text[place] != "}":
+        name, ends = decoder.raw_decode(text, place)
+        begins = _after_space(text, _after_space(text, ends) + 1)
+        value, ends = decoder.raw_decode(text, begins)
+        if name == field:
+            found.append((value, begins, ends))
+        place = _after_space(text, ends)
+        if text[place] == ",":
+            place = _after_space(text, place + 1)
+    if len(found) > 1:
+        raise StoreError("store_malformed", f"it has the field {field} more than once: leave one")
+    return found[0] if found else (None, place, place)
+
+
+def _with_field(text: str, field: str, value: str) -> str:
+    """Return a JSON object with another value of a field; all else stays as it is written, such as 1.10 and 1E400."""
+    _before, begins, ends = _field_in(text, field)
+    new = json.dumps(value)
+    if begins == ends:
+        others = not text[:begins].rstrip().endswith("{")
+        new = f"{', ' * others}{json.dumps(field)}: {new}"
+    return text[:begins] + new + text[ends:]
+
+
+def _after_space(text: str, place: int) -> int:
+    found = _SPACE.match(text, place)
+    return found.end() if found else place
 
 
 opened = Secret
