@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import stat
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -221,3 +224,36 @@ def test_a_push_that_hangs_is_settled_likewise(
         assert caught.value.reason == "timed_out"
     assert vaulted.value() == (NEW if arrives else OLD)
     assert subjects(vaulted).count(REPLACE) == arrives
+
+
+def test_nobody_who_may_only_read_the_repository_keeps_it_from_being_written(vaulted: VaultedFileInGit) -> None:
+    """A lock on a directory can be held by all who can open it."""
+    store = open_store(vaulted.kind, resolve(vaulted.kind, vaulted.entry, vaulted.control))
+    folder = vaulted._ours / ".git"
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    began = time.monotonic()
+    found = store.write(ApiKey(NEW), store.inspect())
+    os.close(held)
+    assert time.monotonic() - began < files.LOCKING
+    assert found.fingerprint == fingerprint(vaulted.value() or "")
+    assert stat.S_IMODE((folder / files.LOCK).stat().st_mode) == 0o600
+    assert b"lock" not in git("status", "--porcelain", cwd=vaulted._ours)
+
+
+@pytest.mark.parametrize("lock", ["held", "link", "directory"])
+def test_a_lock_that_cannot_be_had_is_done_without(
+    vaulted: VaultedFileInGit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lock: str
+) -> None:
+    monkeypatch.setattr(files, "LOCKING", 0.2)
+    path = vaulted._ours / ".git" / files.LOCK
+    if lock == "held":
+        held = path.open("w")
+        fcntl.flock(held, fcntl.LOCK_EX)
+    elif lock == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        path.mkdir()
+    store = open_store(vaulted.kind, resolve(vaulted.kind, vaulted.entry, vaulted.control))
+    store.write(ApiKey(NEW), store.inspect())
+    assert vaulted.value() == NEW and not (tmp_path / "elsewhere").exists()

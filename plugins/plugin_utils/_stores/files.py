@@ -16,8 +16,9 @@ import os
 import re
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
@@ -46,6 +47,12 @@ WORKING = 20
 
 LONGEST = 4 * 1024 * 1024
 """Bytes that it may print: a file, decrypted and as JSON."""
+
+LOCK = "multicart.keys.lock"
+"""File in the repository, which this user alone can open."""
+
+LOCKING = 10.0
+"""Seconds for which other stores of the repository are waited for."""
 
 PUSHES = 5
 """How often a push is tried again because others have pushed meanwhile."""
@@ -218,12 +225,20 @@ class Remote:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Let no other store of this repository push from here meanwhile: of two, one would be refused."""
+        """Let no other store of this repository push from here meanwhile: of two, one would be refused.
+
+        Without the lock it would be tried again: so no more than some time is waited for it, nor does it matter where
+        there can be none.
+        """
         folder = os.path.join(self._folder, self._git("rev-parse", "--git-common-dir"))
-        lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            # Nobody else may open it: of a lock, the right to read would be enough to hold it.
+            lock = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError:
+            yield
+            return
+        try:
+            _take(lock)
             yield
         finally:
             os.close(lock)
@@ -304,6 +319,20 @@ class Remote:
         if status != 0 and not fails:
             raise StoreError("store_failed", f"git {words[0]} failed (exit status {status})")
         return status, printed
+
+
+def _take(lock: int) -> None:
+    """Wait for a lock, but not for long."""
+    deadline = time.monotonic() + LOCKING
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        except OSError:  # a file system without locks
+            return
+        else:
+            return
 
 
 def ran(
