@@ -313,7 +313,12 @@ def _stores_of(
         if str(entry.get("account") or own) != account:
             others = True
             continue
-        kind, fields = str(entry.get("type")), {name: entry[name] for name in entry if name not in ("type", "account")}
+        kind = str(entry.get("type"))
+        fields = {
+            name: _plain(f"{place}, {shown_name(name)}", entry[name])
+            for name in entry
+            if name not in ("type", "account")
+        }
         try:
             options = protocol.resolve(kind, fields, control)
             spec = StoreSpec(kind, clean(protocol.label_of(kind, options)), options)
@@ -322,6 +327,17 @@ def _stores_of(
         if found.setdefault(spec.path, spec) is not spec:
             raise _invalid(place, f"names {spec.path} once more")
     return list(found.values()), others
+
+
+def _plain(place: str, value: Any) -> Any:
+    """Return a value without what is particular to Ansible; a text of Ansible Vault may be decrypted only now."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(place, each) for each in value]
+    try:
+        return value if value is None or isinstance(value, (str, bool, int, float, Mapping)) else str(value)
+    except Exception as error:
+        problem, remedy = not_templated(error)
+        raise _invalid(place, f"{problem}; {remedy}") from None
 
 
 def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Steps:

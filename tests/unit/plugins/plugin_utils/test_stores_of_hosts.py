@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.parsing.vault import AnsibleVaultError
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import (
@@ -127,6 +128,35 @@ def test_a_secret_in_the_wrong_place_is_not_shown(entry: Any, said: str) -> None
 
 def test_the_same_store_twice_is_refused() -> None:
     assert "once more" in refused(VAULT, {**VAULT, "token": "another"})
+
+
+class Vaulted(Sequence[str]):
+    """What ``!vault`` is on ansible-core 2.16: no text, but decrypted as one."""
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        if self._text is None:
+            raise AnsibleVaultError("Attempting to decrypt but no vault secrets found, of canary")
+        return self._text
+
+    def __len__(self) -> int:
+        return len(str(self))
+
+    def __getitem__(self, at: Any) -> Any:
+        return str(self)[at]
+
+
+def test_a_vaulted_field_of_an_entry_is_decrypted() -> None:
+    (store,) = stores({**VAULT, "token": Vaulted("token-canary")}).files
+    assert store.options["token"] == "token-canary" and isinstance(store.options["token"], str)
+    words = ["run", Vaulted("canary")]
+    (store,) = stores({"type": "command", "label": Vaulted("x"), **dict.fromkeys(VERBS, words)}).files
+    assert (store.path, store.options["inspect"]) == ("command x", ["run", "canary"])
+    text = refused(VAULT, {**VAULT, "token": Vaulted(None)})
+    assert text.startswith(f"{STORES}, entry 2, token: it cannot be decrypted: the password of its Ansible Vault")
+    assert "--vault-id" in text
 
 
 @pytest.mark.parametrize("name", ["multicart_deploy_services", "multicart_deploy_commands"])
