@@ -26,7 +26,7 @@ DEFAULT_URL = "https://multicartapi.com/api/v1"
 LONGEST_TIMEOUT = 3600
 """Seconds."""
 
-_PRINTABLE = re.compile(r"[\x21-\x7e]+")
+PRINTABLE = re.compile(r"[\x21-\x7e]+")
 """ASCII without white space and control characters."""
 
 PLAIN_PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]*)?")
@@ -390,7 +390,7 @@ def _parse(option: Option, raw: Any, source: Source) -> Any:
         return _parse_age(text, wrong)
     if option.kind is Kind.FINGERPRINT and not is_fingerprint(text):
         raise wrong("must be a fingerprint: 16 lower-case hexadecimal digits")
-    if option.name == "session_token" and not _PRINTABLE.fullmatch(text):
+    if option.name == "session_token" and not PRINTABLE.fullmatch(text):
         raise wrong("must be printable ASCII without white space")
     return text
 
@@ -467,7 +467,7 @@ def _checked_url(url: str, place: str) -> str:
         host, _port = parts.hostname, parts.port
     except ValueError:
         parts = None
-    if parts is None or not host or parts.scheme not in ("http", "https") or not _PRINTABLE.fullmatch(url):
+    if parts is None or not host or parts.scheme not in ("http", "https") or not PRINTABLE.fullmatch(url):
         wrong = "must be an absolute http:// or https:// URL"
     elif parts.username is not None or parts.password is not None:
         wrong = "must not hold a user name or password"

@@ -41,7 +41,7 @@ FIELDS = {
     "key": Field(required=True),
     "create": Field(bool, default=False),
     "username": Field(),
-    "password": Field(env="ETCDCTL_PASSWORD", secret=True),
+    "password": Field(env="ETCDCTL_PASSWORD", secret=True, free=True),
     "client_cert": Field(path=True),
     "client_key": Field(path=True),
     "ca_path": Field(path=True, place=True),

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import session_for, system_trust
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, shown_name
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import PLAIN_PLACE, is_loopback
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import PLAIN_PLACE, PRINTABLE, is_loopback
 
 TYPES = (
     "ansible_vault",
@@ -126,6 +126,7 @@ class Field:
 
     :ivar env: the environment variable of the control node that it comes from if the entry lacks it.
     :ivar secret: it is a credential, and goes only where its own origin says.
+    :ivar free: it is a password, which may have blanks and letters of any kind; no header could carry those.
     :ivar place: it says where credentials go.
     :ivar not_with: values of ``auth`` with which its library sends a credential of the environment there; no entry
         gives it then.
@@ -139,6 +140,7 @@ class Field:
     choices: tuple[str, ...] = ()
     env: str | None = None
     secret: bool = False
+    free: bool = False
     place: bool = False
     not_with: tuple[str, ...] = ()
     path: bool = False
@@ -297,6 +299,8 @@ def _checked(name: str, field: Field, value: Any) -> Any:
         raise InvalidEntry(f"needs {name}: {' or '.join(field.choices)}")
     if field.kind is str and any(ord(letter) < 32 for letter in value):
         raise InvalidEntry(f"needs {name}: one line of text")
+    if field.secret and not (field.path or field.free or PRINTABLE.fullmatch(value)):
+        raise InvalidEntry(f"needs {name}: printable ASCII without white space")
     # Texts of Ansible carry tags, which no library and no JSON wants.
     return field.kind(value)
 

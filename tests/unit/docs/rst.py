@@ -10,6 +10,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "docs" / "docsite" / "rst"
@@ -53,3 +54,12 @@ def rows(text: str) -> list[list[str]]:
 def names(cell: str) -> list[str]:
     """Return what is literal in a cell."""
     return re.findall(r"``([^`]+)``", cell)
+
+
+def templated(value: Any) -> Any:
+    """Return a value of an example with a word in place of each expression, whose value nobody knows here."""
+    if isinstance(value, dict):
+        return {name: templated(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [templated(each) for each in value]
+    return re.sub(r"\{\{.*?\}\}", "value", value) if isinstance(value, str) else value

@@ -117,7 +117,7 @@ def test_an_example_is_accepted(example: Example) -> None:
         }
         assert not complaints(ours, OPTIONS), ours
         if any(name.startswith("multicart_deploy_") for name in ours) and "store" not in example.place:
-            spec_of({name: value for name, value in mapping.items() if OURS.match(str(name))}, lambda value: value)
+            spec_of({name: value for name, value in mapping.items() if OURS.match(str(name))}, rst.templated)
         for name, value in mapping.items():
             if str(name).startswith(NAMESPACE):
                 assert not complaints(value or {}, documented(name.removeprefix(NAMESPACE))), name

@@ -85,7 +85,7 @@ def test_the_examples_are_accepted(entry: dict[str, Any], tmp_path: Path, monkey
             place = tmp_path / value.removeprefix("~/")
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch()
-    spec = spec_of({"multicart_deploy_stores": [entry]}, lambda value: value, ControlNode({}, [str(tmp_path)]))
+    spec = spec_of({"multicart_deploy_stores": [entry]}, rst.templated, ControlNode({}, [str(tmp_path)]))
     (store,) = spec.files
     assert store.path.startswith(f"{entry['type']} ")
 

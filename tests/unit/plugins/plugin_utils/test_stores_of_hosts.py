@@ -130,6 +130,14 @@ def test_the_same_store_twice_is_refused() -> None:
     assert "once more" in refused(VAULT, {**VAULT, "token": "another"})
 
 
+@pytest.mark.parametrize("odd", ["\u200b", "\u2013", "\u00e9", "\x7f", " "])
+def test_a_token_that_no_header_can_carry_is_refused(odd: str) -> None:
+    assert "needs token: printable ASCII" in refused({**VAULT, "token": f"can{odd}ary-canary"})
+    etcd = {"type": "etcd", "url": "https://etcd.example", "key": "x", "username": "us", "password": f"a{odd}b"}
+    (store,) = stores(etcd).files
+    assert store.options["password"] == f"a{odd}b"
+
+
 class Vaulted(Sequence[str]):
     """What ``!vault`` is on ansible-core 2.16: no text, but decrypted as one."""
 
