@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
@@ -435,6 +436,22 @@ def test_what_the_act_leaves_behind_when_it_is_killed_ends_by_itself(tmp_path: P
         assert eventually(lambda: calls.read_text().count("\n") > before)
         process.stdin.close()
         process.wait(PATIENCE)
+
+
+def test_the_process_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run left an empty directory of Ansible's, which a store of ansible-vault loads."""
+    home, scratch = tmp_path / "home", tmp_path / "scratch"
+    for each in (home, scratch):
+        each.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    backend = BACKENDS["ansible_vault"](tmp_path)
+    backend.put(OLD)
+    with talking(backend) as talk:
+        talk.rotate()
+        assert [*scratch.glob("*/ansible-local-*")], "Ansible was not loaded"
+    assert [*home.rglob("*"), *scratch.rglob("*")] == []
 
 
 def _text(path: Path) -> str:

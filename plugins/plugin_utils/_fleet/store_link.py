@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.program import CLEAN_PATH
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Ended, Link, LinkError, Pipes
@@ -48,14 +49,18 @@ class StoreLink:
 
     def converse(self, talk: Callable[[Pipes], bytes]) -> Ended:
         """See :class:`Link`."""
-        with subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(_FOLDER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=clean_environment(),
-            start_new_session=True,
-        ) as process:
+        with (
+            TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
+            subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, str(_FOLDER)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                # A store that loads Ansible would leave a directory of Ansible's behind, as the process is ended.
+                env={**clean_environment(), "ANSIBLE_LOCAL_TEMP": scratch},
+                start_new_session=True,
+            ) as process,
+        ):
             if process.stdin is None or process.stdout is None or process.stderr is None:
                 raise LinkError("store_failed", "its process could not be started")
             try:
