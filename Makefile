@@ -64,7 +64,8 @@ demo: $(VENV)/.demo build ## watch a key being rotated on a small fleet, against
 sandbox: $(VENV)/.demo ## run the stand-in for the API, to rehearse a rotation on test hosts of your own
 	@$(BIN)/python -m tests.sandbox --state .cache/sandbox --banner $(ARGS)
 
-test: lint sanity-newest docs $(VENV)/.test $(READERS) ## linters, sanity, the documentation and all tests but the slow ones
+test: $(VENV)/.test $(READERS) ## linters, sanity, the documentation and all tests but the slow ones
+	$(MAKE) -j2 --output-sync=target lint sanity-newest docs
 	: The hosts are made of what is unpacked meanwhile.
 	$(BIN)/python -m tests.hosts.trees >/dev/null 2>&1 & $(PYTEST) tests/unit tests/integration tests/stores tests/faults tests/leaks \
 	  tests/hosts

@@ -19,8 +19,8 @@ FAULTS = [f"{kind}{number}" for kind, count in KINDS.items() for number in range
 
 
 def test_o8_the_documentation_is_part_of_the_gate_and_its_tools_are_locked() -> None:
-    (needs,) = re.findall(r"^test: ([^#\n]*)", MAKEFILE, re.MULTILINE)
-    assert {"lint", "sanity-newest", "docs"} <= set(needs.split())
+    (made,) = re.findall(r"^test:.*\n\t\$\(MAKE\) (.*)\n", MAKEFILE, re.MULTILINE)
+    assert {"lint", "sanity-newest", "docs"} <= set(made.split())
     wanted = re.findall(r"^([A-Za-z0-9_-]+)", (ROOT / "tests/requirements/docs.txt").read_text(encoding="utf-8"), re.M)
     locked = (ROOT / "tests/requirements/locked/main.txt").read_text(encoding="utf-8").lower().replace("_", "-")
     assert wanted and all(f"\n{name.lower().replace('_', '-')}==" in locked for name in wanted)
