@@ -82,6 +82,8 @@ _WHOLE, _OF_VARIABLE = ".multicart-template.json", ".multicart.json"
 _MACHINE = 16
 """How much of the name of a set of readers tells the machine, where there is one; half of it whatever its node name."""
 _READERS = re.compile(r"(?:any|(?:[0-9a-f]{16}){1,2})\Z")
+_OWN = re.compile(r"(?:^|\s)(?:--user\b|~)|\$")
+"""In a word of a command: what is another thing for another user."""
 _MACHINE_ID = re.compile(rb"(?!0+\Z)[0-9a-fA-F]{32}\Z")
 _TIME = re.compile(r"[0-9T:.+Z-]{1,40}\Z")
 
@@ -99,16 +101,17 @@ class RejectedBefore(Exception):
 
 
 def path_of(path: str, variable: Optional[str], state_dir: Optional[str]) -> str:
-    """Return where the record of a file, and of one variable in it, is kept, whatever links lead to that file.
+    """Return where the record of a file, and of one variable in it, is kept: beside it, whatever links lead there.
 
     Beside the file it is hidden, so that nothing which includes a whole directory takes it for a part.
     """
-    real = os.path.realpath(path)
-    folder, name = os.path.split(real)
+    # In a directory for records, a link may be what stays the same, such as one to the newest release.
+    named = os.path.realpath(path) if state_dir is None else path
+    folder, name = os.path.split(named)
     entry = name + _WHOLE if variable is None else "{0}.{1}{2}".format(name, variable, _OF_VARIABLE)
     if state_dir is None:
         return os.path.join(folder, "." + entry)
-    return os.path.join(state_dir, "{0}.{1}".format(digest_of(real.encode("utf-8", "surrogateescape")), entry))
+    return os.path.join(state_dir, "{0}.{1}".format(digest_of(named.encode("utf-8", "surrogateescape")), entry))
 
 
 def former_paths(path: str, variable: Optional[str], state_dir: Optional[str]) -> List[str]:
@@ -255,10 +258,12 @@ def closed(record: Record, readers: str = ANY, held: Optional[str] = None, servi
     """
     kept = record if held is None else restarted(record, readers, held)
     others, done = dict(kept["running"] or {}), set(services)
-    for name, ran in _noted(record, readers).items():
-        others[name] = [service for service in ran if service not in done]
-        if name == readers or (ran and not others[name]):
+    for name, ran in list(others.items()):
+        left = [service for service in ran if service not in done]
+        if name == readers or (ran and not left and name[:_MACHINE] == readers[:_MACHINE]):
             del others[name]
+        elif name[:_MACHINE] == readers[:_MACHINE]:
+            others[name] = left
     return dict(kept, open=False, running=others or None)
 
 
@@ -340,7 +345,10 @@ def only_a_start_is_due(record: Record, held: str, readers: str, commands: bool)
     :param commands: among them are commands, which may restart what runs elsewhere, and is not new where this machine
         is: then these very ones were run, by a machine of another name.
     """
-    if record["open"] or record["running"] or readers in record["readers"]:
+    noted = (record["running"] or {}).items()
+    # Nothing of these commands was stopped, where a container that was to run them is no more.
+    unfinished = any(ran or not commands or name[_MACHINE:] != readers[_MACHINE:] for name, ran in noted)
+    if record["open"] or unfinished or readers in record["readers"]:
         return False
     done = [name for name, key in record["readers"].items() if key == held]
     return any(not commands or name[_MACHINE:] == readers[_MACHINE:] for name in done)
@@ -351,10 +359,11 @@ def readers_of(services: Any, commands: Any, machine: str = "", user: Optional[i
 
     :param machine: where they run, see `this_machine`, with which the name begins: hosts that share a file mostly have
         the same. Empty: anywhere, as where there is nothing to restart.
-    :param user: who runs the commands: ``systemctl --user`` restarts that user's own services.
+    :param user: who runs the commands: where they name what each user has, such as ``systemctl --user``, those of
+        another are others.
     """
     machine = machine if services or commands else ""
-    user = user if commands else None
+    user = user if any(_OWN.search(word) for command in commands for word in command) else None
     return machine + digest_of(json.dumps([user, services, commands], sort_keys=True).encode("utf-8"))
 
 

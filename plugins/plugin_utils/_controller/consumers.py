@@ -42,9 +42,6 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
 
 SKIPPED = "it was skipped, or failed, before this task"
 
-RELEASED = 100
-"""So many hosts that do not wait for the key may be given it at a time, however few forks there are."""
-
 STAND_IN = ApiKey("multicart-stand-in.for-a-key-that-nobody-knows-yet")
 """Shows what a template makes of the key, and what it has from elsewhere."""
 
@@ -148,8 +145,7 @@ def take_hosts(
     hosts: list[Host] = []
     skipped: list[str] = []
     of_run: dict[str, dict[str, str]] = {}
-    forks, most = internals.forks(), most_held()
-    gates = threading.Semaphore(forks), threading.Semaphore(max(forks, RELEASED))
+    gate, most = threading.Semaphore(internals.forks()), most_held()
     for name in names:
         entry = store.take(HOST, name)
         if entry is None:
@@ -164,7 +160,7 @@ def take_hosts(
         if host.spec is not None and host.spec.has_stores:
             host.session = _session_of_stores(name)
         elif host.spec is not None:
-            _connect(action, host, entry["settings"], gates, may_hold=len(hosts) <= most)
+            _connect(action, host, entry["settings"], gate, may_hold=len(hosts) <= most)
     return Taken(checked_for_stores(hosts) if whole else hosts, skipped, _differing(of_run))
 
 
@@ -196,11 +192,7 @@ def _host(action: ActionBase, name: str, entry: Mapping[str, Any], variables: Ma
 
 
 def _connect(
-    action: ActionBase,
-    host: Host,
-    settings: Mapping[str, Any],
-    gates: tuple[threading.Semaphore, threading.Semaphore],
-    may_hold: bool,
+    action: ActionBase, host: Host, settings: Mapping[str, Any], gate: threading.Semaphore, may_hold: bool
 ) -> None:
     try:
         there = internals.connected(action, settings)
@@ -208,7 +200,7 @@ def _connect(
         reason, text, _reached = internals.explain(error)
         host.failure = Problem(reason, text)
     else:
-        host.session = Session(host.name, link_to(there, settings, may_hold), *gates)
+        host.session = Session(host.name, link_to(there, settings, may_hold), gate)
 
 
 def own_host(action: ActionBase, name: str, spec: HostSpec, variables: Mapping[str, Any]) -> Host:

@@ -161,17 +161,12 @@ class Session:
     """One host's session. No method but ``join`` waits: what comes of a request is in its `Reply`.
 
     :param gate: bounds how many hosts are connected to at a time.
-    :param release: likewise for those that get the key and do not wait for it: each keeps its turn while what it
-        restarts and checks takes its time, and none should wait for that of others.
     """
 
-    def __init__(
-        self, name: str, link: Link, gate: threading.Semaphore, release: threading.Semaphore | None = None
-    ) -> None:
+    def __init__(self, name: str, link: Link, gate: threading.Semaphore) -> None:
         self.name = name
         self._link = link
         self._gate = gate
-        self._release = release or gate
         self._inbox: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         self._pending: list[Reply] = []
         self._let_next = _Once(lambda: None)
@@ -273,9 +268,8 @@ class Session:
 
     def _take_turn(self, reply: Reply) -> None:
         """Wait until few enough hosts are being connected to."""
-        gate = self._release if reply.request["phase"] == "deploy" else self._gate
-        gate.acquire()
-        self._let_next = _Once(gate.release)
+        self._gate.acquire()
+        self._let_next = _Once(self._gate.release)
         reply.began = time.monotonic()
 
     def _serve_at_once(self, link: Link) -> None:

@@ -1244,3 +1244,59 @@ def test_what_a_killed_run_leaves_beside_a_record_is_private(host: Host, monkeyp
     monkeypatch.setattr(host_file.os, "rename", look)
     host.close(OLD)
     assert seen == [0o600]
+
+
+def be(monkeypatch: pytest.MonkeyPatch, machine_id: str, node: str) -> None:
+    """Make this machine another one."""
+    monkeypatch.setattr(record, "this_machine", lambda: (machine_id * 8)[:8] + (node * 8)[:8])
+
+
+def test_a_clone_that_has_finished_forgets_nothing_of_another(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.request.update(services=SERVICES, running=lambda: ["app"])
+    be(monkeypatch, "0", "a")
+    readers = record.readers_of(SERVICES, [], record.this_machine())
+    host.write(NEW)  # and its restart fails
+    be(monkeypatch, "0", "b")
+    assert host.write(NEW).restart_due
+    kept = host.close(NEW).record
+    assert kept is not None and record.to_be_running(kept, readers) == ["app"]
+
+
+def test_a_container_that_was_killed_leaves_its_commands_to_one_other(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.request.update(commands=[["kubectl", "rollout", "restart"]], running=list)
+    monkeypatch.setattr(record, "started_at", lambda: 4e9)  # each is newer than the file
+    be(monkeypatch, "a", "a")
+    host.write(NEW)
+    due = []
+    for node in "bcd":
+        be(monkeypatch, node, node)
+        due.append(host.inspect(NEW).restart_due)
+        host.write(NEW)
+        host.close(NEW)
+    assert due == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("words", "due"),
+    [
+        ("sudo systemctl restart app", False),
+        ("systemctl --user restart app", True),
+        ("sh -c", False),
+        ("~/bin/restart", True),
+        ("restart --users", False),
+        ("restart $HOME/app", True),
+    ],
+)
+def test_what_one_user_has_restarted_is_restarted_for_another_only_where_each_has_their_own(
+    host: Host, monkeypatch: pytest.MonkeyPatch, words: str, due: bool
+) -> None:
+    """What root has deployed, the owner of the file can rotate."""
+    host.request["commands"] = [words.split()]
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    host.write(NEW)
+    host.close(NEW)
+    assert not host.inspect(NEW).restart_due
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    assert host.inspect(NEW).restart_due is due

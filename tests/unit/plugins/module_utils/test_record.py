@@ -93,11 +93,12 @@ def test_a_file_has_one_record_whatever_links_lead_to_it(tmp_path: Path) -> None
     real.parent.mkdir(parents=True)
     (tmp_path / "current").symlink_to("releases/1")
     (tmp_path / "link").symlink_to("current/env")
-    for state_dir in (None, "/state"):
-        names = {
-            record.path_of(str(path), "KEY", state_dir) for path in (real, tmp_path / "current/env", tmp_path / "link")
-        }
-        assert names == {record.path_of(os.path.realpath(real), "KEY", state_dir)}
+    paths = [str(path) for path in (real, tmp_path / "current/env", tmp_path / "link")]
+    assert {record.path_of(path, "KEY", None) for path in paths} == {
+        f"{os.path.realpath(real.parent)}/.env.KEY.multicart.json"
+    }
+    # There, the link to the newest release is what stays the same.
+    assert len({record.path_of(path, "KEY", "/state") for path in paths}) == len(paths)
 
 
 def test_records_of_the_other_forms_of_a_file_are_found_and_none_of_another_file(tmp_path: Path) -> None:

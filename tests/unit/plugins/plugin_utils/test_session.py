@@ -502,20 +502,6 @@ list(requests())
         assert ended(session, host)
 
 
-def test_who_is_given_the_key_waits_for_no_turn_of_those_that_are_only_connected_to(tmp_path: Path) -> None:
-    connecting, releasing = threading.Semaphore(0), threading.Semaphore(1)
-    web = LocalHost("web", tmp_path / "web", LocalLink(holds=False))
-    session = Session("web", web.link, connecting, releasing)
-    assert ask(session, web, "deploy").said["files"][0]["held"] == [OLD.fingerprint]
-    assert web.holds == NEW.reveal()
-    waits = send(session, web, "inspect")
-    assert not waits.wait(0.2) and waits.began is None
-    connecting.release()
-    assert waits.wait(LONG) and waits.error is None
-    session.end()
-    assert ended(session, web)
-
-
 def test_the_turn_of_a_host_that_hangs_passes_on(tmp_path: Path) -> None:
     gate = threading.Semaphore(1)
     hung = LocalHost("hung", tmp_path / "hung", LocalLink(strange("time.sleep(60)")), gate=gate)
