@@ -72,6 +72,7 @@ class KeyFile:
         self.problem = None  # type: Optional[Exception]
         self.notes = []  # type: List[str]
         self.changed = False
+        self.outdated = False
         self.inspected = entry.get("inspected")  # type: Optional[List[str]]
         self._entry = entry
         self._is_template = self.variable is None and entry.get("format") != "key"
@@ -235,9 +236,9 @@ class KeyFile:
     def find_changes(self) -> None:
         """Find out what is to be changed besides the key: owner, group and mode, or what else a template has by now."""
         if self.problem is None and self._content.status is not None:
+            self.changed = Ownership(self._content, self._entry).differ()
             as_rendered = (None, record.digest_of(self._content.data))
-            is_former = self._is_template and self._entry["digest"] not in as_rendered
-            self.changed = Ownership(self._content, self._entry).differ() or is_former
+            self.outdated = self._is_template and self._entry["digest"] not in as_rendered
 
     def close(self) -> None:
         """Note that nothing is under way, and that the readers use the live key, if the file holds that."""
@@ -287,6 +288,7 @@ class KeyFile:
             "unknown": self.unknown,
             "restart_due": self.restart_due,
             "changed": self.changed,
+            "outdated": self.outdated,
             "problem": None if error is None else {"reason": error.reason, "text": self.explain(error)},
             "notes": ["path {0}: {1}".format(self.path, note) for note in self.notes],
             "record": self.record,

@@ -230,6 +230,22 @@ def resolve(
     return Options(connection, {name: value for name, value in values.items() if name not in shared})
 
 
+def values_of_run(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> dict[str, str]:
+    """Return what a host says that a rotation is asked for, by variable, in a form in which it can be compared.
+
+    A rotation is one for all hosts, and has the values of one of them.
+    """
+    found: dict[str, str] = {}
+    for option in FLEET:
+        if option.role_variable:
+            try:
+                raw, source = _find(option, {}, variables, template, {})
+                found[option.role_variable] = repr(raw if source is Source.DEFAULT else _parse(option, raw, source))
+            except MulticartError as error:  # refused where it is that of the run
+                found[option.role_variable] = error.what
+    return found
+
+
 def misspelt(variables: Iterable[Any], roles: tuple[str, ...], known: Collection[str]) -> tuple[str, str] | None:
     """Return a variable that is named after a role and is none of its, and what to do; None: there is none.
 

@@ -99,6 +99,7 @@ KEEP_A_KEY = {
     f"{NAME}={{{{ their_key }}}}\n": "does not contain the variable multicart_key",
     f"{NAME}={{{{ multicart_key }}}}\nAGAIN={{{{ their_key }}}}\n": "has the key from somewhere else",
     f"{NAME}={{{{ multicart_key }}}}\nAGAIN={{{{ their_key | b64encode }}}}\n": "has the key from somewhere else",
+    f"# {{{{ lookup('pipe', 'date +%N') }}}}\n{NAME}=acme.of-before\n": "does not contain the variable multicart_key",
 }
 
 

@@ -46,12 +46,6 @@ REFUSED: dict[str, tuple[Callable[[Fleet], object] | None, list[str], str, str]]
         "hosts_differ",
         "multicart_rotate_max_age (web1 and web2)",
     ),
-    "variable_of_the_report_for_one_consumer": (
-        lambda fleet: fleet.hosts["web2"].variables.update(multicart_report_dir="/reports"),
-        [],
-        "hosts_differ",
-        "multicart_report_dir (web1 and web2)",
-    ),
     "not_confirmed": (None, ["-e", "multicart_rotate_confirm=false"], "not_confirmed", "confirm"),
     "too_few_hosts": (None, ["-e", "multicart_rotate_min_hosts=3"], "too_few_hosts", "3"),
     "unreachable_host": (lambda fleet: fleet.add_unreachable("gone"), [], "not_ready", "gone: it is unreachable"),

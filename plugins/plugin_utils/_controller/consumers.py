@@ -12,11 +12,10 @@ host without an entry was skipped.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from ansible.errors import AnsibleError
@@ -37,16 +36,13 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import 
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Session
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import File, Problem
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.store_link import StoreLink
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, MONITORING, REPORT, undefined_in
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import undefined_in, values_of_run
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode
 
 SKIPPED = "it was skipped, or failed, before this task"
 
 STAND_IN = ApiKey("multicart-stand-in.for-a-key-that-nobody-knows-yet")
 """Shows what a template makes of the key, and what it has from elsewhere."""
-
-_VARIABLES_OF_RUN = [option.variable for option in (*FLEET, *REPORT, *MONITORING) if option.role_variable]
-"""What a run is asked for; the fleet's task has the values of one consumer."""
 
 # Before ansible-core 2.19 the lookup would convert what looks like data; since then naming that option is deprecated.
 _KEEP_TEXT: dict[str, Any] = {} if internals.IS_CORE_2_19 else {"convert_data": False}
@@ -86,7 +82,8 @@ def _folders(action: ActionBase, variables: Mapping[str, Any]) -> list[str]:
 
 def join(action: ActionBase, store: RunStore, name: str, variables: Mapping[str, Any]) -> None:
     """Leave an entry for the act: what the host is to hold and how it is reached, or why it cannot take part."""
-    entry: dict[str, Any] = {"spec": None, "settings": None, "problem": None, "of_run": _of_run(variables)}
+    entry: dict[str, Any] = {"spec": None, "settings": None, "problem": None}
+    entry["of_run"] = values_of_run(variables, internals.template_with(action._templar, variables))
     try:
         refuse_facts(variables)
         spec = read_spec(action, variables)
@@ -100,27 +97,14 @@ def join(action: ActionBase, store: RunStore, name: str, variables: Mapping[str,
     store.put(HOST, name, entry)
 
 
-def _of_run(variables: Mapping[str, Any]) -> dict[str, str]:
-    """Return a digest of each variable of the whole run, as this host has it before it is templated."""
-    return {name: _digest(variables.get(name)) for name in _VARIABLES_OF_RUN}
-
-
-def _digest(raw: Any) -> str:
-    try:
-        text = json.dumps(raw, default=str, sort_keys=True)
-    except Exception as error:  # pylint: disable=broad-except  # of a vault without its password, say
-        text = type(error).__name__
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _differing(of_hosts: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, str]]:
     """Return the variables of the whole run that are not the same for all, each with two hosts that differ."""
-    names = list(of_hosts)
-    others = {
-        name: next((host for host in names[1:] if of_hosts[host][name] != of_hosts[names[0]][name]), None)
-        for name in (_VARIABLES_OF_RUN if names else ())
-    }
-    return {name: (names[0], host) for name, host in others.items() if host is not None}
+    first = next(iter(of_hosts), "")
+    found: dict[str, tuple[str, str]] = {}
+    for host, values in of_hosts.items():
+        for name in (name for name in values if values[name] != of_hosts[first][name]):
+            found.setdefault(name, (first, host))
+    return found
 
 
 class Taken(NamedTuple):
@@ -188,7 +172,7 @@ def _host(action: ActionBase, name: str, entry: Mapping[str, Any], variables: Ma
     if not spec.files:
         return None if spec.others else Host(name, failure=_no_files())
     own = internals.variables_of(action, variables, name) if any(file.template for file in spec.files) else {}
-    return Host(name, spec, render=_renderer(action, spec, own))
+    return Host(name, spec, templates=_templates(action, spec, own))
 
 
 def _connect(
@@ -209,44 +193,50 @@ def own_host(action: ActionBase, name: str, spec: HostSpec, variables: Mapping[s
         return Host(name, spec, _session_of_stores(name))
     settings = internals.settings_of(action, variables, action._templar.template)
     session = Session(name, link_to(action, settings), threading.Semaphore(1))
-    return Host(name, spec, session, render=_renderer(action, spec, variables))
+    return Host(name, spec, session, templates=_templates(action, spec, variables))
 
 
-def _renderer(
-    action: ActionBase, spec: HostSpec, variables: Mapping[str, Any]
-) -> Callable[[ApiKey], list[str | None]] | None:
-    if not any(file.template for file in spec.files):
-        return None
-    found_sound: set[str] = set()
-
-    def render(key: ApiKey) -> list[str | None]:
-        contents: list[str | None] = []
-        for source in (file.template for file in spec.files):
-            contents.append(source and _render(action, source, key, variables))
-            if source and source not in found_sound:
-                _refuse_another_key(source, contents[-1], _render(action, source, STAND_IN, variables), key)
-                found_sound.add(source)
-        return contents
-
-    return render
+def _templates(action: ActionBase, spec: HostSpec, variables: Mapping[str, Any]) -> _Templates | None:
+    return _Templates(action, spec, variables) if any(file.template for file in spec.files) else None
 
 
-def _refuse_another_key(source: str, content: str | None, with_stand_in: str, key: ApiKey) -> None:
-    """Refuse a template that would keep a key which a rotation ends.
+class _Templates:
+    """The templates of a host, with its variables; see :class:`Templates`."""
 
-    :raises MulticartError: ``invalid_option``.
-    """
-    if content == with_stand_in:
-        what = f"The template {source} does not contain the variable multicart_key."
-    elif withhold(with_stand_in, [key.reveal().partition(".")[2]]) != with_stand_in:
-        what = f"The template {source} has the key from somewhere else than the variable multicart_key, too."
-    else:
-        return
-    advice = "A rotation would leave an old key in the file. Nothing was changed; write {{ multicart_key }} there."
-    raise MulticartError(Reason.INVALID_OPTION, what, advice)
+    def __init__(self, action: ActionBase, spec: HostSpec, variables: Mapping[str, Any]) -> None:
+        self._sources = [file.template for file in spec.files]
+        self._rendered = partial(_render, action, variables)
+        self._refused: MulticartError | None = None
+
+    def render(self, key: ApiKey) -> list[str | None]:
+        if self._refused is not None:
+            raise self._refused
+        return [source and self._rendered(source, key) for source in self._sources]
+
+    def check(self, key: ApiKey) -> None:
+        try:
+            for source in filter(None, self._sources):
+                self._refuse_another_key(source, key)
+        except MulticartError as error:
+            self._refused = error
+            raise
+
+    def _refuse_another_key(self, source: str, key: ApiKey) -> None:
+        secret = key.reveal().partition(".")[2]
+        content, with_stand_in = self._rendered(source, key), self._rendered(source, STAND_IN)
+        # In no usual form, such as a digest, the key shows by what another one changes, if nothing else changes it.
+        is_in = withhold(content, [secret]) != content or with_stand_in == self._rendered(source, STAND_IN)
+        if content == with_stand_in or not is_in:
+            what = f"The template {source} does not contain the variable multicart_key."
+        elif withhold(with_stand_in, [secret]) != with_stand_in:
+            what = f"The template {source} has the key from somewhere else than the variable multicart_key, too."
+        else:
+            return
+        advice = "A rotation would leave an old key in the file. Nothing was changed; write {{ multicart_key }} there."
+        raise MulticartError(Reason.INVALID_OPTION, what, advice)
 
 
-def _render(action: ActionBase, source: str, key: ApiKey, variables: Mapping[str, Any]) -> str:
+def _render(action: ActionBase, variables: Mapping[str, Any], source: str, key: ApiKey) -> str:
     """Render the user's template as P(ansible.builtin.template#lookup) does; no file is left anywhere.
 
     :raises MulticartError: ``invalid_option``.

@@ -194,6 +194,7 @@ class Act:
         check_mode: bool = False,
     ) -> None:
         self._stores_served: bool | None = None
+        self._rewrites = False
         self._hosts = sorted(hosts, key=lambda host: host.name)
         self._api = api
         self._say = say
@@ -216,7 +217,7 @@ class Act:
 
         :param stores_served: whether the stores have it, where they are not among these hosts; None: they are.
         """
-        self._stores_served = stores_served
+        self._stores_served, self._rewrites = stores_served, True
         result = self._ended(self._deploy_live)
         result.error = result.error or verdict(self._standings()) or unready(self._fleet())
         return result
@@ -301,6 +302,9 @@ class Act:
         asked = [host for host in self._hosts if host.can_be_asked]
         contents = {host.name: host.contents(live.key) for host in asked} if live is not None else {}
         self._ask_all("inspect", asked, live, contents=contents)
+        if live is not None:
+            for host in asked:
+                host.check_templates(live.key)
         faulty = sum(bool(host.consumer.problems) for host in self._hosts)
         not_ready = f"; {faulty} {'is' if faulty == 1 else 'are'} not ready" if faulty else ""
         self._say(f"Inspected {counted(self._hosts)} in {time.monotonic() - began:.1f} s{not_ready}.")
@@ -399,9 +403,9 @@ class Act:
         """
         hosts = [host for host in self._hosts if host.can_be_asked and host.inspection is not None]
         if as_inspected:
-            hosts = [host for host in hosts if not host.is_settled(live.key.fingerprint)]
+            hosts = [host for host in hosts if not host.is_settled(live.key.fingerprint, self._rewrites)]
         # Those that wait for it, then those for which there is more to do.
-        hosts.sort(key=lambda host: (host.wave, host.render is not None, not host.is_armed))
+        hosts.sort(key=lambda host: (host.wave, host.templates is not None, not host.is_armed))
         asked: list[tuple[Host, Reply]] = []
         for _wave, members in groupby(hosts, lambda host: host.wave):
             wave = list(members)

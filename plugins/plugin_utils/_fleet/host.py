@@ -8,10 +8,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.module_utils._record import digest_of
@@ -42,13 +41,29 @@ WRITING = 30.0
 """Seconds in which a host must have written its files."""
 
 
+class Templates(Protocol):
+    """The user's templates of a host's files."""
+
+    def render(self, key: ApiKey) -> list[str | None]:
+        """Return the content of each file for a key; None where a file is no template.
+
+        :raises MulticartError: why one cannot be rendered.
+        """
+
+    def check(self, key: ApiKey) -> None:
+        """Find out whether the key in each comes from the variable for it alone.
+
+        :raises MulticartError: from elsewhere, too; and so does every later call of `render`.
+        """
+
+
 @dataclass
 class Host:
     """A host of an act.
 
     :ivar spec: what it is to hold; None: that is not known.
     :ivar session: None: it cannot be connected to, see ``failure``.
-    :ivar render: returns the content of each file for a key; None where a file is no template.
+    :ivar templates: None: none of its files is one.
     :ivar failure: what has failed there; None: nothing has.
     :ivar steps_done: what it was asked to restart and to check went well, whatever else has failed.
     :ivar notes: what there is to tell of it besides, a sentence each.
@@ -60,7 +75,7 @@ class Host:
     spec: HostSpec | None = None
     session: Session | None = None
     failure: Problem | None = None
-    render: Callable[[ApiKey], list[str | None]] | None = None
+    templates: Templates | None = None
     inspection: Inspection | None = None
     reached: bool = True
     changed: bool = False
@@ -121,14 +136,18 @@ class Host:
         healthy = self.moments.get("healthy")
         return healthy is not None and healthy >= self.moments.get("restarted", healthy)
 
-    def is_settled(self, live: str) -> bool:
-        """Whether there is nothing to do there, not even to check."""
+    def is_settled(self, live: str, rewrites: bool = False) -> bool:
+        """Whether there is nothing to do there, not even to check.
+
+        :param rewrites: what a template makes of the same key by now is something to do.
+        """
         settled = all(
             file.record is not None and not file.record.open and file.record.held == live and not file.changed
             for file in self.consumer.files
         )
         checks = self.spec is not None and self.spec.steps.health
-        return settled and not checks and self.consumer.standing(live) == Standing(State.UP_TO_DATE)
+        outdated = rewrites and any(file.outdated for file in self.consumer.files)
+        return settled and not outdated and not checks and self.consumer.standing(live) == Standing(State.UP_TO_DATE)
 
     def ask(self, phase: str, live: Live | None, limit: float = INSPECTING, **fields: Any) -> Reply:
         """Send a request about its files.
@@ -161,10 +180,23 @@ class Host:
     def contents(self, key: ApiKey) -> list[str | None]:
         """Return the content of each file for a key, where it is a template; what fails is the host's failure."""
         try:
-            return self.render(key) if self.render is not None else []
+            return self.templates.render(key) if self.templates is not None else []
         except MulticartError as error:
             self.failure = Problem(error.reason.value, str(error))
             return []
+
+    def check_templates(self, key: ApiKey) -> None:
+        """Find out whether its templates would keep a key that a rotation ends; what they made before was checked."""
+        checked = all(
+            file.record is not None and file.record.held == key.fingerprint and not file.outdated
+            for file in self.consumer.files
+        )
+        if self.templates is None or checked:
+            return
+        try:
+            self.templates.check(key)
+        except MulticartError as error:
+            self.failure = Problem(error.reason.value, str(error))
 
     def take(self, reply: Reply) -> Answer | None:
         """Take over what it has answered; None: it has not, and ``failure`` says why."""

@@ -86,6 +86,7 @@ class File:
     :ivar held: those that it had before this run wrote it.
     :ivar unknown: it may hold a key that cannot be identified (a template's file that was changed by hand).
     :ivar recorded: it is a store that nobody can read: what it holds is known by its record alone.
+    :ivar outdated: its template makes another content of the same key by now.
     :ivar restart_due: its readers may still run with another key than the one in it.
     :ivar problem: why it cannot be written; None: it can.
     :ivar notes: what is worth telling of it, and keeps nothing from being done.
@@ -99,6 +100,7 @@ class File:
     recorded: bool = False
     restart_due: bool = False
     changed: bool = False
+    outdated: bool = False
     problem: Problem | None = None
     record: Record | None = None
     notes: tuple[str, ...] = ()
@@ -341,6 +343,7 @@ def _file_from(said: Any, path: str, variable: str | None) -> File:
         recorded=_flag(said, "recorded"),
         restart_due=_flag(said, "restart_due"),
         changed=_flag(said, "changed"),
+        outdated=_flag(said, "outdated"),
         problem=None if problem is None else _problem_from(problem),
         record=None if record is None else record_from(record),
         notes=tuple(map(_text, _list(said, "notes"))),

@@ -733,17 +733,17 @@ def test_a_template_is_written_whole(host: Host) -> None:
 def test_an_inspection_tells_that_a_template_would_change_the_file(host: Host) -> None:
     host.use_template(NEW)
     host.write(NEW)
-    for text, changed in (("key: {}\n", False), ("port: 1\nkey: {}\n", True)):
+    for text, outdated in (("key: {}\n", False), ("port: 1\nkey: {}\n", True)):
         host.use_template(NEW, text)
         file = host.inspect()
         file.find_changes()
-        assert (file.changed, file.holds) == (changed, [NEW.fingerprint])
+        assert (file.outdated, file.holds) == (outdated, [NEW.fingerprint])
     kept = host.write(NEW).record
     assert kept is not None and (kept["held"], kept["retired"]) == (NEW.fingerprint, [])
     host.entry["digest"] = None  # as before the live key is known
     file = host.inspect()
     file.find_changes()
-    assert not file.changed
+    assert not file.outdated
 
 
 def test_a_restart_is_due_when_the_template_changed_and_the_key_did_not(host: Host) -> None:

@@ -103,6 +103,7 @@ def test_an_inspection_tells_what_the_files_hold_and_what_the_host_lacks_and_cha
             "unknown": False,
             "restart_due": False,
             "changed": False,
+            "outdated": False,
             "problem": None,
             "notes": [],
             "record": None,

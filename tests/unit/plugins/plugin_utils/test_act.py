@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -322,7 +322,7 @@ def test_the_key_goes_first_to_those_that_wait_for_it_then_where_there_is_more_t
     fleet.hosts[1].variables = {"wave": 1}
     hosts = [host.host() for host in fleet.hosts]
     rendered = LocalHost("a-template", fleet.hosts[0].folder.parent / "a-template", gate=fleet.gate).host()
-    rendered.render = lambda key: [None]
+    rendered.templates = Rendered(lambda key: [None])
     result = Act([*hosts, rendered], fleet.api).rotate(CONFIRMED)
     assert reason(result) is None
     released = sorted(result.hosts, key=lambda host: host.moments["released"])
@@ -1339,13 +1339,24 @@ def test_a_defect_in_an_inspection_is_not_told_as_hosts_that_cannot_be_read(
 # --- templates ------------------------------------------------------------------------------------
 
 
+@dataclass
+class Rendered:
+    """Templates with which nothing is wrong, and how often that was checked."""
+
+    render: Callable[[ApiKey], list[str | None]]
+    checks: int = 0
+
+    def check(self, key: ApiKey) -> None:
+        self.checks += 1
+
+
 def templated(fleet: Fleet, render: Callable[[ApiKey], list[str | None]]) -> Act:
     """Make the last host's file a template."""
     hosts = [host.host() for host in fleet.hosts]
     spec = hosts[-1].spec
     assert spec is not None
     hosts[-1].spec = replace(spec, files=[replace(spec.files[0], variable=None, template="app.j2")])
-    hosts[-1].render = render
+    hosts[-1].templates = Rendered(render)
     return Act(hosts, fleet.api, fleet.lines.append)
 
 
@@ -1375,6 +1386,30 @@ def test_a_template_is_inspected_with_what_it_would_be(fleet: Fleet) -> None:
     assert rendered == [NEW] * 3
 
 
+def test_a_template_is_checked_again_when_it_makes_something_new_and_deployed_if_that_is_asked_for(
+    fleet: Fleet,
+) -> None:
+    text = ["A=1"]
+
+    def render(key: ApiKey) -> list[str | None]:
+        return [f"{text[0]}\nKEY={key.reveal()}\n"]
+
+    def checks(act: Act) -> int:
+        templates = act._hosts[-1].templates
+        assert isinstance(templates, Rendered)
+        return templates.checks
+
+    file, counted = fleet.hosts[-1].env, []
+    for run in ("deploy", "audit", "deploy", "audit", "rotate", "deploy"):
+        act = templated(fleet, render)
+        result = act.rotate(Wanted(max_age=timedelta(days=1))) if run == "rotate" else getattr(act, run)()
+        assert reason(result) is None
+        counted.append((checks(act), file.read_text().split("\n")[0]))
+        if len(counted) == 3:
+            text[0] = "A=2"
+    assert counted == [(1, "A=1"), (0, "A=1"), (0, "A=1"), (1, "A=1"), (1, "A=1"), (1, "A=2")]
+
+
 def test_a_template_of_a_run_that_died_in_the_outage_is_finished(fleet: Fleet) -> None:
     def die(_result: Result) -> Result:
         raise Killed
@@ -1395,8 +1430,8 @@ def test_a_template_that_fails_at_the_release_keeps_no_other_from_the_key(fleet:
 
     hosts = [host.host() for host in fleet.hosts]
     for host in hosts[:2]:
-        host.render = lambda key: [None]
-    when(fleet, "armed in", lambda: setattr(hosts[0], "render", render))
+        host.templates = Rendered(lambda key: [None])
+    when(fleet, "armed in", lambda: setattr(hosts[0], "templates", Rendered(render)))
     say = fleet.act()._say
     result = Act(hosts, fleet.api, say).rotate(CONFIRMED)
     assert (reason(result), fleet.holds) == (Reason.NOT_UP_TO_DATE, ["old", "new", "new"])

@@ -446,18 +446,25 @@ def test_a_rate_limit_in_an_envelope_may_say_how_long_too() -> None:
     assert time.now == RATE_LIMIT_PATIENCE // 7 * 7
 
 
+class SleptTime(Time):
+    """Also remembers for how long each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        super().sleep(seconds)
+
+
 def test_further_tries_come_later_and_later_within_the_timeout(rehearsal: Rehearsal) -> None:
     for timeout, pauses in ((0.2, []), (0.3, [0.2]), (9.0, [0.2, 0.4, 0.8, 1.6, 2.0, 2.0])):
         rehearsal.will("read", "http_500", times=len(pauses) + 1)
-        watch, slept = Time(), []
-
-        def sleep(seconds: float, watch: Time = watch, slept: list[float] = slept) -> None:
-            slept.append(seconds)
-            watch.sleep(seconds)
-
-        with Client(rehearsal.connection(timeout=timeout), Tokens(), sleep, watch.clock) as client:
+        watch = SleptTime()
+        with open_client(rehearsal.connection(timeout=timeout), time=watch) as client:
             assert failing(client.read).reason is Reason.NOT_AN_ENVELOPE
-        assert slept == pauses
+        assert watch.slept == pauses
 
 
 def test_the_first_further_try_comes_soon(rehearsal: Rehearsal) -> None:

@@ -320,9 +320,9 @@ def rendered(world: World, content: bytes) -> list[str | None]:
     source = world.folder / "app.conf.j2"
     source.write_bytes(content)
     spec = spec_of({"multicart_deploy_files": [{"path": "/a", "template": str(source)}]}, lambda value: value)
-    render = consumers._renderer(world.action("web1"), spec, world.variables("web1"))
-    assert render is not None
-    return render(ApiKey("acme.canary"))
+    templates = consumers._templates(world.action("web1"), spec, world.variables("web1"))
+    assert templates is not None
+    return templates.render(ApiKey("acme.canary"))
 
 
 def test_a_template_that_is_not_utf_8_is_refused(world: World) -> None:

@@ -33,6 +33,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._options import (
     invalid,
     resolve,
     templated,
+    values_of_run,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -654,6 +655,21 @@ def test_a_variable_that_the_lookup_reads_cannot_be_set_by_it(option: Option, na
     assert error.reason is Reason.INVALID_OPTION
     assert error.what == f"The variable {option.variable} is read by the lookup multicart_key, and cannot be set by it."
     assert error.advice == "Nothing was changed; give the variable in which you keep the key another name."
+
+
+def test_what_hosts_ask_of_a_rotation_is_compared_by_what_it_means() -> None:
+    def asked(**variables: Any) -> dict[str, str]:
+        return values_of_run(variables, lambda raw: raw.replace("{{ mine }}", "1") if isinstance(raw, str) else raw)
+
+    unset = asked()
+    assert set(unset) == {option.role_variable for option in FLEET if option.role_variable}
+    assert (
+        asked(multicart_rotate_max_age="", multicart_rotate_uncovered="refuse", multicart_rotate_min_hosts=1) == unset
+    )
+    assert asked(multicart_rotate_min_hosts="2") == asked(multicart_rotate_min_hosts=2) != unset
+    assert asked(multicart_rotate_max_age="{{ mine }}d") == asked(multicart_rotate_max_age="1d") != unset
+    assert asked(multicart_rotate_max_age="soon") != asked(multicart_rotate_max_age="1d")
+    assert asked(multicart_report_dir="/reports") == unset
 
 
 def test_a_variable_that_cannot_be_looked_at_yet_is_left_to_the_template() -> None:

@@ -155,6 +155,7 @@ FILE = {
     "recorded": True,
     "restart_due": True,
     "changed": True,
+    "outdated": True,
     "problem": {"reason": "not_writable", "text": "become root"},
     "record": RECORD,
 }
@@ -188,7 +189,7 @@ def test_an_answer_is_read_as_it_is_but_under_the_names_that_were_asked_about() 
     moments = {"written": 1.5, "restarted": 2.5, "healthy": 3.5, "hacked": 4.5}
     record = Record(True, OLD, True, LIVE, MAY_2026, (Retired(OLD, "rejected", MAY_2026, True),), True)
     problem = Problem("not_writable", "become root")
-    file = File(PATH, "KEY", (LIVE, LIVE), (OLD,), False, True, True, True, problem, record)
+    file = File(PATH, "KEY", (LIVE, LIVE), (OLD,), False, True, True, True, True, problem, record)
     assert answer_from(ANSWER, moments, NAMED) == Answer(
         files=(file,),
         changed=True,
