@@ -26,7 +26,7 @@ from tests.faults.test_kill import plainly_finished
 from tests.faults.victim import Layout, Started, Victim
 from tests.integration import harness
 from tests.integration.sshd import SSHD
-from tests.rows import spread
+from tests.rows import mostly, spread
 from tests.sandbox.handle import Sandbox
 from tests.sandbox.shapes import Account
 
@@ -88,8 +88,10 @@ class End(NamedTuple):
 
 
 def ended_by(*ends: End) -> pytest.MarkDecorator:
-    """Take all ways to end a run; every run of the tests does so with each on one of the cores."""
-    return pytest.mark.parametrize(("core", "end"), spread(CORES, ends), indirect=["core"])
+    """Take all ways to end a run, on all cores; every run of the tests does so with every other one."""
+    numbers = {name: number for listed in (CORES, ends) for number, name in enumerate(listed)}
+    rows = mostly(CORES, ends, but=lambda core, end: (numbers[core] + numbers[end]) % 2 == 0)
+    return pytest.mark.parametrize(("core", "end"), rows, indirect=["core"])
 
 
 def wait_for(true: Callable[[], object], what: str, run: Started, seconds: float = LEAVING) -> None:
@@ -187,7 +189,7 @@ def hold_at_the_request(victim: Victim, run: Started) -> None:
 
 
 @ended_by(
-    *(End(target, number) for target in TARGETS for number in (INT, TERM)),
+    *(End(target, number) for number in (INT, TERM) for target in TARGETS),
     *(End(target, KILL) for target in ("group", "main")),
     End("group", signal.SIGHUP),
 )
@@ -237,7 +239,7 @@ def test_a_worker_that_is_killed_after_the_request_leaves_the_rest_to_the_next_r
 # --- after the release ----------------------------------------------------------------------------
 
 
-@ended_by(*(End(target, number) for target in TARGETS for number in (INT, TERM)), End("worker", KILL))
+@ended_by(*(End(target, number) for number in (INT, TERM) for target in TARGETS), End("worker", KILL))
 def test_while_hosts_are_restarted_what_was_begun_there_is_finished(victim: Victim, end: End) -> None:
     victim.control("hold-before-restart").touch()
     with victim.started() as run:
