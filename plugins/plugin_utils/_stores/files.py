@@ -51,8 +51,8 @@ LONGEST = 4 * 1024 * 1024
 LOCK = "multicart.keys.lock"
 """File in the repository, which this user alone can open."""
 
-LOCKING = 10.0
-"""Seconds for which other stores of the repository are waited for."""
+LOCKING = 60.0
+"""Seconds for which other stores of the repository are waited for, of which each may hold the lock for some."""
 
 PUSHES = 5
 """How often a push is tried again because others have pushed meanwhile."""
@@ -322,7 +322,7 @@ class Remote:
 
 
 def _take(lock: int) -> None:
-    """Wait for a lock, but not for long."""
+    """Wait for a lock, and do without it if that takes too long."""
     deadline = time.monotonic() + LOCKING
     while time.monotonic() < deadline:
         try:
