@@ -128,6 +128,7 @@ class Field:
     :ivar secret: it is a credential, and goes only where its own origin says.
     :ivar free: it is a password, which may have blanks and letters of any kind; no header could carry those.
     :ivar place: it says where credentials go.
+    :ivar only_there: its environment variable is left aside where the entry itself says where credentials go.
     :ivar not_with: values of ``auth`` with which its library sends a credential of the environment there; no entry
         gives it then.
     :ivar path: it is a path of the control node; of a command, its program.
@@ -142,6 +143,7 @@ class Field:
     secret: bool = False
     free: bool = False
     place: bool = False
+    only_there: bool = False
     not_with: tuple[str, ...] = ()
     path: bool = False
     of_run: str | None = None
@@ -186,13 +188,15 @@ def resolve(kind: str, entry: Mapping[str, Any], control: ControlNode) -> dict[s
     unknown = sorted(str(name) for name in given if name not in known_names)
     if unknown:
         raise InvalidEntry(f"has the unknown field '{shown_name(unknown[0])}'; {kind} knows {', '.join(known_names)}")
+    places = [name for name, known in fields.items() if known.place and name in given]
     found, from_environment = {}, set()
     for name, known in fields.items():
         if known.of_run:
             found[name] = getattr(control, known.of_run)
             continue
         found[name] = given.get(name, known.default)
-        if name not in given and known.env and control.environment.get(known.env):
+        asked = known.env and name not in given and not (known.only_there and places)
+        if asked and control.environment.get(known.env):
             found[name] = control.environment[known.env]
             from_environment.add(name)
         if found[name] is None:
@@ -202,7 +206,6 @@ def resolve(kind: str, entry: Mapping[str, Any], control: ControlNode) -> dict[s
         found[name] = _checked(name, known, found[name])
         if known.path:
             found[name] = _located(name, found[name], control.folders)
-    places = [name for name, known in fields.items() if known.place and name in given]
     taken = sorted(name for name in from_environment if fields[name].secret)
     if places and taken:
         raise InvalidEntry(

@@ -45,8 +45,8 @@ FIELDS = {
     "secret_id": Field(env="VAULT_SECRET_ID", secret=True),
     "role": Field(),
     "jwt_path": Field(default="/var/run/secrets/kubernetes.io/serviceaccount/token"),
-    "client_cert": Field(path=True),
-    "client_key": Field(path=True),
+    "client_cert": Field(env="VAULT_CLIENT_CERT", path=True, secret=True, only_there=True),
+    "client_key": Field(env="VAULT_CLIENT_KEY", path=True, secret=True, only_there=True),
     "validate_certs": Field(bool, default=True, place=True),
     "ca_path": Field(path=True, place=True),
 }

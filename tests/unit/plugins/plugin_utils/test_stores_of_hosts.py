@@ -186,6 +186,17 @@ def test_what_an_entry_lacks_comes_from_the_environment() -> None:
     assert (store.options["url"], store.options["token"]) == ("https://env.example", "env-canary")
 
 
+def test_a_certificate_of_the_environment_goes_only_where_the_environment_says() -> None:
+    names = ("VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY")
+    control = ControlNode({**FROM_THERE.environment, **dict.fromkeys(names, __file__)})
+    entry = {"type": "vault_kv2", "path": "shop"}
+    (store,) = stores(entry, control=control).files
+    assert (store.options["client_cert"], store.options["client_key"]) == (__file__, __file__)
+    for place in ({"url": "https://other.example"}, {"validate_certs": False}, {"ca_path": __file__}):
+        (store,) = stores({**entry, "token": "own", **place}, control=control).files
+        assert (store.options["client_cert"], store.options["client_key"]) == (None, None)
+
+
 def test_a_credential_of_the_environment_goes_to_no_other_place() -> None:
     entry = {"type": "vault_kv2", "path": "shop", "url": "https://attacker.example"}
     assert "token comes from the environment" in refused(entry, control=FROM_THERE)
