@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -321,9 +322,12 @@ def _located(name: str, value: Any, folders: Sequence[str]) -> Any:
     return os.path.abspath(found[0])
 
 
+_PATH = re.compile(r"(/|\.{1,2}/|~/).*|[\w.~-]+(/[\w.~-]+)*\.(ya?ml|json|env|ini|pem|crt|cer|key|txt)")
+
+
 def shown_path(value: str) -> str:
     """Return a path if it looks like one: a credential that stands in the place of its file does not."""
-    return value if value.startswith(("/", "./", "../", "~/")) else "that file"
+    return value if _PATH.fullmatch(value) else "that file"
 
 
 _KINDS: dict[type[Any], str] = {str: "a text", bool: "true or false", int: "a number"}
