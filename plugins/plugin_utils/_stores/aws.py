@@ -28,7 +28,7 @@ FIELDS = {
     "region": Field(),
     "profile": Field(),
     "access_key_id": Field(),
-    "secret_access_key": Field(secret=True),
+    "secret_access_key": Field(secret=True, free=True),
     "session_token": Field(secret=True),
     "endpoint_url": Field(place=True),
 }

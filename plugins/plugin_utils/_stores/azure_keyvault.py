@@ -39,7 +39,7 @@ FIELDS = {
     "auth": Field(default="client_secret", choices=("client_secret", "managed_identity", "workload_identity", "cli")),
     "tenant_id": Field(env="AZURE_TENANT_ID"),
     "client_id": Field(env="AZURE_CLIENT_ID"),
-    "client_secret": Field(env="AZURE_CLIENT_SECRET", secret=True),
+    "client_secret": Field(env="AZURE_CLIENT_SECRET", secret=True, free=True),
     "authority": Field(env="AZURE_AUTHORITY_HOST", place=True, not_with=("workload_identity",)),
     "ca_path": Field(path=True, place=True, not_with=("workload_identity",)),
 }

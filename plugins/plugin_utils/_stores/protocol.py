@@ -127,7 +127,8 @@ class Field:
 
     :ivar env: the environment variable of the control node that it comes from if the entry lacks it.
     :ivar secret: it is a credential, and goes only where its own origin says.
-    :ivar free: it is a password, which may have blanks and letters of any kind; no header could carry those.
+    :ivar free: it may have blanks and letters of any kind, as it goes into the body of a request, or into what signs
+        one; no header could carry those.
     :ivar place: it says where credentials go.
     :ivar only_there: its environment variable is left aside where the entry itself says where credentials go.
     :ivar not_with: values of ``auth`` with which its library sends a credential of the environment there; no entry

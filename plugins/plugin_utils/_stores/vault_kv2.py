@@ -42,7 +42,7 @@ FIELDS = {
     "auth_mount": Field(),
     "token": Field(env="VAULT_TOKEN", secret=True),
     "role_id": Field(env="VAULT_ROLE_ID"),
-    "secret_id": Field(env="VAULT_SECRET_ID", secret=True),
+    "secret_id": Field(env="VAULT_SECRET_ID", secret=True, free=True),
     "role": Field(),
     "jwt_path": Field(default="/var/run/secrets/kubernetes.io/serviceaccount/token"),
     "client_cert": Field(env="VAULT_CLIENT_CERT", path=True, secret=True, only_there=True),

@@ -32,6 +32,7 @@ from tests.conftest import COLLECTIONS_PATH
 STORES = "multicart_deploy_stores"
 GCP = {"type": "gcp_secret_manager", "project": "x", "name": "x"}
 VERBS = ("inspect", "write", "note")
+AZURE = {"type": "azure_keyvault", "vault_url": "https://x.vault.azure.net", "name": "x"}
 VAULT = {"type": "vault_kv2", "url": "https://vault.example/", "path": "shop", "token": "token-canary"}
 
 
@@ -137,9 +138,21 @@ def test_the_same_store_twice_is_refused() -> None:
 @pytest.mark.parametrize("odd", ["\u200b", "\u2013", "\u00e9", "\x7f", " "])
 def test_a_token_that_no_header_can_carry_is_refused(odd: str) -> None:
     assert "needs token: printable ASCII" in refused({**VAULT, "token": f"can{odd}ary-canary"})
-    etcd = {"type": "etcd", "url": "https://etcd.example", "key": "x", "username": "us", "password": f"a{odd}b"}
-    (store,) = stores(etcd).files
-    assert store.options["password"] == f"a{odd}b"
+
+
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        ({"type": "etcd", "url": "https://etcd.example", "key": "x", "username": "us"}, "password"),
+        ({**VAULT, "auth": "approle", "role_id": "x"}, "secret_id"),
+        ({**AZURE, "tenant_id": "x", "client_id": "x"}, "client_secret"),
+        ({"type": "aws_ssm", "name": "x", "access_key_id": "x"}, "secret_access_key"),
+    ],
+)
+@pytest.mark.parametrize("odd", ["\u200b", "\u00e9", " "])
+def test_a_secret_that_goes_into_no_header_may_have_any_letters(entry: dict[str, Any], field: str, odd: str) -> None:
+    (store,) = stores({**entry, field: f"a{odd}b"}).files
+    assert store.options[field] == f"a{odd}b"
 
 
 class Vaulted(Sequence[str]):
