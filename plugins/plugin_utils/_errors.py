@@ -184,7 +184,7 @@ def clean(text: str) -> str:
 
 def shown_name(name: object) -> str:
     """Return the name of an option or field that is not known, if it looks like one: a secret in its place does not."""
-    return str(name) if re.fullmatch(r"[A-Za-z_]{1,30}", str(name)) else "(not shown)"
+    return str(name) if re.fullmatch(r"[A-Za-z_][A-Za-z_-]{0,28}[0-9]{0,2}", str(name)) else "(not shown)"
 
 
 class MulticartError(Exception):
