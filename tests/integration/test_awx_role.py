@@ -155,7 +155,8 @@ def test_everything_is_made_and_what_drifted_is_put_right(fleet: Fleet, awx: Awx
     unwanted = awx.store.one("schedules", unified_job_template=due["id"])
     awx.store.add("schedules", name="Theirs", unified_job_template=due["id"], rrule=unwanted["rrule"])
     awx.requests.clear()
-    again = keep(fleet, awx, "-e", "multicart_awx_update_secrets=false", rotate_rrule="")
+    more = {"rotate_rrule": "", "schedules_enabled": OMITTED}
+    again = keep(fleet, awx, "-e", "multicart_awx_update_secrets=false", **more)
     assert again.green, again
     assert changed(again) == [
         "multicart.keys.multicart_awx : Remove the schedules that are no longer wanted",
@@ -302,6 +303,7 @@ def test_without_the_collection_the_remedy_is_told(fleet: Fleet, awx: Awx) -> No
     assert awx.requests == []
 
 
+OMITTED = "{{ nothing | default(omit) }}"
 LISTS = ("instance_groups", "labels", "notify_approval", "notify_failure", "notify_success", "other_credentials")
 SOURCES: dict[str, Any] = {
     "pasword": {"credential": "Vault"},
@@ -348,9 +350,13 @@ def test_what_is_given_in_a_wrong_form_is_told_before_anything_is_asked_of_awx(f
         for variables, _words in WRONG
     ]
     right = {"include_role": {"name": "multicart.keys.multicart_awx"}}
-    right["vars"] = {"multicart_awx_configuration_file": str(fleet.folder / "controller.yml")}
+    right["vars"] = {
+        "multicart_awx_configuration_file": str(fleet.folder / "controller.yml"),
+        "multicart_awx_secret_sources": {"password": {"credential": "Vault", "metadata": None}},
+    }
+    given = {**WANTED, **dict.fromkeys(("multicart_awx_become", "multicart_awx_schedules_enabled"), OMITTED)}
     steps = [*yaml.safe_load("".join(tasks)), right, right]  # what a run has set is no variable that it does not know
-    play = [{"hosts": "localhost", "gather_facts": False, "vars": WANTED, "tasks": steps}]
+    play = [{"hosts": "localhost", "gather_facts": False, "vars": given, "tasks": steps}]
     (fleet.folder / "wrong.yml").write_text(yaml.safe_dump(play))
     done = run(fleet, awx, "wrong.yml")
     assert done.green and awx.requests == [], done
