@@ -115,6 +115,22 @@ def test_what_takes_too_much_memory_is_malformed_and_the_rest_goes_on() -> None:
     assert done.stdout.split() == ["store_malformed", "None"]
 
 
+def test_the_stacks_of_the_threads_leave_the_stores_their_memory_whatever_the_user_has_set(tmp_path: Path) -> None:
+    answer = tmp_path / "answer"
+    answer.write_text('#!/bin/sh\necho \'{"fingerprint": null, "record": null, "writable": true}\'\n')
+    answer.chmod(0o755)
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    resource.setrlimit(resource.RLIMIT_STACK, (min(2 * serve.MEMORY, hard) if hard > 0 else 2 * serve.MEMORY, hard))
+    try:
+        talk = Talk(
+            "command", {"label": "x", **dict.fromkeys(("inspect", "write", "note"), [str(answer)])}, NO_CONTROL_NODE
+        )
+        assert talk.inspect()["problem"] is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
+    talk.end()
+
+
 def test_the_process_of_the_stores_has_a_limit_and_what_it_starts(tmp_path: Path) -> None:
     (tmp_path / "inspect").write_text(
         f'#!/bin/sh\nulimit -d >{tmp_path}/limit\necho \'{{"fingerprint": null, "record": null, "writable": true}}\'\n'

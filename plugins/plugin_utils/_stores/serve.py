@@ -34,6 +34,9 @@ MEMORY = 1024 * 1024 * 1024
 OF_EACH = 32 * 1024 * 1024
 """Bytes besides for each store: the whole stacks of its threads count."""
 
+STACK = 8 * 1024 * 1024
+"""Bytes of a thread's stack, whatever limit the user has set for it: by that, one store could take all memory."""
+
 
 class _Asked:
     """One store, asked for something in a thread of its own.
@@ -156,6 +159,7 @@ def _limit_memory(size: int) -> None:
 
 def main() -> None:
     """Answer requests on the standard input and output, and leave without waiting for what hangs."""
+    threading.stack_size(STACK)
     logging.disable()  # of the libraries, which may log what they send
     answers = os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
