@@ -289,7 +289,11 @@ def test_a_file_of_ansible_vault_is_opened_by_the_passwords_of_the_run(
     store = add_store(VaultedFile)
     password = fleet.folder / "password"
     password.write_text(store.secrets[0])
-    run = fleet.rotate(*(["--vault-id", f"prod@{password}"] if given else []))
+    scratch = fleet.folder / "scratch"
+    scratch.mkdir()
+    with_password = ["--vault-id", f"prod@{password}"] if given else []
+    run = fleet.rotate(*with_password, env={"ANSIBLE_LOCAL_TEMP": str(scratch)})
+    assert [*scratch.iterdir()] == []
     if given:
         assert run.green and store.value() == fleet.live and fleet.rotations == 1, run
     else:

@@ -28,10 +28,17 @@ def fingerprint(key: str) -> str:
 class Talk:
     """A session with one store."""
 
-    def __init__(self, kind: str, entry: Mapping[str, Any], control: ControlNode, account: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        entry: Mapping[str, Any],
+        control: ControlNode,
+        account: str | None = None,
+        scratch: str | None = None,
+    ) -> None:
         options = resolve(kind, entry, control)
         self.label = label_of(kind, options)
-        self.session = Session("store", StoreLink(), threading.Semaphore(1))
+        self.session = Session("store", StoreLink(scratch), threading.Semaphore(1))
         self.file = {"type": kind, "path": self.label, "options": options}
         self._account = account
 

@@ -438,19 +438,22 @@ def test_what_the_act_leaves_behind_when_it_is_killed_ends_by_itself(tmp_path: P
         process.wait(PATIENCE)
 
 
-def test_the_process_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_leaves_nothing_behind_but_where_the_run_of_ansible_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each run left an empty directory of Ansible's, which a store of ansible-vault loads."""
-    home, scratch = tmp_path / "home", tmp_path / "scratch"
-    for each in (home, scratch):
+    home, scratch, of_run = tmp_path / "home", tmp_path / "scratch", tmp_path / "run"
+    for each in (home, scratch, of_run):
         each.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("TMPDIR", str(scratch))
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     backend = BACKENDS["ansible_vault"](tmp_path)
     backend.put(OLD)
-    with talking(backend) as talk:
-        talk.rotate()
-        assert [*scratch.glob("*/ansible-local-*")], "Ansible was not loaded"
+    talk = Talk(backend.kind, backend.entry, backend.control, ACCOUNT, str(of_run))
+    talk.rotate()
+    talk.end()
+    assert [*of_run.glob("ansible-local-*")], "Ansible was not loaded"
     assert [*home.rglob("*"), *scratch.rglob("*")] == []
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
@@ -162,7 +163,7 @@ def _no_files(more: str = "") -> Problem:
 
 
 def _session_of_stores(name: str) -> Session:
-    return Session(name, StoreLink(), threading.Semaphore(1))
+    return Session(name, StoreLink(constants.DEFAULT_LOCAL_TMP), threading.Semaphore(1))
 
 
 def _host(action: ActionBase, name: str, entry: Mapping[str, Any], variables: Mapping[str, Any]) -> Host | None:

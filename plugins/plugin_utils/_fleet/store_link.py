@@ -19,7 +19,6 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.program import CLEAN_PATH
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Ended, Link, LinkError, Pipes
@@ -42,25 +41,28 @@ _FOLDER = Path(__file__).parents[6]
 
 
 class StoreLink:
-    """The stores of one consumer; the process is another one for each session."""
+    """The stores of one consumer; the process is another one for each session.
+
+    :param scratch: where a store that loads Ansible has a directory of Ansible's, which it leaves behind, as its
+        process is killed.
+    """
 
     holds = True
     with_terminal: Link | None = None
 
+    def __init__(self, scratch: str | None = None) -> None:
+        self._environment = {} if scratch is None else {"ANSIBLE_LOCAL_TEMP": scratch}
+
     def converse(self, talk: Callable[[Pipes], bytes]) -> Ended:
         """See :class:`Link`."""
-        with (
-            TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
-            subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, str(_FOLDER)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                # A store that loads Ansible would leave a directory of Ansible's behind, as the process is ended.
-                env={**clean_environment(), "ANSIBLE_LOCAL_TEMP": scratch},
-                start_new_session=True,
-            ) as process,
-        ):
+        with subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, str(_FOLDER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**clean_environment(), **self._environment},
+            start_new_session=True,
+        ) as process:
             if process.stdin is None or process.stdout is None or process.stderr is None:
                 raise LinkError("store_failed", "its process could not be started")
             try:
