@@ -110,7 +110,11 @@ def test_the_token_of_a_workload_goes_nowhere_else(name: str) -> None:
     environment = ControlNode({"AZURE_AUTHORITY_HOST": "login.example.com"})
     assert resolve("azure_keyvault", entry, environment)["authority"] == "https://login.example.com"
     more = {"authority": "https://elsewhere.example.com", "ca_path": __file__}
-    with pytest.raises(InvalidEntry, match=f"has {name} with auth: workload_identity"):
+    remedy = {
+        "authority": "leave out authority",
+        "ca_path": "add the CA to the certificates of the control node's system",
+    }
+    with pytest.raises(InvalidEntry, match=f"has {name} with auth: workload_identity, .*{remedy[name]}$"):
         resolve("azure_keyvault", {**entry, name: more[name]}, environment)
     own = {"auth": "client_secret", "tenant_id": "x", "client_id": "x", "client_secret": "x", name: more[name]}
     assert resolve("azure_keyvault", {**entry, **own}, environment)[name] == more[name]

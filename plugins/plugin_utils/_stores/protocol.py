@@ -216,9 +216,10 @@ def resolve(kind: str, entry: Mapping[str, Any], control: ControlNode) -> dict[s
         )
     for name in given:
         if found.get("auth") in fields[name].not_with:
+            instead = ", and add the CA to the certificates of the control node's system" if name == "ca_path" else ""
             raise InvalidEntry(
                 f"has {name} with auth: {found['auth']}, whose credential comes from the environment and goes only "
-                f"where the environment says: leave out {name}"
+                f"where the environment says: leave out {name}{instead}"
             )
     check = getattr(_module(kind), "check", None)
     if check is not None:
@@ -278,7 +279,7 @@ def checked_url(name: str, url: str) -> str:
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise InvalidEntry(f"needs {name}: a URL without user, password, query or fragment")
     if not PLAIN_PLACE.fullmatch(parts.netloc):
-        raise InvalidEntry(f"needs {name}: a URL whose host has the usual form")
+        raise InvalidEntry(f"needs {name}: a URL with a host name, or an address without a zone")
     if parts.scheme == "http" and not is_loopback(host):
         raise InvalidEntry(f"needs {name}: an https:// URL; http:// is accepted for a loopback address only")
     return url.rstrip("/")
