@@ -417,7 +417,7 @@ def _proxies(url: str) -> dict[str, str]:
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
         parts = urlsplit(proxy)
-        if parts.port == 0 or not re.fullmatch(r"[a-z0-9._:%-]+", parts.hostname or ""):
+        if parts.port == 0 or not re.fullmatch(r"[A-Za-z0-9._:%-]+", parts.hostname or ""):
             wrong = "is not the URL of a proxy"
         elif parts.scheme.startswith("socks") and find_spec("socks") is None:
             wrong = "names a SOCKS proxy, for which the Python library PySocks is missing"

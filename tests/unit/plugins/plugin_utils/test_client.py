@@ -860,12 +860,14 @@ def test_o5_a_malformed_proxy_is_named_as_that(
     assert error.advice == "Nothing was changed; correct it, or name the API's host in NO_PROXY."
 
 
+@pytest.mark.parametrize("place", ["Proxy-1.example:1080", "[fe80::1%25Eth0]:3128"])
 @pytest.mark.parametrize("scheme", ["http", "https", "socks4", "socks4a", "socks5", "socks5h"])
-def test_o5_every_kind_of_proxy_is_taken(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://Proxy-1.example:1080")
+def test_o5_every_kind_of_proxy_is_taken(monkeypatch: pytest.MonkeyPatch, scheme: str, place: str) -> None:
+    """The zone of an address keeps its case."""
+    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://{place}")
     monkeypatch.setattr(client_module, "find_spec", lambda name: name if name == "socks" else None)
     session = client_module.session_for("https://api.example", True)
-    assert session.proxies == {"https": f"{scheme}://Proxy-1.example:1080"}
+    assert session.proxies == {"https": f"{scheme}://{place}"}
 
 
 @pytest.mark.parametrize(
