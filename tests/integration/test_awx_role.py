@@ -362,6 +362,8 @@ def test_what_is_given_in_a_wrong_form_is_told_before_anything_is_asked_of_awx(f
     assert done.green and awx.requests == [], done
     told = [" ".join(task["msg"].split()) for task in done.tasks if task.task == "Told"]
     assert len(told) == len(WRONG), done
+    written = (fleet.folder / "controller.yml").read_text()
+    assert "\ncontroller_schedules:" in written and "\n    enabled:" not in written and "metadata: {}" in written
     for (_variables, words), message in zip(WRONG, told, strict=True):
         assert words in message and "nothing was changed" in message, message
 

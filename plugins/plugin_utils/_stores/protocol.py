@@ -197,8 +197,8 @@ def resolve(kind: str, entry: Mapping[str, Any], control: ControlNode) -> dict[s
             found[name] = getattr(control, known.of_run)
             continue
         found[name] = given.get(name, known.default)
-        asked = known.env and name not in given and not (known.only_there and places)
-        if asked and control.environment.get(known.env):
+        asked = name not in given and not (known.only_there and places)
+        if asked and known.env and control.environment.get(known.env):
             found[name] = control.environment[known.env]
             from_environment.add(name)
         if found[name] is None:

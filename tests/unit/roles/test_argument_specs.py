@@ -164,7 +164,7 @@ def test_the_text_false_does_not_count_as_true(option: str) -> None:
         path for folder in ("tasks", "vars", "templates") for path in (ROOT / "roles/multicart_awx" / folder).iterdir()
     ]
     text = "".join(path.read_text(encoding="utf-8") for path in paths)
-    following = re.findall(rf"(?<!\w){option}(?!\w)( \| bool| is defined|=true)?", text)
+    following = re.findall(rf"(?<!\w){option}(?!\w)( \| bool| is defined| \| default\(omit\) \| string|=true)?", text)
     assert following and all(following)
 
 

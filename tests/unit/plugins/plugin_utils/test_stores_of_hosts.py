@@ -100,7 +100,10 @@ def test_a_store_without_an_account_has_that_of_its_host(account: str | None, nu
         ({**VAULT, "url": "vault.example"}, "needs url: an https:// URL"),
         ({**VAULT, "url": "http://vault.example"}, "http:// is accepted for a loopback"),
         ({**VAULT, "url": "https://u:canary@vault.example"}, "without user"),
-        ({**VAULT, "url": "https://[fe80::1%25eth0]"}, "needs url: a URL with a host name, or an address without a zone"),
+        (
+            {**VAULT, "url": "https://[fe80::1%25eth0]"},
+            "needs url: a URL with a host name, or an address without a zone",
+        ),
         ({**VAULT, "ca_path": "/nowhere/ca.pem"}, "/nowhere/ca.pem does not exist"),
         ({**VAULT, "ca_path": "ca.pem"}, "needs ca_path: ca.pem does not exist"),
         ({"type": "ansible_vault", "path": "vars/prod.yml"}, "needs path: vars/prod.yml does not exist"),
