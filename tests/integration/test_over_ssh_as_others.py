@@ -32,6 +32,7 @@ PYTHON = "/usr/bin/python3"  # which every user may run
 HAS_DOAS = (
     shutil.which("doas") and (COLLECTIONS / "ansible_collections/community/general/plugins/become/doas.py").exists()
 )
+needs_setfacl = pytest.mark.skipif(shutil.which("setfacl") is None, reason="setfacl is missing: apt-get install acl")
 needs_doas = pytest.mark.skipif(
     not HAS_DOAS, reason="doas is missing: apt-get install doas, python -m tests.awx.collection"
 )
@@ -162,7 +163,7 @@ def test_who_may_not_use_sudo_at_all_is_refused(remote: Remote) -> None:
     remote.refused("may not become another one there")
 
 
-@pytest.mark.skipif(shutil.which("setfacl") is None, reason="setfacl is missing: apt-get install acl")
+@needs_setfacl
 def test_su(remote: Remote) -> None:
     remote.log_in()
     other = remote.made.add()
@@ -171,6 +172,7 @@ def test_su(remote: Remote) -> None:
     remote.rotate(armed=1, as_user=other.name)
 
 
+@needs_setfacl
 @pytest.mark.parametrize(
     "password", [pytest.param(None, marks=pytest.mark.full), "not-the-password"], ids=["missing", "wrong"]
 )
