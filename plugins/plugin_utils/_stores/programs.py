@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: it may change without notice.
+
 """Programs of the control node: what they print is read up to a limit, and until they end, whatever they leave."""
 
 from __future__ import annotations
