@@ -299,6 +299,12 @@ def test_why_it_is_refused_is_told_in_a_sentence(files: list[File], wanted: dict
     assert caught.value.what == what
 
 
+def test_the_way_on_is_told_where_consumers_differ() -> None:
+    with pytest.raises(MulticartError) as caught:
+        decide(GOOD, refusals=Refusals(differing={"their_a": ("db1", "db2")}))
+    assert caught.value.advice == "Nothing was changed. Set them with -e, or for the group of all consumers."
+
+
 @pytest.mark.parametrize("warn", [False, True])
 def test_a_process_that_nothing_restarts_keeps_a_new_rotation_from_starting(warn: bool) -> None:
     """Unless the operator says otherwise; one that holds another key, or that something restarts, never does."""
