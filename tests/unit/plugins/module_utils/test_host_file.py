@@ -622,7 +622,10 @@ def test_consent_to_write_in_place_makes_no_new_file_where_none_may_be(
     assert reason_of(file.with_name("new"), unsafe_writes=True) == "immutable"
 
 
-def test_names_the_file_whose_leftover_cannot_be_removed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("action", [host_file.sweep, host_file.remove])
+def test_names_the_file_that_cannot_be_removed_or_whose_leftover_cannot(
+    file: Path, monkeypatch: pytest.MonkeyPatch, action: Callable[..., None]
+) -> None:
     file.with_name(LEFTOVER).touch()
     content = host_file.read(str(file))
 
@@ -631,7 +634,7 @@ def test_names_the_file_whose_leftover_cannot_be_removed(file: Path, monkeypatch
 
     monkeypatch.setattr(os, "unlink", unlink)
     with pytest.raises(host_file.HostFileError) as caught:
-        host_file.sweep(content)
+        action(content)
     assert (caught.value.reason, caught.value.path) == ("not_writable", str(file))
 
 
