@@ -127,13 +127,16 @@ class KeyFile:
         for path in self._former_paths() if kept.status is None else ():
             with suppress(host_file.HostFileError):
                 there, known = read_record(path)
-                same_place = os.path.dirname(path) == os.path.dirname(self.record_path)
-                if known is not None and (same_place or there.status.st_uid in (0, os.geteuid())):
+                if known is not None and (self._is_beside(path) or there.status.st_uid in (0, os.geteuid())):
                     former.append((there, known))
         former = [each for each in former if not record.is_of_other(each[1], self._account)] or former
         self._former = [there for there, _known in former]
         # Of several variables that a template replaces, one may be unfinished.
         return kept, max((known for _there, known in former), key=lambda each: each["open"], default=found)
+
+    def _is_beside(self, path: str) -> bool:
+        """Tell whether a record is in the directory in which that of this file is kept."""
+        return os.path.dirname(path) == os.path.dirname(self.record_path)
 
     def _check(self) -> None:
         """Find out whether the file and its record can be replaced."""
@@ -306,7 +309,7 @@ class KeyFile:
             for there in self._former:
                 # What is beside the file may also be of hosts that share it, without this directory for records.
                 with suppress(host_file.HostFileError):
-                    if os.path.dirname(there.path) == os.path.dirname(self.record_path):
+                    if self._is_beside(there.path):
                         host_file.remove(there)
             self._former = []
             self._kept, _written = read_record(self.record_path)

@@ -24,7 +24,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from ansible_collections.multicart.keys.plugins.module_utils import _processes as processes
 from ansible_collections.multicart.keys.plugins.module_utils import _record as record
@@ -44,6 +44,8 @@ Request = Dict[str, Any]
 """``phase``, ``tag``, ``wait`` (seconds in which the next request must be here), ``limit`` (seconds in which the answer
 must be), and the fields of `FIELDS`."""
 Answer = Dict[str, Any]
+Foreign = Tuple[str, str, record.Record]
+"""A file that is said to be of another account, and its record: the path of each, and what that says."""
 Tell = Callable[[str], None]
 """Sends an event ahead of the answer."""
 
@@ -155,8 +157,9 @@ def _inspect(request: Request, _tell: Tell) -> Answer:
     paths = [expanded(entry["path"]) for entry in request["files"]]
     lacking = services.lacking(request["services"], request["commands"] + request["health"], paths, run)
     known = {key for file in files for key in file["holds"]} | _retired(files)
-    keys, misnamed = {request["live"]} | (known - _of_other_accounts(request)), _misnamed(request)
-    return dict(_scanned(request, keys, run), files=files, lacking=lacking + misnamed)
+    foreign = list(_foreign(request))
+    keys = {request["live"]} | (known - _of_other_accounts(request, foreign))
+    return dict(_scanned(request, keys, run), files=files, lacking=lacking + _misnamed(request, foreign))
 
 
 def _retired(files: List[Dict[str, Any]]) -> Set[str]:
@@ -165,26 +168,26 @@ def _retired(files: List[Dict[str, Any]]) -> Set[str]:
     return known - {key for file in files for key in file["holds"]}
 
 
-def _of_other_accounts(request: Request) -> Set[str]:
+def _of_other_accounts(request: Request, foreign: Iterable[Foreign]) -> Set[str]:
     """Return the keys that files of other accounts were given: the processes of those hold them rightly.
 
     One is found in a file of this account, too, if that was made by copying.
     """
-    return {kept["held"] for _path, _place, kept in _foreign(request) if record.is_of_other(kept, request["account"])}
+    return {kept["held"] for _path, _place, kept in foreign if record.is_of_other(kept, request["account"])}
 
 
-def _misnamed(request: Request) -> List[str]:
+def _misnamed(request: Request, foreign: Iterable[Foreign]) -> List[str]:
     """Return which files are of this account, by their records, though they are said to be of another."""
     return [
         "path {0} has a key of this account, by its record {1}, but its entry names another account and would not get "
         "the new key: name this account there, or, if the file is of the other, remove that record".format(path, place)
-        for path, place, kept in _foreign(request)
+        for path, place, kept in foreign
         if request["account"] and kept["account"] == request["account"]
     ]
 
 
-def _foreign(request: Request) -> Iterator[Tuple[str, str, record.Record]]:
-    """Yield each file that is said to be of another account and has a record, with that and its path."""
+def _foreign(request: Request) -> Iterator[Foreign]:
+    """Yield what there is of files that are said to be of other accounts."""
     for path, variable in request["foreign"]:
         with suppress(HostFileError):
             place = record.path_of(expanded(path), variable, _state_dir(request))
@@ -285,7 +288,7 @@ def _look_at_processes(request: Request, answer: Answer, run: services.Run, tell
     :raises StepFailed: ``process_out_of_date``.
     """
     former = {key for file in answer["files"] for key in file["held"]} - {request["live"]}
-    retired = (_retired(answer["files"]) | former) - _of_other_accounts(request)
+    retired = (_retired(answer["files"]) | former) - _of_other_accounts(request, _foreign(request))
     again = None  # type: Optional[Set[str]]
     deadline = time.monotonic() + request["retries"] * request["delay"]
     while retired:

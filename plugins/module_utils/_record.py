@@ -257,12 +257,11 @@ def closed(record: Record, readers: str = ANY, held: Optional[str] = None, servi
     :param services: those of these readers: nothing is left to do for them, whichever set of this machine noted them.
     """
     kept = record if held is None else restarted(record, readers, held)
-    others, done = dict(kept["running"] or {}), set(services)
-    for name, ran in list(others.items()):
-        left = [service for service in ran if service not in done]
-        if name == readers or (ran and not left and name[:_MACHINE] == readers[:_MACHINE]):
-            del others[name]
-        elif name[:_MACHINE] == readers[:_MACHINE]:
+    done, others = set(services), {}
+    for name, ran in (kept["running"] or {}).items():
+        is_here = name[:_MACHINE] == readers[:_MACHINE]
+        left = [service for service in ran if not (is_here and service in done)]
+        if name != readers and (left or not ran):
             others[name] = left
     return dict(kept, open=False, running=others or None)
 
