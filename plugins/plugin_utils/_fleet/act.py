@@ -581,7 +581,7 @@ class Act:
         before = phase in ("inspect", "prepare", "ping")
         wait_for([reply for _host, reply in asked], self._refuse_orphaned if before else lambda: None)
         for host, reply in asked:
-            failed = None if before else host.failure
+            failed = host.failure
             host.take(reply)
             host.failure = failed or host.failure
 

@@ -347,6 +347,8 @@ for request in requests():
     fleet.hosts[0].link = LocalLink(strange(code))
     result = fleet.act().rotate(CONFIRMED)
     assert reason(result) is None and fleet.holds[1:] == ["new"] * 2
+    released = [host.moments["released"] for host in result.hosts]
+    assert max(released) - min(released) < timedelta(seconds=5), "there was a wait as if for another wave"
 
 
 def test_a_second_rotation_goes_on_from_the_first(fleet: Fleet) -> None:
@@ -902,6 +904,18 @@ def test_a_rotation_that_was_refused_is_not_taken_for_one_that_replaced_the_key(
     result = fleet.rotate()
     assert (reason(result), fleet.holds) == (Reason.CAUGHT_UP, ["new"] * 3)
     assert (reason(fleet.rotate()), fleet.holds) == (None, ["newer"] * 3)
+
+
+def test_the_record_of_another_account_is_left_alone_when_a_rotation_was_refused(fleet: Fleet) -> None:
+    path = fleet.hosts[2].folder / ".env.KEY.multicart.json"
+
+    def refused(_result: Result) -> Result:
+        path.write_text(json.dumps({**json.loads(path.read_text()), "account": "b" * 16}))
+        return Result(Outcome.UNCHANGED, OLD, OLD, error=MulticartError(Reason.REFUSED, "No."))
+
+    fleet.api.rotation = refused
+    assert reason(fleet.rotate()) is Reason.REFUSED
+    assert fleet.records == [(True, concluded(OLD))] * 2 + [(True, concluded(OLD, False))]
 
 
 class Killed(BaseException):
@@ -1760,6 +1774,19 @@ for request in requests():
     fleet.hosts[1].link = LocalLink(strange(code))
     result = fleet.act().rotate(CONFIRMED)
     assert [host.reason for host in result.hosts] == [None, "record_unwritable", None]
+
+
+def test_what_failed_first_at_a_host_stays_its_reason(fleet: Fleet) -> None:
+    code = f"""
+for request in requests():
+    reasons = {{"deploy": "restart_failed", "conclude": "record_unwritable"}}
+    problems = [{{"reason": reasons[each], "text": "no"}} for each in reasons if each == request["phase"]]
+    holds = {OLD.fingerprint!r} if request["phase"] in ("inspect", "prepare") else {NEW.fingerprint!r}
+    say(request, files=[] if request["phase"] == "ping" else [{{"holds": [holds]}}], problems=problems)
+"""
+    fleet.hosts[1].link = LocalLink(strange(code))
+    result = fleet.act().rotate(CONFIRMED)
+    assert [host.reason for host in result.hosts] == [None, "restart_failed", None]
 
 
 def test_an_act_that_ends_without_a_plan_is_a_defect(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
