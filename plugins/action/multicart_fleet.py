@@ -22,7 +22,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_sto
     RESULT,
     this_run,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import Worker, disarm, end_rest, hold
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import Worker, disarm, end_rest
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.allowed_hours import AllowedHours, NotHours, parse
@@ -50,7 +50,7 @@ class ActionModule(FleetAction):
         self._options = options
         self._phase: str = options.given["phase"]
         # What is wrong with it is found before anything is changed; the doctor needs none of it.
-        self._monitoring = None if self._phase == "diagnose" else Monitoring(options, self.warn, hold)
+        self._monitoring = None if self._phase == "diagnose" else Monitoring(options, self.warn)
         phases: dict[str, Callable[[], dict[str, Any]]] = {
             "validate": self._validate,
             "rotate": self._rotate,

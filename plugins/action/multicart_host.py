@@ -33,7 +33,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_sto
     STORES,
     this_run,
 )
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import disarm, end_rest, hold
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import disarm, end_rest
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult, HostResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import may_have_stores
@@ -76,7 +76,7 @@ class ActionModule(ControllerAction):
         return {}
 
     def _deploy(self, options: Options) -> dict[str, Any]:
-        monitoring = Monitoring(options, self.warn, hold)
+        monitoring = Monitoring(options, self.warn)
         self._came_of: ActResult | None = None
         try:
             return self._deploy_live(options)

@@ -21,7 +21,7 @@ from typing import Any
 
 from ansible import constants
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.run_cache import EncryptedFile, RunCache
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import hold
+from ansible_collections.multicart.keys.plugins.plugin_utils._locks import hold
 
 HOST, RESULT, REPORT, STORES, DEPLOYED = "host", "result", "report", "stores", "deployed"
 """Kinds of entries: what a host is to hold and how it is reached; how it ended; what the whole run did; whether its

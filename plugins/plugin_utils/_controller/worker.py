@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import resource
 import signal
@@ -21,6 +20,7 @@ from ansible import constants
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Guard, Turn
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Session
+from ansible_collections.multicart.keys.plugins.plugin_utils._locks import hold
 
 WAITING = 60.0
 """Seconds to wait for another run of the same account on this control node."""
@@ -119,25 +119,6 @@ def _wait_for(lock: int) -> bool:
         raise MulticartError(
             Reason.BUSY, "Another run is rotating the key of this account on this control node."
         ) from None
-
-
-def hold(lock: int, seconds: float) -> bool:
-    """Take the lock of an open file, which ends with it; return whether another process had it before.
-
-    :raises TimeoutError: it has it for longer than so many seconds.
-    """
-    deadline, waited = time.monotonic() + seconds, False
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return waited
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise TimeoutError from None
-            waited = True
-            time.sleep(0.1)
-        except OSError:
-            return waited  # a file system without locks
 
 
 def _left(lock: int, since: float) -> str | None:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, clean
+from ansible_collections.multicart.keys.plugins.plugin_utils._locks import hold
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import MONITORING, Options, invalid
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.hooks import HookFailed, NotAHook, hooks_of
@@ -47,14 +48,12 @@ class Monitoring:
     """Metrics, hooks and the system log of one run.
 
     :param warn: shows a warning.
-    :param hold: takes the lock of an open file, and waits for so many seconds at most.
     :raises MulticartError: ``invalid_option``, ``prometheus_client_missing``.
     """
 
-    def __init__(self, options: Options, warn: Callable[[str], object], hold: Callable[[int, float], object]) -> None:
+    def __init__(self, options: Options, warn: Callable[[str], object]) -> None:
         given = options.given
         self._warn = warn
-        self._hold = hold
         self._logged: bool = given["syslog"]
         self._metrics = Path(os.path.abspath(os.path.expanduser(given["metrics"]))) if given["metrics"] else None
         if self._metrics is not None and self._metrics.suffix != ".prom":
@@ -101,7 +100,7 @@ class Monitoring:
             self._warn(f"{failed}: {type(error).__name__}.")
 
     def _write_metrics(self, path: Path, report: Report) -> None:
-        with self._alone_in(path.parent):
+        with _alone_in(path.parent):
             try:
                 # A pipe of that name would be waited for.
                 with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
@@ -113,19 +112,6 @@ class Monitoring:
             # Anybody may read them: node_exporter is another user.
             write_all({path: merged(report, before)}, mode=0o644)
 
-    @contextmanager
-    def _alone_in(self, folder: Path) -> Iterator[None]:
-        """Keep other runs from writing metrics in a directory.
-
-        :raises TimeoutError: they do.
-        """
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self._hold(lock, WAITING)
-            yield
-        finally:
-            os.close(lock)
-
     def _log(self, report: Report) -> None:
         level = syslog.LOG_NOTICE if report.reason is None else syslog.LOG_WARNING
         logging = threading.Thread(target=_to_syslog, args=(level, log_record(report)), daemon=True)
@@ -135,6 +121,20 @@ class Monitoring:
             self._warn(f"The rotation was not logged: the system log took nothing for {LOGGING:g} s.")
         elif not any(map(os.path.exists, LOG_SOCKETS)):
             self._warn(f"The rotation was not logged: no system log listens here ({' or '.join(LOG_SOCKETS)}).")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs from writing metrics in a directory.
+
+    :raises TimeoutError: they do.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        hold(lock, WAITING)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _to_syslog(level: int, line: str) -> None:

@@ -11,19 +11,18 @@ that a push is a compare-and-set.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils import _host_file as host_file
 from ansible_collections.multicart.keys.plugins.module_utils import _record as records
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
+from ansible_collections.multicart.keys.plugins.plugin_utils._locks import hold
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.programs import Program
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import (
     Conflict,
@@ -238,7 +237,8 @@ class Remote:
             yield
             return
         try:
-            _take(lock)
+            with suppress(TimeoutError):
+                hold(lock, LOCKING)
             yield
         finally:
             os.close(lock)
@@ -319,20 +319,6 @@ class Remote:
         if status != 0 and not fails:
             raise StoreError("store_failed", f"git {words[0]} failed (exit status {status})")
         return status, printed
-
-
-def _take(lock: int) -> None:
-    """Wait for a lock, and do without it if that takes too long."""
-    deadline = time.monotonic() + LOCKING
-    while time.monotonic() < deadline:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.05)
-        except OSError:  # a file system without locks
-            return
-        else:
-            return
 
 
 def ran(

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import hold
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import State
+from ansible_collections.multicart.keys.plugins.plugin_utils._locks import hold
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import CONNECTION, MONITORING, resolve
 from ansible_collections.multicart.keys.plugins.plugin_utils._report import hooks, metrics, monitoring
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report, joined, report_from
@@ -59,7 +59,7 @@ def told_by(**variables: Any) -> Monitoring:
     warned.clear()
     given = {f"multicart_report_{name}": value for name, value in variables.items()}
     options = resolve((*CONNECTION, *MONITORING), {}, given, lambda value: value, {"MULTICART_SESSION_TOKEN": "canary"})
-    return Monitoring(options, warned.append, hold)
+    return Monitoring(options, warned.append)
 
 
 warned: list[str] = []
