@@ -315,19 +315,15 @@ def _python_of(action: ActionBase, variables: Mapping[str, Any], template: Calla
     return {"python": named, "fallbacks": known, "environment": action._compute_environment_string().strip()}
 
 
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(value: Any) -> Any:
     """Return options as plain JSON: core's own text types carry tags, or a vault's cipher text until they are read."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, (bool, int, float)) or value is None:
-            return value
-        if isinstance(value, Mapping):
-            return {str(name): plain(each) for name, each in value.items()}
-        if isinstance(value, (list, tuple, set)):
-            return [plain(each) for each in value]
-        return str(value)
-
-    return {str(name): plain(value) for name, value in options.items()}
+    if isinstance(value, (bool, int, float)) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(each) for each in value]
+    return str(value)
 
 
 def connected(action: ActionBase, settings: Mapping[str, Any]) -> ActionBase:
