@@ -58,7 +58,7 @@ def read_spec(action: ActionBase, variables: Mapping[str, Any]) -> HostSpec:
     """
     control = ControlNode(os.environ, _folders(action, variables), internals.vault_passwords(action))
     spec = spec_of(variables, internals.template_with(action._templar, variables), control)
-    if spec.has_stores or any(file.template for file in spec.files):
+    if spec.has_stores or spec.has_templates:
         own = internals.without_facts(variables)
         try:
             trusted = _of_control_node(spec_of(own, internals.template_with(action._templar, own), control))
@@ -172,8 +172,9 @@ def _host(action: ActionBase, name: str, entry: Mapping[str, Any], variables: Ma
     spec = HostSpec.from_json(entry["spec"])
     if not spec.files:
         return None if spec.others else Host(name, failure=_no_files())
-    own = internals.variables_of(action, variables, name) if any(file.template for file in spec.files) else {}
-    return Host(name, spec, templates=_templates(action, spec, own))
+    if not spec.has_templates:
+        return Host(name, spec)
+    return Host(name, spec, templates=_Templates(action, spec, internals.variables_of(action, variables, name)))
 
 
 def _connect(
@@ -194,11 +195,7 @@ def own_host(action: ActionBase, name: str, spec: HostSpec, variables: Mapping[s
         return Host(name, spec, _session_of_stores(name))
     settings = internals.settings_of(action, variables, action._templar.template)
     session = Session(name, link_to(action, settings), threading.Semaphore(1))
-    return Host(name, spec, session, templates=_templates(action, spec, variables))
-
-
-def _templates(action: ActionBase, spec: HostSpec, variables: Mapping[str, Any]) -> _Templates | None:
-    return _Templates(action, spec, variables) if any(file.template for file in spec.files) else None
+    return Host(name, spec, session, templates=_Templates(action, spec, variables) if spec.has_templates else None)
 
 
 class _Templates:

@@ -209,6 +209,10 @@ class HostSpec:
         return any(isinstance(spec, StoreSpec) for spec in self.files)
 
     @property
+    def has_templates(self) -> bool:
+        return any(spec.template for spec in self.files)
+
+    @property
     def names(self) -> list[tuple[str, str | None]]:
         """Path and variable of each file."""
         return [(spec.path, spec.variable) for spec in self.files]

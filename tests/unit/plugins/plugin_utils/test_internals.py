@@ -320,8 +320,7 @@ def rendered(world: World, content: bytes) -> list[str | None]:
     source = world.folder / "app.conf.j2"
     source.write_bytes(content)
     spec = spec_of({"multicart_deploy_files": [{"path": "/a", "template": str(source)}]}, lambda value: value)
-    templates = consumers._templates(world.action("web1"), spec, world.variables("web1"))
-    assert templates is not None
+    templates = consumers._Templates(world.action("web1"), spec, world.variables("web1"))
     return templates.render(ApiKey("acme.canary"))
 
 
