@@ -317,11 +317,9 @@ def _ended(program: str, name: str, run: Run) -> Optional[StepFailed]:
         state = "{0} ({1})".format(unit.get("ActiveState"), unit.get("SubState"))
     else:
         runs, state = _runs(program, name, run), "not running"
-    return (
-        None
-        if runs
-        else StepFailed("restart_failed", "the service {0} was restarted and is {1} now".format(name, state))
-    )
+    if runs:
+        return None
+    return StepFailed("restart_failed", "the service {0} was restarted and is {1} now".format(name, state))
 
 
 def _is_wanted(program: str, name: str, run: Run) -> bool:
@@ -408,10 +406,8 @@ def _run(reason: str, failure: str, command: Command, run: Run) -> None:
     except OSError as error:
         why = os.strerror(error.errno or 0)
     except TookTooLong as error:
-        why, hung = (
-            "stopped after {0:g} s; multicart_deploy_timeout says how long it may take".format(*error.args),
-            True,
-        )
+        hung = True
+        why = "stopped after {0:g} s; multicart_deploy_timeout says how long it may take".format(*error.args)
     if why:
         raise StepFailed(reason, "{0} ({1})".format(failure, why), hung)
 

@@ -122,9 +122,8 @@ def _refused(fleet: Sequence[Consumer], live: ApiKey, wanted: Wanted, refusals: 
     try:
         make_plan(fleet, AccountState(live.fingerprint), wanted, utc_now(), refusals)
     except MulticartError as error:
-        return (
-            f"{error.what} {error.advice.removeprefix('Nothing was rotated. ').removeprefix('Nothing was changed. ')}"
-        )
+        advice = error.advice.removeprefix("Nothing was rotated. ").removeprefix("Nothing was changed. ")
+        return f"{error.what} {advice}"
     return None
 
 

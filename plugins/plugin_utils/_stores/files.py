@@ -285,16 +285,13 @@ class Remote:
             self._run(["merge", "--ff-only", "--quiet", commit], fails=True)
 
     def _identity(self) -> dict[str, str]:
-        known = self._run(["var", "GIT_COMMITTER_IDENT"], fails=True)[0] == 0
-        return (
-            {}
-            if known
-            else {
-                f"GIT_{role}_{what}": value
-                for role in ("AUTHOR", "COMMITTER")
-                for what, value in (("NAME", "multicart.keys"), ("EMAIL", "multicart.keys@localhost"))
-            }
-        )
+        if self._run(["var", "GIT_COMMITTER_IDENT"], fails=True)[0] == 0:
+            return {}
+        return {
+            f"GIT_{role}_{what}": value
+            for role in ("AUTHOR", "COMMITTER")
+            for what, value in (("NAME", "multicart.keys"), ("EMAIL", "multicart.keys@localhost"))
+        }
 
     def _git(self, *words: str, otherwise: str = "", environment: Mapping[str, str] | None = None) -> str:
         """Return what git prints, in one line."""
