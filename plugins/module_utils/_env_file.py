@@ -62,7 +62,7 @@ class Ambiguous(EnvFileError):
     reason = "ambiguous"
 
     def __init__(self, line, why):
-        EnvFileError.__init__(self, "line {0}: {1}".format(line, why))
+        super().__init__("line {0}: {1}".format(line, why))
         self.line = line
 
 
@@ -351,7 +351,7 @@ class _Readings(list):
     """The readings of one text, which know their line numbers."""
 
     def __init__(self, text):
-        list.__init__(self)
+        super().__init__()
         self._text = text
         self._ends = [match.start() for match in re.finditer("\n", text)]
 

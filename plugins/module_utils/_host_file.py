@@ -94,7 +94,7 @@ class HostFileError(Exception):
 
     def __init__(self, reason, path, detail=""):
         message = REASONS[reason].format(path=path, detail=detail, temporary=_temporary(path))
-        Exception.__init__(self, message)
+        super().__init__(message)
         self.reason = reason
         self.path = path
 

@@ -36,7 +36,7 @@ class OtherForm(env_file.EnvFileError):
     reason = "other_form"
 
     def __init__(self, line, why):
-        env_file.EnvFileError.__init__(self, "line {0}: {1}; {2}".format(line, why, _WAYS_OUT))
+        super().__init__("line {0}: {1}; {2}".format(line, why, _WAYS_OUT))
         self.line = line
 
 

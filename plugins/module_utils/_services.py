@@ -56,7 +56,7 @@ class StepFailed(Exception):
     """A step failed; `reason` is out of `REASONS`. The message holds nothing of what a command printed."""
 
     def __init__(self, reason: str, message: str, hung: bool = False) -> None:
-        super(StepFailed, self).__init__(message)
+        super().__init__(message)
         self.reason = reason
         self.hung = hung
 
