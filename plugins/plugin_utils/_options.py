@@ -289,7 +289,7 @@ def _find(
                 what = f"The variable {option.variable} is read by the lookup multicart_key, and cannot be set by it."
                 remedy = "Nothing was changed; give the variable in which you keep the key another name."
                 raise MulticartError(Reason.INVALID_OPTION, what, remedy)
-            raw = _plain(lambda: template(variables[option.variable]), f"variable {option.variable}")
+            raw = templated(option.variable, variables[option.variable], template)
             if not _unset(raw):
                 return raw, Source.VARIABLE
         if option.shared and environ.get(option.environment):

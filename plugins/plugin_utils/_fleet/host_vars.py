@@ -289,7 +289,7 @@ def spec_of(
         steps,
         others,
         [[spec.path, spec.variable] for spec in foreign],
-        None if state_dir is None else str(state_dir),
+        _text(state_dir),
         int(wave) if wave not in (None, "") else int(bool(readers)),
         _number(WAVE_TIMEOUT, _value(WAVE_TIMEOUT, variables, template, 10), float),
     )

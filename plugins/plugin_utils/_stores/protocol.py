@@ -274,7 +274,7 @@ def checked_url(name: str, url: str) -> str:
         host, _port = parts.hostname, parts.port
     except ValueError:
         host = None
-    if not host or parts.scheme not in ("http", "https") or not url.isascii() or not url.isprintable() or " " in url:
+    if not host or parts.scheme not in ("http", "https") or not PRINTABLE.fullmatch(url):
         raise InvalidEntry(f"needs {name}: an https:// URL")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise InvalidEntry(f"needs {name}: a URL without user, password, query or fragment")
