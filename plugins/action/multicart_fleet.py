@@ -17,11 +17,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations imp
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import FleetAction, failure
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consumers import shown, take_hosts
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import (
-    REPORT,
-    RESULT,
-    this_run,
-)
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import REPORT, RESULT, this_run
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import Worker, disarm, end_rest
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import Act, ActResult
@@ -30,12 +26,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor impor
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import Host
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Step, Wanted, outside_hours
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import (
-    FLEET,
-    MONITORING,
-    Options,
-    invalid,
-)
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, MONITORING, Options, invalid
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report, Versions, report_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.monitoring import Monitoring
 from ansible_collections.multicart.keys.plugins.plugin_utils._times import utc_now

@@ -24,16 +24,7 @@ from typing import Any
 
 from ansible_collections.multicart.keys.plugins.module_utils import _record as record
 
-from tests.integration.harness import (
-    ANSIBLE_BIN,
-    VARIABLE,
-    Fleet,
-    Host,
-    Run,
-    Task,
-    files_below,
-    fingerprint,
-)
+from tests.integration.harness import ANSIBLE_BIN, VARIABLE, Fleet, Host, Run, Task, files_below, fingerprint
 from tests.integration.sshd import Sshd
 from tests.leaks.canaries import Canaries
 from tests.sandbox.handle import Sandbox

@@ -33,16 +33,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.stores.http_api import Answer, Request
-from tests.stores.other_apis import (
-    AwxApi,
-    AwxCredential,
-    AzureSecret,
-    ConsulApi,
-    ConsulKey,
-    Etcd,
-    GcpApi,
-    GcpSecret,
-)
+from tests.stores.other_apis import AwxApi, AwxCredential, AzureSecret, ConsulApi, ConsulKey, Etcd, GcpApi, GcpSecret
 from tests.stores.talk import NEW, OLD, OTHER, fingerprint
 from tests.waiting import PATIENCE
 

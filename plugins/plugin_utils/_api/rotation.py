@@ -21,12 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import (
-    Account,
-    Api,
-    RotationAnswer,
-    Verdict,
-)
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Account, Api, RotationAnswer, Verdict
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._times import iso_now
 

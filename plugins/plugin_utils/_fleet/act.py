@@ -28,11 +28,7 @@ from typing import Any, Protocol
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.module_utils._record import REJECTED, STILL_VALID, UNSEEN
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
-from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import (
-    Outcome,
-    Result,
-    another_was_replaced,
-)
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result, another_was_replaced
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, unexpected
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import ROLL_CALL, WRITING, Host
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import (

@@ -28,17 +28,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._report.words impor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.plugins.plugin_utils.runs import (
-    DONE,
-    NEW,
-    OLD,
-    ROTATE,
-    ROTATED,
-    host,
-    told_of,
-    unhealthy,
-    unreachable,
-)
+from tests.unit.plugins.plugin_utils.runs import DONE, NEW, OLD, ROTATE, ROTATED, host, told_of, unhealthy, unreachable
 
 HOSTILE = ["<script>alert(1)</script>", "'\"><img src=x onerror=alert(1)>", "{{ 7*7 }}", "]]>", "&lt;b&gt;", "a" * 300]
 

@@ -17,12 +17,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet import session as session_module
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import (
-    LinkError,
-    Reply,
-    Session,
-    wait_for,
-)
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import LinkError, Reply, Session, wait_for
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import answer_from
 
 from tests.unit.plugins.plugin_utils.local_hosts import (
