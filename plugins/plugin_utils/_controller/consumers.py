@@ -90,7 +90,7 @@ def join(action: ActionBase, store: RunStore, name: str, variables: Mapping[str,
         spec = read_spec(action, variables)
         entry["spec"] = spec.to_json()
         if spec.files and not spec.has_stores:
-            entry["settings"] = internals.settings_of(action, variables, action._templar.template)
+            entry["settings"] = internals.settings_of(action, variables)
     except MulticartError as error:
         entry["problem"] = [error.reason.value, str(error)]
     except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
@@ -193,7 +193,7 @@ def own_host(action: ActionBase, name: str, spec: HostSpec, variables: Mapping[s
     """Return the host to which the action itself is connected, as that of an act."""
     if spec.has_stores:
         return Host(name, spec, _session_of_stores(name))
-    settings = internals.settings_of(action, variables, action._templar.template)
+    settings = internals.settings_of(action, variables)
     session = Session(name, link_to(action, settings), threading.Semaphore(1))
     return Host(name, spec, session, templates=_Templates(action, spec, variables) if spec.has_templates else None)
 

@@ -279,7 +279,7 @@ def _set_by_the_user(action: ActionBase, variables: Mapping[str, Any]) -> Mappin
     return found
 
 
-def settings_of(action: ActionBase, variables: Mapping[str, Any], template: Callable[[Any], Any]) -> dict[str, Any]:
+def settings_of(action: ActionBase, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the connection that Ansible has made for this task consists of, as JSON; it may hold passwords.
 
     Ansible alone knows how a connection's options follow from keywords, variables, command line and configuration.
@@ -297,7 +297,7 @@ def settings_of(action: ActionBase, variables: Mapping[str, Any], template: Call
         },
         "become": become and {"name": _name_of(become), "options": _plain(become._options)},
         "context": _plain({name: getattr(action._play_context, name, None) for name in _CONTEXT}),
-        **_python_of(action, variables, template),
+        **_python_of(action, variables),
     }
 
 
@@ -306,8 +306,9 @@ def _name_of(plugin: Any) -> str:
     return str(getattr(plugin, "ansible_name", None) or plugin._load_name)
 
 
-def _python_of(action: ActionBase, variables: Mapping[str, Any], template: Callable[[Any], Any]) -> dict[str, Any]:
+def _python_of(action: ActionBase, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Return how Python is found on the host, and the environment in which the task wants it to run."""
+    template = action._templar.template
     said = template(constants.config.get_config_value("INTERPRETER_PYTHON", variables=variables))
     listed = constants.config.get_config_value("INTERPRETER_PYTHON_FALLBACK", variables=variables)
     known = [str(name) for name in template(listed) or () if "2" not in str(name).rpartition("python")[2][:1]]

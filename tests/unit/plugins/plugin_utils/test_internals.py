@@ -477,7 +477,7 @@ def test_pipelining_is_preferred_unless_the_user_has_said_otherwise(
 
 def test_settings_are_plain_json_and_make_the_same_connection_again(world: World) -> None:
     action = world.action("web1", become="sudo", ansible_become_password="secret")
-    settings = json.loads(json.dumps(internals.settings_of(action, world.variables("web1"), lambda raw: raw)))
+    settings = json.loads(json.dumps(internals.settings_of(action, world.variables("web1"))))
     assert settings["connection"] in ("ssh", "ansible.builtin.ssh")
     assert settings["become"]["name"] in ("sudo", "ansible.builtin.sudo")
     there = internals.connected(world.action("web2", "local"), settings)
@@ -495,7 +495,7 @@ def test_settings_are_plain_json_and_make_the_same_connection_again(world: World
 @pytest.mark.parametrize("what", ["connection", "become"])
 def test_a_plugin_that_is_not_there_is_told_by_name(world: World, what: str) -> None:
     action = world.action("web1", become="sudo")
-    settings = internals.settings_of(action, world.variables("web1"), lambda raw: raw)
+    settings = internals.settings_of(action, world.variables("web1"))
     if what == "connection":
         settings["connection"] = "no.such.plugin"
     else:
@@ -518,7 +518,7 @@ def test_a_plugin_that_is_not_there_is_told_by_name(world: World, what: str) -> 
 )
 def test_the_python_of_a_host_is_the_one_that_is_named(world: World, said: str | None, python: str | None) -> None:
     variables = {**world.variables("web1"), **({} if said is None else {"ansible_python_interpreter": said})}
-    settings = internals.settings_of(world.action("web1"), variables, lambda raw: raw)
+    settings = internals.settings_of(world.action("web1"), variables)
     assert settings["python"] == python
     assert settings["fallbacks"] and not any("python2" in name for name in settings["fallbacks"])
     assert any("python3" in name for name in settings["fallbacks"])
@@ -526,7 +526,7 @@ def test_the_python_of_a_host_is_the_one_that_is_named(world: World, said: str |
 
 def test_the_environment_of_the_task_is_that_of_the_program(world: World) -> None:
     world.task.environment = [{"HTTP_PROXY": "http://a b"}]
-    settings = internals.settings_of(world.action("web1"), world.variables("web1"), lambda raw: raw)
+    settings = internals.settings_of(world.action("web1"), world.variables("web1"))
     assert settings["environment"] == "HTTP_PROXY='http://a b'"
 
 
@@ -633,7 +633,7 @@ def test_a_whole_session_goes_over_the_ssh_plugin_of_core(world: World) -> None:
     """Armed, over the true connection plugin; only ssh itself is replaced."""
     variables = world.variables("web1")
     action = world.action("web1")
-    settings = internals.settings_of(action, variables, lambda raw: raw)
+    settings = internals.settings_of(action, variables)
     link = link_to(internals.connected(action, settings), settings)
     assert link.holds
     session = Session("web1", link, threading.Semaphore(1))
@@ -667,7 +667,7 @@ def test_each_connection_has_its_best_way(
     for name, value in more.items():
         world.inventory.get_host("web1").set_variable(name, value)
     action = world.action("web1", connection)
-    settings = internals.settings_of(action, world.variables("web1"), lambda raw: raw)
+    settings = internals.settings_of(action, world.variables("web1"))
     link = link_to(action, settings)
     assert (link.holds, type(link).__name__) == (holds, way)
     if holds:
