@@ -27,6 +27,9 @@ _display = Display()
 OUR_VARIABLES = "multicart_"
 """How the names of all variables of this collection begin."""
 
+DEFAULT_HOSTS = "multicart_consumers"
+"""The group of the consumers."""
+
 
 def options_of(
     known: Iterable[Option], given: Mapping[str, Any], variables: Mapping[str, Any], templar: Any
@@ -189,7 +192,3 @@ class FleetAction(ControllerAction):
             self.variables = found
             return
         refuse_facts(self.variables)
-
-
-DEFAULT_HOSTS = "multicart_consumers"
-"""The group of the consumers."""
