@@ -24,10 +24,7 @@ from ansible_collections.multicart.keys.plugins.module_utils._file_attributes im
 LONGEST_KEY = ApiKey("a." + "a" * (MAX_LENGTH - 2))
 """Stands in for the key that nobody knows yet, to find out whether it could be written."""
 
-Unusable = (
-    *(host_file.HostFileError, env_file.EnvFileError, UnknownName),
-    *(record.OtherAccount, record.RejectedBefore),
-)
+Unusable = (host_file.HostFileError, env_file.EnvFileError, UnknownName, record.OtherAccount, record.RejectedBefore)
 """Why a file cannot be used: errors with a ``reason``."""
 
 
@@ -90,14 +87,14 @@ class KeyFile:
         self._stores_behind = request.get("stores_behind", False)
         self._state_dir = request["state_dir"]  # type: Optional[str]
         self._former = []  # type: List[Any]
-        self.record_path = self._path_of_record(self._state_dir)
+        self.record_path = self._path_of_record()
         try:
             self._inspect()
         except Unusable as error:
             self.problem = error
 
-    def _path_of_record(self, state_dir: Optional[str]) -> str:
-        return record.path_of(self.path, self.variable, state_dir)
+    def _path_of_record(self) -> str:
+        return record.path_of(self.path, self.variable, self._state_dir)
 
     def _former_paths(self) -> List[str]:
         return record.former_paths(self.path, self.variable, self._state_dir)
@@ -324,8 +321,8 @@ class KeyFile:
 class ReadersAlone(KeyFile):
     """Services and commands that read the key from a store when they start; in place of a file there is a record."""
 
-    def _path_of_record(self, state_dir: Optional[str]) -> str:
-        return os.path.join(state_dir or os.path.expanduser("~"), ".multicart.readers.json")
+    def _path_of_record(self) -> str:
+        return os.path.join(self._state_dir or os.path.expanduser("~"), ".multicart.readers.json")
 
     def _former_paths(self) -> List[str]:
         return []  # the one at home may be that of another consumer of this user
