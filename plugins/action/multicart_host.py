@@ -129,7 +129,7 @@ class ActionModule(ControllerAction):
         if bool(spec.wave) != later:
             if later and self.store.get(STORES, self._name) is None:
                 raise MulticartError(Reason.NOT_RUN, "The task before this one has done nothing for this host.")
-            return {"msg": "It has its turn in another task, after or before the stores.", "skipped": True}
+            return {"msg": "It is deployed by another task, before or after the stores.", "skipped": True}
         account = AccountOfRun(options.connection, this_run())
         own = own_host(self, self._name, spec, self.variables)
         try:

@@ -334,7 +334,7 @@ def _others(view, name, lines, without=()):
 def _views(data):
     """Return what every reader sees in the content."""
     if b"\0" in data or data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise NotText("the content is no plain text (NUL bytes or UTF-16)")
+        raise NotText("the content is not plain text (NUL bytes or UTF-16)")
     text = data.decode("latin-1")  # one character for each byte
     return {
         "docker": _read_as_docker(data),

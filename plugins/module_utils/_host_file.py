@@ -40,8 +40,8 @@ REASONS = {
     "no_such_directory": "the directory of path {path} does not exist; create it first, or correct path",
     "no_such_file": "path {path} does not exist and create is false; create the file, or set create to true",
     "dangling_link": "path {path} is a symbolic link that leads nowhere; create what it points to, or remove the link",
-    "not_regular": "path {path} is no regular file; give the path of one",
-    "too_large": "path {path} is larger than 1 MiB, which is no file of settings; correct path",
+    "not_regular": "path {path} is not a regular file; give the path of one",
+    "too_large": "path {path} is larger than 1 MiB, which is too large for a file of settings; correct path",
     "unreadable": "path {path} cannot be read; become a user who may read it",
     "not_writable": "path {path} cannot be replaced in its directory; become a user who may, or set unsafe_writes "
     "to write into the file itself",

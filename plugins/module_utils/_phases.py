@@ -180,7 +180,7 @@ def _misnamed(request: Request, foreign: Iterable[Foreign]) -> List[str]:
     """Return which files are of this account, by their records, though they are said to be of another."""
     return [
         "path {0} has a key of this account, by its record {1}, but its entry names another account and would not get "
-        "the new key: name this account there, or, if the file is of the other, remove that record".format(path, place)
+        "the new key: name this account there, or, if the file is the other's, remove that record".format(path, place)
         for path, place, kept in foreign
         if request["account"] and kept["account"] == request["account"]
     ]

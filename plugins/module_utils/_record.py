@@ -324,8 +324,8 @@ def refuse_rejected(record: Optional[Record], key: str, place: str) -> None:
     known = record or NONE
     if known["held"] != key and any((entry["key"], entry["seen"]) == (key, REJECTED) for entry in known["retired"]):
         raise RejectedBefore(
-            "it does not get the key {0}: the API has rejected it before, so its answer of now is an old one; "
-            "run again in some minutes; or, if that key is live all the same, remove {1} first".format(key, place)
+            "it does not get the key {0}: the API has rejected it before, so its current answer is out of date; "
+            "run again in a few minutes; or, if that key is live all the same, remove {1} first".format(key, place)
         )
 
 

@@ -476,7 +476,7 @@ def written(value: Any) -> str:
 
 @pytest.mark.parametrize("text", ["", "[]", "x", '{"a": 1', '{"a": 1} x', "\ufeff{}", "[" * 100_000])
 def test_what_is_no_json_object_is_malformed(text: str) -> None:
-    with pytest.raises(StoreError, match="no JSON object"):
+    with pytest.raises(StoreError, match="not a JSON object"):
         _field_in(text, KEY)
 
 

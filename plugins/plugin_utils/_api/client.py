@@ -282,7 +282,7 @@ class Client:
         try:
             envelope = json.loads(body)
         except (ValueError, RecursionError):
-            raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered with something else than JSON.") from None
+            raise _NoAnswer(Reason.NOT_AN_ENVELOPE, f"{endpoint} was not answered with JSON.") from None
         if not isinstance(envelope, dict) or not _is_whole(envelope.get("status")) or "data" not in envelope:
             raise _NoAnswer(
                 Reason.NOT_AN_ENVELOPE, f"{endpoint} was answered with JSON that is not the API's (code, data, status)."

@@ -149,7 +149,7 @@ class ControllerAction(ActionBase):
             raise MulticartError(
                 Reason.INVALID_OPTION,
                 "The option reveal in a loop needs no_log: true on the task with this ansible-core.",
-                "Nothing was changed; add it and run again. ansible-core 2.19 and later need it no more.",
+                "Nothing was changed; add it and run again. ansible-core 2.19 and later no longer need it.",
             )
 
     @abstractmethod

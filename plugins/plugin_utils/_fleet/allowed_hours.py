@@ -90,7 +90,7 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
 def _minutes(hours: str, minutes: str) -> int:
     found = int(hours) * 60 + int(minutes)
     if int(minutes) > 59 or found > DAY:
-        raise NotHours("has a time that is none; they are from 00:00 to 24:00")
+        raise NotHours("has an invalid time; times are from 00:00 to 24:00")
     return found
 
 
@@ -99,7 +99,7 @@ def _days(first: str | None, last: str | None) -> Iterator[int]:
         yield from range(7)
         return
     if first not in DAYS or (last or first) not in DAYS:
-        raise NotHours(f"has a day that is none; they are {', '.join(DAYS).title()}")
+        raise NotHours(f"has an unknown day; days are {', '.join(DAYS).title()}")
     begins = DAYS.index(first)
     yield from ((begins + more) % 7 for more in range((DAYS.index(last or first) - begins) % 7 + 1))
 

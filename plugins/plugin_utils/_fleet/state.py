@@ -307,7 +307,7 @@ def answer_from(said: Any, moments: Mapping[str, float], expected: Sequence[tupl
     :raises MalformedAnswer: it has another form.
     """
     if not isinstance(said, dict):
-        raise MalformedAnswer("it is no mapping")
+        raise MalformedAnswer("it is not a mapping")
     files = _list(said, "files")
     problems = tuple(_problem_from(entry) for entry in _list(said, "problems"))
     # One that has failed as a whole lists none.
@@ -331,7 +331,7 @@ def answer_from(said: Any, moments: Mapping[str, float], expected: Sequence[tupl
 
 def _file_from(said: Any, path: str, variable: str | None) -> File:
     if not isinstance(said, dict):
-        raise MalformedAnswer("a file is no mapping")
+        raise MalformedAnswer("a file is not a mapping")
     record = said.get("record")
     problem = said.get("problem")
     return File(
@@ -357,7 +357,7 @@ def record_from(said: Any) -> Record:
     """
     kept = _record.checked(said)
     if kept is None:
-        raise MalformedAnswer("a record is none")
+        raise MalformedAnswer("a record is malformed")
     rotation, updated_at = kept["rotation"], kept["updated_at"]
     return Record(
         open=kept["open"],
@@ -382,7 +382,7 @@ def _problem_from(said: Any) -> Problem:
 def _process_from(said: Any) -> Process:
     pid = said.get("pid") if isinstance(said, dict) else None
     if not isinstance(pid, int) or isinstance(pid, bool) or not is_fingerprint(said.get("key")):
-        raise MalformedAnswer("a process is none")
+        raise MalformedAnswer("a process is malformed")
     command, where = _text(said.get("command")), _text(said.get("where"))
     return Process(said["key"], said["pid"], command, where, _flag(said, "uncovered"), _flag(said, "blamed"))
 
@@ -390,14 +390,14 @@ def _process_from(said: Any) -> Process:
 def _text(said: Any) -> str:
     """Return a text of a host, fit to be shown: one line, no control characters, not endless."""
     if not isinstance(said, str):
-        raise MalformedAnswer("a text is none")
+        raise MalformedAnswer("a text is not a string")
     return clean(said)
 
 
 def _list(said: Mapping[str, Any], name: str) -> list[Any]:
     value = said.get(name, [])
     if not isinstance(value, list) or len(value) > MOST_FILES:
-        raise MalformedAnswer(f"{name} is no list")
+        raise MalformedAnswer(f"{name} is not a list")
     return value
 
 
@@ -411,5 +411,5 @@ def _flag(said: Mapping[str, Any], name: str) -> bool:
 def _fingerprints(said: Mapping[str, Any], name: str) -> tuple[str, ...]:
     found = _list(said, name)
     if not all(is_fingerprint(value) for value in found):
-        raise MalformedAnswer(f"{name} lists what is no fingerprint")
+        raise MalformedAnswer(f"{name} lists something other than fingerprints")
     return tuple(found)

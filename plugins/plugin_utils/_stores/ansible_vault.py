@@ -149,13 +149,13 @@ def _plain_variable(text: bytes, name: str) -> _Variable:
         return _Variable(None)
     value = known.get(name)
     if len(found) != 1 or not isinstance(value, str):
-        raise StoreError("store_malformed", f"{name} is no plain text on a line of its own")
+        raise StoreError("store_malformed", f"{name} is not plain text on a line of its own")
     try:
         alone = yaml.load(found[0][0], _loader(yaml))
     except yaml.YAMLError:
         alone = None
     if alone != {name: value}:
-        raise StoreError("store_malformed", f"{name} is no plain text on a line of its own")
+        raise StoreError("store_malformed", f"{name} is not plain text on a line of its own")
     return _Variable(found[0].span(), value)
 
 

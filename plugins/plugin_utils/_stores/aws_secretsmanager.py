@@ -140,7 +140,7 @@ def _field_in(text: str, field: str) -> tuple[Any, int, int]:
     :raises StoreError: it is no JSON object, or has that field twice.
     """
     if not isinstance(parsed(text), dict):
-        raise StoreError("store_malformed", "it is no JSON object: leave out field, or give it one")
+        raise StoreError("store_malformed", "it is not a JSON object: leave out field, or give it one")
     decoder, found = json.JSONDecoder(), []
     place = _after_space(text, _after_space(text, 0) + 1)
     while text[place] != "}":

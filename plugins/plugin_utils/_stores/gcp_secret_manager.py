@@ -63,7 +63,7 @@ def label(options: Mapping[str, Any]) -> str:
 def check(options: dict[str, Any]) -> None:
     """Refuse what does not go together."""
     if options["location"] and not _LOCATION.fullmatch(options["location"]):
-        raise InvalidEntry("needs location: small letters, digits and dashes")
+        raise InvalidEntry("needs location: lower-case letters, digits and dashes")
     for name in ("project", "name"):
         if options[name] and "/" in options[name]:
             raise InvalidEntry(f"needs {name}: a name without a slash")

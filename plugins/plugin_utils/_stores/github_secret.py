@@ -74,7 +74,7 @@ def check(options: dict[str, Any]) -> None:
     if options["organization"] and not _OWNER.match(options["organization"]):
         raise InvalidEntry("needs organization: its name")
     if options["environment"] and (options["organization"] or options["environment"] in (".", "..")):
-        raise InvalidEntry("needs environment: the name of one of repository's")
+        raise InvalidEntry("needs environment: the name of an environment of the repository")
     if not _NAME.match(options["name"]):
         raise InvalidEntry("needs name: letters, digits and underscores, no digit first, and not GITHUB_ first")
 
@@ -171,7 +171,7 @@ class ActionsSecret(Store):
         if secret is None and self.options["organization"]:
             raise StoreError(
                 "store_missing",
-                f"there is no secret {self._name}: create it with the visibility that it shall have "
+                f"there is no secret {self._name}: create it with the visibility that it needs "
                 f"(gh secret set {self._name} --org ...)",
             )
         if secret is not None and not isinstance(secret.get("updated_at"), str):

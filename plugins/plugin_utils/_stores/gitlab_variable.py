@@ -74,8 +74,8 @@ class CiVariable(Store):
             {},
             refused="it needs the scope api, and its user the role Maintainer (Owner of a group, administrator of the "
             "instance)",
-            missing=f"there is no variable {self._name} with that environment_scope: create it as it shall be (masked, "
-            f"protected); or its token may not see what it belongs to",
+            missing=f"there is no variable {self._name} with that environment_scope: create it with the settings "
+            f"that it needs (masked, protected); or its token may not see what it belongs to",
         )
         kind = "projects" if options["project"] else "groups"
         owner = quote(options["project"] or options["group"] or "", safe="")

@@ -73,7 +73,7 @@ def check(options: dict[str, Any]) -> None:
         raise InvalidEntry("needs in_cluster, or kubeconfig and context, but not both")
     for name in ("namespace", "name"):
         if not _NAME.match(options[name]):
-            raise InvalidEntry(f"needs {name}: a name of Kubernetes, in small letters")
+            raise InvalidEntry(f"needs {name}: a Kubernetes name, in lower case")
     if not _DATA_KEY.match(options["data_key"]):
         raise InvalidEntry("needs data_key: letters, digits, and . _ -")
     for each in options["restart"] or ():

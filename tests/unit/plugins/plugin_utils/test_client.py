@@ -1099,7 +1099,7 @@ _NO_KEY = (
     "it is not shaped like an API key: PREFIX.SECRET, letters, digits and . _ ~ + / = - only, at most 512 characters"
 )
 ANSWERS: list[tuple[Callable[[Client], object], bytes, str]] = [
-    (Client.read, answer(b"<html>"), f"{READ} was answered with something else than JSON."),
+    (Client.read, answer(b"<html>"), f"{READ} was not answered with JSON."),
     (Client.read, answer(b"{}"), f"{READ} was answered with JSON that is not the API's (code, data, status)."),
     (
         Client.read,
