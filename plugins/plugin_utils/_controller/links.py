@@ -43,7 +43,6 @@ class _Way:
         self.with_terminal = with_terminal
 
     def converse(self, talk: Callable[[Pipes], bytes]) -> Ended:
-        """See :class:`Link`; only over a way that holds."""
         raise NotImplementedError
 
     def _command(self, path: str | None = None) -> str:

@@ -54,7 +54,6 @@ class StoreLink:
         self._environment = {} if scratch is None else {"ANSIBLE_LOCAL_TEMP": scratch}
 
     def converse(self, talk: Callable[[Pipes], bytes]) -> Ended:
-        """See :class:`Link`."""
         with subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, str(_FOLDER)],
             stdin=subprocess.PIPE,
@@ -77,5 +76,4 @@ class StoreLink:
         return Ended(process.returncode)
 
     def run(self, requests: bytes) -> Ended:
-        """See :class:`Link`; this one holds."""
         raise NotImplementedError

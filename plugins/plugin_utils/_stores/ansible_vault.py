@@ -39,12 +39,10 @@ _HEADER = b"$ANSIBLE_VAULT;"
 
 
 def label(options: Mapping[str, Any]) -> str:
-    """Return what it is called."""
     return files.label(options, options["variable"])
 
 
 def check(options: dict[str, Any]) -> None:
-    """Refuse what does not go together."""
     if not _NAME.match(options["variable"]):
         raise InvalidEntry("needs variable: letters, digits and underscores, and no digit first")
     files.check(options)
@@ -58,7 +56,6 @@ class VaultedVariable(files.ValueInFile):
         self._vault = library("ansible.parsing.vault", "ansible-core")
 
     def inspect(self) -> Found:
-        """See the protocol."""
         content, kept = self._place.read()
         if not self.options["passwords"]:
             raise StoreError("store_refused", "there is no vault password: run Ansible with --vault-id or the like")

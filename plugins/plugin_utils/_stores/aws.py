@@ -65,7 +65,6 @@ def label(options: Mapping[str, Any], name: str) -> str:
 
 
 def check(options: dict[str, Any]) -> None:
-    """Refuse what does not go together."""
     own = options["access_key_id"]
     if bool(own) != bool(options["secret_access_key"]) or (options["session_token"] and not own):
         raise InvalidEntry("needs access_key_id and secret_access_key, both or neither")

@@ -43,7 +43,6 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 def label(options: Mapping[str, Any]) -> str:
-    """Return what it is called."""
     field = f" {options['field']}" if options["field"] else ""
     return aws.label(options, f"{options['secret_id']}{field}")
 
@@ -60,7 +59,6 @@ class Secret(Store):
         self._tags = aws.RecordTags(f"multicart.keys/record/{part}/")
 
     def inspect(self) -> Found:
-        """See the protocol."""
         described = self._describe()
         text, version = self._current()
         value: Any = _field_in(text, self.options["field"])[0] if self.options["field"] else text
@@ -78,7 +76,6 @@ class Secret(Store):
         self._ask("update_secret_version_stage", VersionStage=STAGE, **there)
 
     def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol."""
         text, version = found.version
         field = self.options["field"]
         changed = _with_field(text, field, key.reveal()) if field else key.reveal()
@@ -94,7 +91,6 @@ class Secret(Store):
         return Found(key.fingerprint, found.record, (changed, new))
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol."""
         tags, gone = self._tags.written(record)
         self._ask("tag_resource", Tags=tags)
         if gone:

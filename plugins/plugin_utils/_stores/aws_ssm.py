@@ -32,12 +32,10 @@ _NAME = re.compile(r"/?[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*\Z")
 
 
 def label(options: Mapping[str, Any]) -> str:
-    """Return what it is called."""
     return aws.label(options, options["name"])
 
 
 def check(options: dict[str, Any]) -> None:
-    """Refuse what does not go together."""
     aws.check(options)
     if not _NAME.match(options["name"]):
         raise InvalidEntry("needs name: that of a parameter, no ARN and no version")
@@ -54,7 +52,6 @@ class Parameter(Store):
         self._tags = aws.RecordTags("multicart.keys/record/")
 
     def inspect(self) -> Found:
-        """See the protocol."""
         parameter = self._parameter()
         if parameter["Type"] == "StringList":
             raise StoreError("store_malformed", "it is a list: create it again, as a SecureString")
@@ -78,7 +75,6 @@ class Parameter(Store):
         self._details(parameter["Version"])
 
     def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol."""
         kept = self._details(found.version)
         said = self._aws.ask("put_parameter", Name=self._name, Value=key.reveal(), Overwrite=True, **kept)
         if said.get("Version") != found.version + 1:
@@ -86,7 +82,6 @@ class Parameter(Store):
         return Found(key.fingerprint, found.record, said["Version"])
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol."""
         tags, gone = self._tags.written(record)
         self._aws.ask("add_tags_to_resource", Tags=tags, **self._resource)
         if gone:

@@ -52,13 +52,11 @@ _API_PATH = re.compile(r"(/[A-Za-z0-9_.-]+)+\Z")
 
 
 def label(options: Mapping[str, Any]) -> str:
-    """Return what it is called."""
     where = f" of {options['organization']}" if options["organization"] else ""
     return f"{options['name']} {options['field']}{where} at {options['url']}"
 
 
 def check(options: dict[str, Any]) -> None:
-    """Refuse what does not go together."""
     options["url"] = checked_origin("url", options["url"])
     options["api_path"] = options["api_path"].rstrip("/")
     if not _API_PATH.match(options["api_path"]):
@@ -84,7 +82,6 @@ class Credential(Store):
         self._now = utc_now()
 
     def inspect(self) -> Found:
-        """See the protocol."""
         credential = self._find()
         try:
             self._check(credential)
@@ -93,13 +90,12 @@ class Credential(Store):
         return _found(credential)
 
     def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol. AWX replaces all inputs, and keeps a secret that comes back as its placeholder."""
+        """Send all inputs, as AWX replaces them all; it keeps a secret that comes back as its placeholder."""
         known = self._unchanged(found)
         changed = self._ask("PATCH", self._path, {"inputs": {**known["inputs"], self._field: key.reveal()}})
         return Found(key.fingerprint, found.record, _credential(changed)["modified"])
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol."""
         known = self._unchanged(found)
         text = text_of({"noted_at": self._now.timestamp(), "record": record})
         kept = _RECORD.sub("", known["description"])

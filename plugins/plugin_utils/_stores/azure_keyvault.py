@@ -55,12 +55,10 @@ MOST_TAGS = 15
 
 
 def label(options: Mapping[str, Any]) -> str:
-    """Return what it is called."""
     return f"{options['name']} at {options['vault_url']}"
 
 
 def check(options: dict[str, Any]) -> None:
-    """Refuse what does not go together."""
     options["vault_url"] = checked_origin("vault_url", options["vault_url"])
     if urlsplit(options["vault_url"]).scheme != "https":
         raise InvalidEntry("needs vault_url: an https:// URL")
@@ -93,7 +91,6 @@ class Secret(Store):
         self._name: str = options["name"]
 
     def inspect(self) -> Found:
-        """See the protocol."""
         secret = self._answer(lambda: self._client.get_secret(self._name))
         if secret.properties.managed:
             raise StoreError("store_not_writable", "it belongs to a certificate, so that nobody can change it")
@@ -101,19 +98,18 @@ class Secret(Store):
         return Found(fingerprint_of(secret.value), record, secret.properties.version)
 
     def verify_right(self) -> None:
-        """See the protocol: its tags are set to what they are, for which the same right is needed as for a write."""
+        """Set its tags to what they are, which needs the same right as a write."""
         known = self._answer(lambda: self._client.get_secret(self._name).properties)
         self._set_tags(known, known.tags or {})
 
     def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol; all that belongs to the version before is kept."""
+        """Keep all that belongs to the version before."""
         known = self._unchanged(found)
         kept = {each: getattr(known, each) for each in ("enabled", "not_before", "expires_on", "content_type", "tags")}
         version = self._answer(lambda: self._client.set_secret(self._name, key.reveal(), **kept).properties.version)
         return Found(key.fingerprint, found.record, version)
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol."""
         known = self._unchanged(found)
         tags = {name: value for name, value in (known.tags or {}).items() if not name.startswith(NAME)}
         tags.update(in_pieces(NAME, record, LONGEST_PIECE))

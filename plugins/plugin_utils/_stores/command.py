@@ -33,7 +33,6 @@ LONGEST = 64 * 1024
 
 
 def label(options: Mapping[str, Any]) -> str:
-    """Return what it is called."""
     return str(options["label"])
 
 
@@ -41,7 +40,6 @@ class CommandStore(Store):
     """A store behind three programs."""
 
     def inspect(self) -> Found:
-        """See the protocol."""
         said = self._run("inspect")
         if not {"fingerprint", "record", "writable"} <= set(said):
             raise _malformed("inspect", "fingerprint, record and writable")
@@ -59,12 +57,10 @@ class CommandStore(Store):
         return Found(fingerprint, said["record"], version)
 
     def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol."""
         self._run("write", key.reveal(), found.version)
         return found
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol."""
         self._run("note", json.dumps(record, sort_keys=True))
         return found
 
@@ -88,4 +84,3 @@ def _malformed(verb: str, wanted: str) -> StoreError:
 
 
 opened = CommandStore
-"""Returns the store of an entry's options."""

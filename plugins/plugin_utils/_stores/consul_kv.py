@@ -46,13 +46,11 @@ FIELDS = {
 
 
 def label(options: Mapping[str, Any]) -> str:
-    """Return what it is called."""
     where = f" in {options['datacenter']}" if options["datacenter"] else ""
     return f"{options['key']}{where} at {options['url']}"
 
 
 def check(options: dict[str, Any]) -> None:
-    """Refuse what does not go together."""
     options["url"] = checked_origin("url", options["url"])
     options["key"] = options["key"].lstrip("/")
 
@@ -81,14 +79,13 @@ class Value(Store):
         self._record = f"{self._key}.multicart"
 
     def inspect(self) -> Found:
-        """See the protocol."""
         value, record = self._read(self._key), self._read(self._record)
         if not value["ModifyIndex"] and not self.options["create"]:
             raise StoreError("store_missing", "there is no such key: create it, or set create: true in the entry")
         return Found(fingerprint_of(_text(value)), parsed(_text(record)), (value, record))
 
     def verify_right(self) -> None:
-        """See the protocol: what it holds is put there again, which Consul counts as no change."""
+        """Put what it holds there again, which Consul does not count as a change."""
         value = self._read(self._key)
         if value["ModifyIndex"]:
             self._change(self._key, value["Value"], value)
@@ -97,13 +94,12 @@ class Value(Store):
             self._answer(lambda: self._kv.delete(self._key, cas=made["ModifyIndex"]))
 
     def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol; its flags are kept."""
+        """Keep its flags."""
         value, record = found.version
         value = self._change(self._key, key.reveal().encode(), value)
         return Found(key.fingerprint, found.record, (value, record))
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol."""
         value, known = found.version
         known = self._change(self._record, text_of(record).encode(), known)
         return Found(found.fingerprint, record, (value, known))

@@ -61,12 +61,10 @@ LAST_CODE = 16
 
 
 def label(options: Mapping[str, Any]) -> str:
-    """Return what it is called."""
     return f"{options['key']} at {options['url']}"
 
 
 def check(options: dict[str, Any]) -> None:
-    """Refuse what does not go together."""
     options["url"] = checked_origin("url", options["url"])
     for one, other in (("username", "password"), ("client_cert", "client_key")):
         if bool(options[one]) != bool(options[other]):
@@ -91,7 +89,7 @@ class Value(Store):
         self._record = self._key + b".multicart"
 
     def inspect(self) -> Found:
-        """See the protocol. Both rights are asked for at once, by a change under a condition that is never met."""
+        """Ask for both rights at once, by a change under a condition that is never met."""
         self._log_in()
         keys = (self._key, self._record)
         answer = self._transact(
@@ -107,13 +105,12 @@ class Value(Store):
         return Found(held, parsed(_decoded(record)), versions)
 
     def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol; a lease that it has is kept."""
+        """Keep the lease, if it has one."""
         revision, of_record = found.version
         revision = self._change(self._key, key.reveal(), revision)
         return Found(key.fingerprint, found.record, (revision, of_record))
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol."""
         revision, of_record = found.version
         of_record = self._change(self._record, text_of(record), of_record)
         return Found(found.fingerprint, record, (revision, of_record))

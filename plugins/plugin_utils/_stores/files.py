@@ -66,7 +66,6 @@ def label(options: Mapping[str, Any], name: str) -> str:
 
 
 def check(options: Mapping[str, Any]) -> None:
-    """Refuse what does not go together."""
     if bool(options["remote"]) != bool(options["branch"]):
         raise InvalidEntry("needs remote and branch, or neither of them")
     for name in ("remote", "branch"):
@@ -91,13 +90,11 @@ class ValueInFile(Store):
         raise NotImplementedError
 
     def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol."""
         content = self.changed(found.version, key)
         self._place.write(content, f"Replace {self._value_name}")
         return Found(key.fingerprint, found.record, content)
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol."""
         self._place.note(records.serialize(dict(record)), f"Note the state of {self._value_name}")
         return Found(found.fingerprint, record, found.version)
 

@@ -55,13 +55,11 @@ _PACKAGE = "google-cloud-secret-manager"
 
 
 def label(options: Mapping[str, Any]) -> str:
-    """Return what it is called."""
     where = f" in {options['location']}" if options["location"] else ""
     return f"{options['project']}/{options['name']}{where} at {options['endpoint']}"
 
 
 def check(options: dict[str, Any]) -> None:
-    """Refuse what does not go together."""
     if options["location"] and not _LOCATION.fullmatch(options["location"]):
         raise InvalidEntry("needs location: lower-case letters, digits and dashes")
     for name in ("project", "name"):
@@ -96,7 +94,6 @@ class Secret(Store):
         self._path = f"projects/{options['project']}{where}/secrets/{options['name']}"
 
     def inspect(self) -> Found:
-        """See the protocol."""
         secret = self._ask("get_secret", {"name": self._path})
         if not secret.name or not secret.etag:  # the library takes any JSON
             raise malformed()
@@ -110,7 +107,7 @@ class Secret(Store):
         return Found(held, parsed(annotations.get(NAME)), (version, secret.etag, annotations))
 
     def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol; the versions before are kept."""
+        """Add a version; those before it are kept."""
         known, etag, annotations = found.version
         if self._newest()[0] != known:
             raise Conflict
@@ -119,7 +116,6 @@ class Secret(Store):
         return Found(key.fingerprint, found.record, (version, etag, annotations))
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol."""
         version, etag, annotations = found.version
         annotations = {**annotations, NAME: text_of(record)}
         secret = {"name": self._path, "etag": etag, "annotations": annotations}

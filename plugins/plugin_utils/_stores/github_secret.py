@@ -58,13 +58,11 @@ _NAME = re.compile(r"(?!GITHUB_)[A-Z_][A-Z0-9_]{0,199}\Z")
 
 
 def label(options: Mapping[str, Any]) -> str:
-    """Return what it is called."""
     where = f" of the environment {options['environment']}" if options["environment"] else ""
     return f"{options['repository'] or options['organization']} {options['name']}{where} at {options['api_url']}"
 
 
 def check(options: dict[str, Any]) -> None:
-    """Refuse what does not go together."""
     options["api_url"] = checked_url("api_url", options["api_url"])
     options["name"] = options["name"].upper()  # as GitHub has it
     if bool(options["repository"]) == bool(options["organization"]):
@@ -105,7 +103,6 @@ class ActionsSecret(Store):
         self._record_name = f"MULTICART_RECORD_{self._name}"
 
     def inspect(self) -> Found:
-        """See the protocol."""
         owner = self._api.ask("GET", self._owner)
         self._check_scopes()
         if owner.get("archived"):
@@ -122,7 +119,6 @@ class ActionsSecret(Store):
         self._api.ask("DELETE", f"{self._base}/secrets/{probe}", absent=True)
 
     def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol."""
         before = self._secret()
         changed = before and before["updated_at"]
         if changed != found.version:
@@ -131,7 +127,6 @@ class ActionsSecret(Store):
         return Found(key.fingerprint, found.record, self._written_at(changed))
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol."""
         kept = {"record": record, "secret_updated_at": found.version}
         variable = {"name": self._record_name, "value": text_of(kept)}
         if self._api.ask("PATCH", self._variable_path, variable, absent=True) is None:

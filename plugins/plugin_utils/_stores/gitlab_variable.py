@@ -45,14 +45,12 @@ _NAME = re.compile(r"[A-Za-z0-9_]{1,200}\Z")
 
 
 def label(options: Mapping[str, Any]) -> str:
-    """Return what it is called."""
     owner = options["project"] or options["group"] or "instance"
     scope = "" if options["environment_scope"] == "*" else f" for {options['environment_scope']}"
     return f"{owner} {options['name']}{scope} at {options['api_url']}"
 
 
 def check(options: dict[str, Any]) -> None:
-    """Refuse what does not go together."""
     options["api_url"] = checked_url("api_url", options["api_url"])
     if sum(bool(options[name]) for name in ("project", "group", "instance")) != 1:
         raise InvalidEntry("needs project, group or instance: true, one of them")
@@ -83,7 +81,6 @@ class CiVariable(Store):
         self._scope = {} if options["instance"] else {"environment_scope": options["environment_scope"]}
 
     def inspect(self) -> Found:
-        """See the protocol."""
         variable = self._read()
         self.write_only = variable["hidden"]
         noted = self._api.ask("GET", self._path(self._record_name), absent=True) or {}
@@ -94,14 +91,13 @@ class CiVariable(Store):
         self._api.ask("PUT", self._path(self._name), {"variable_type": self._read()["variable_type"]})
 
     def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol; GitLab has no compare-and-set."""
+        """Compare first, as GitLab has no compare-and-set."""
         if self._read()["value"] != found.version:
             raise Conflict
         self._api.ask("PUT", self._path(self._name), {"value": key.reveal()})
         return Found(key.fingerprint, found.record, None if self.write_only else key.reveal())
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol."""
         value = {"value": text_of(record)}
         if self._api.ask("PUT", self._path(self._record_name), value, absent=True) is None:
             self._api.ask("POST", self._base, {"key": self._record_name, **value, "raw": True, **self._scope})

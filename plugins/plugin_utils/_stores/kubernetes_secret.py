@@ -62,13 +62,11 @@ _RESTARTED = "kubectl.kubernetes.io/restartedAt"
 
 
 def label(options: Mapping[str, Any]) -> str:
-    """Return what it is called."""
     where = f" in {options['context']}" if options["context"] else ""
     return f"{options['namespace']}/{options['name']} {options['data_key']}{where}"
 
 
 def check(options: dict[str, Any]) -> None:
-    """Refuse what does not go together."""
     if options["in_cluster"] and (options["kubeconfig"] or options["context"]):
         raise InvalidEntry("needs in_cluster, or kubeconfig and context, but not both")
     for name in ("namespace", "name"):
@@ -100,7 +98,6 @@ class Secret(Store):
         self._workloads = [tuple(each.split("/", 1)) for each in options["restart"] or ()]
 
     def inspect(self) -> Found:
-        """See the protocol."""
         secret = self._ask(self._core.read_namespaced_secret, self._name, self._namespace, absent=True)
         if secret is None and not self.options["create"]:
             raise StoreError(
@@ -117,12 +114,11 @@ class Secret(Store):
         return self._found(secret)
 
     def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol."""
         value = base64.b64encode(key.reveal().encode()).decode()
         return self._changed({"resourceVersion": found.version}, {"data": {self.options["data_key"]: value}})
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol; the annotation is nobody else's, so that no version of the Secret matters to it."""
+        """Write the annotation, which is nobody else's, so that no version of the Secret matters to it."""
         text = text_of(record)
         metadata = {"annotations": {self._annotation: text}}
         if found.version is None:

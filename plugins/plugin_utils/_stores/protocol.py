@@ -4,11 +4,11 @@
 
 # Private to this collection: it may change without notice.
 
-"""What a store can do: a place that holds the key and is no file. Three verbs: inspect, write, note. No Ansible.
+"""What a store can do: a place other than a file that holds the key. Three verbs: inspect, write, note. No Ansible.
 
-Each type is a small file: ``FIELDS``, what an entry of it says; ``label``, which returns what it is called, from those;
-``check``, where fields depend on each other; and ``opened``, its `Store`. The library that a type needs is imported
-when its store is opened, in the store's own process, and not before.
+Each type is a small file: ``FIELDS`` of an entry; ``label``, which returns what to call it; ``check``, which refuses
+fields that do not go together; and ``opened``, which makes its `Store`. The library that a type needs is imported when
+its store is opened, in the store's own process, and not before.
 """
 
 from __future__ import annotations

@@ -47,12 +47,10 @@ _FAILURES = {
 
 
 def label(options: Mapping[str, Any]) -> str:
-    """Return what it is called."""
     return files.label(options, ".".join(options["key"]))
 
 
 def check(options: dict[str, Any]) -> None:
-    """Refuse what does not go together."""
     if not options["key"] or any('"' in each or "]" in each for each in options["key"]):
         raise InvalidEntry('needs key: a list of names, one below the other, without " and ]')
     files.check(options)
@@ -65,7 +63,6 @@ class EncryptedValue(files.ValueInFile):
         super().__init__(options, ".".join(options["key"]))
 
     def inspect(self) -> Found:
-        """See the protocol."""
         content, kept = self._place.read()
         tree: Any = parsed(self._sops(content, "decrypt", "--output-type", "json")[0])
         for each in self.options["key"]:

@@ -61,13 +61,11 @@ LONGEST_PIECE = 512
 
 
 def label(options: Mapping[str, Any]) -> str:
-    """Return what it is called."""
     place = f"{options['mount']}/{options['path']}".replace("//", "/")
     return f"{place} {options['field']} at {options['url']}"
 
 
 def check(options: dict[str, Any]) -> None:
-    """Refuse what does not go together."""
     options["url"] = checked_url("url", options["url"])
     for name in _NEEDS[options["auth"]]:
         if options[name] is None:
@@ -101,13 +99,11 @@ class Secret(Store):
         self._may_patch = False
 
     def inspect(self) -> Found:
-        """See the protocol."""
         self._log_in()
         self._check_rights()
         return self._answer(self._read)
 
     def write(self, key: ApiKey, found: Found) -> Found:
-        """See the protocol."""
         data, version = found.version
         changed = {**data, self.options["field"]: key.reveal()}
         try:
@@ -121,7 +117,6 @@ class Secret(Store):
         return Found(key.fingerprint, found.record, (changed, answer["data"]["version"]))
 
     def note(self, record: Mapping[str, Any], found: Found) -> Found:
-        """See the protocol."""
         known = self._answer(self._metadata) or {}
         pieces = in_pieces(NAME, record, LONGEST_PIECE)
         gone = [name for name in known if name.startswith(NAME) and name not in pieces]
