@@ -40,7 +40,7 @@ class ActionModule(FleetAction):
     def act(self, options: Options) -> dict[str, Any]:
         self._options = options
         self._phase: str = options.given["phase"]
-        # What is wrong with it is found before anything is changed; the doctor needs none of it.
+        # Finds what is wrong with its variables before anything is changed; a diagnosis does not need it.
         self._monitoring = None if self._phase == "diagnose" else Monitoring(options, self.warn)
         phases: dict[str, Callable[[], dict[str, Any]]] = {
             "validate": self._validate,

@@ -93,14 +93,14 @@ class ActionModule(ControllerAction):
     def _tell(self, monitoring: Monitoring) -> None:
         """Write metrics and run hooks for the whole deployment, after its last host.
 
-        In the second task, also those come here that are done: where one failed without leaving anything, such as by a
-        time limit of Ansible's, the first task could not tell which host was the last.
+        In the second task, hosts that are done come here, too: where one failed without leaving anything, such as at
+        Ansible's time limit, the first task could not tell which host was the last.
         """
         own = self._report(self._came_of) if self._came_of is not None else None
         entry = {"host": self._name, "report": own.to_json()} if own is not None else None
         going_on = [str(host) for host in self.variables.get("ansible_play_hosts") or ()]
         entries = self.store.put_last(DEPLOYED, self._name, entry, going_on) or []
-        # What an earlier play of this run has left is none of it.
+        # Not what an earlier play of this run has left.
         mine = {each["host"]: report_from(each["report"]) for each in entries if each["host"] in self.play_hosts}
         gone = [self._report(_failed(host, SKIPPED)) for host in self.play_hosts if host not in mine]
         report = joined([*mine.values(), *gone]) if mine else None

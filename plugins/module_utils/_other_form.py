@@ -193,7 +193,7 @@ _COLON_ALONE = re.compile(rb"(?:\xef\xbb\xbf)?[ \t]*(?:export[ \t]+)?[A-Za-z0-9_
 
 
 def _refuse_to_add(rest, name):
-    """Raise `OtherForm` unless a line that assigns the variable may be added to what is no comment."""
+    """Raise `OtherForm` unless a line that assigns the variable may be added to this content without its comments."""
     named = _named_in_other_form(name.encode("ascii"))
     content = [(number, line) for number, line in enumerate(rest.split(b"\n"), 1) if line.strip()]
     for number, line in content:

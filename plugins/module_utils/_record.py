@@ -103,7 +103,7 @@ class RejectedBefore(Exception):
 def path_of(path: str, variable: Optional[str], state_dir: Optional[str]) -> str:
     """Return where the record of a file, and of one variable in it, is kept: beside it, whatever links lead there.
 
-    Beside the file it is hidden, so that nothing which includes a whole directory takes it for a part.
+    Beside the file it is hidden, so that what includes all files of a directory leaves it out.
     """
     # In a directory for records, a link may be what stays the same, such as one to the newest release.
     named = os.path.realpath(path) if state_dir is None else path
@@ -379,7 +379,7 @@ def this_machine() -> str:
 
 
 def started_at() -> Optional[float]:
-    """Return when the first process of this machine, or container, was started, by its clock; None: nobody knows."""
+    """Return when the first process of this machine, or container, was started, by its clock; None: not known."""
     try:
         with open("/proc/1/stat", "rb") as stat, open("/proc/stat", "rb") as kernel:
             ticks = int(stat.read().rpartition(b")")[2].split()[19])

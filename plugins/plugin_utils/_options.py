@@ -224,7 +224,7 @@ def resolve(
         if option.choices and raw not in option.choices:
             raise _invalid(option, sources[option.name], f"must be one of {', '.join(option.choices)}")
         values[option.name] = _parse(option, raw, sources[option.name]) if given else raw
-    # Who talks to nobody needs no connection, and cannot fail for a wrong one.
+    # A plugin that does not talk to the API needs no connection, and cannot fail because of a wrong one.
     connection = _connection(values, sources) if "api_url" in options else Connection()
     shared = {option.name for option in CONNECTION}
     return Options(connection, {name: value for name, value in values.items() if name not in shared})
@@ -247,7 +247,7 @@ def values_of_run(variables: Mapping[str, Any], template: Callable[[Any], Any]) 
 
 
 def misspelt(variables: Iterable[Any], roles: tuple[str, ...], known: Collection[str]) -> tuple[str, str] | None:
-    """Return a variable that is named after a role and is none of its, and what to do; None: there is none.
+    """Return a variable that has the prefix of a role but is not one of its, and what to do; None: there is none.
 
     It would have no effect: a service, say, that is named there would not be restarted.
 

@@ -27,9 +27,9 @@ def iso_time(moment: datetime) -> str:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """Read a moment in ISO 8601, and return it in UTC; None: it is none, or has no time zone.
+    """Read a moment in ISO 8601, and return it in UTC.
 
-    Who has sent it may have chosen one that UTC has no year for: that is none, too.
+    None: the text is not one, has no time zone, or is in a year that UTC does not have.
     """
     try:
         moment = datetime.fromisoformat((text or "").replace("Z", "+00:00"))

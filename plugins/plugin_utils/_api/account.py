@@ -31,7 +31,7 @@ class Account:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
     def text(self, name: str) -> str | None:
-        """Return a field that is a text; None: it is none, or missing."""
+        """Return a field that is a text; None: it is missing, or no text."""
         value = self.fields.get(name)
         return value if isinstance(value, str) else None
 

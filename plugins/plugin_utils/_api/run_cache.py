@@ -126,7 +126,7 @@ class AccountLedger:
         self._save()
 
     def former(self) -> frozenset[str]:
-        """Return the keys, by fingerprint, that were read not to be the live one after a host was seen to hold them."""
+        """Return the fingerprints of keys that hosts held, and that a later read has shown not to be the live one."""
         return frozenset(self._known().get("former", ()))
 
     def keep_former(self, keys: frozenset[str]) -> None:
@@ -155,7 +155,7 @@ class AccountLedger:
         return Intent(**{**kept, "retire": ApiKey(kept["retire"])}) if kept else None
 
     def record(self, intent: Intent) -> None:
-        """Keep the intent of the account; one that cannot be read has but the name of its credential."""
+        """Keep the intent of the account; one that was not read yet is known by its credential alone."""
         known = self._known() or self._know(self._credential)
         known["intent"] = {**vars(intent), "retire": intent.retire.reveal()}
         if (intent.sent or intent.revoked) and known["live"] == intent.retire.reveal():

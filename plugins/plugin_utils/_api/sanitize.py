@@ -86,7 +86,7 @@ def _tight(text: str) -> str:
 @functools.lru_cache(maxsize=64)
 def _pieces(secret: str) -> frozenset[str]:
     """Return what must not be in a text, in lower case: hexadecimal digits, for one, are written in either."""
-    # The environment may hold what is no UTF-8; it comes as surrogates.
+    # The environment may hold bytes that are not UTF-8, which come as surrogates.
     octets = secret.encode("utf-8", "surrogatepass")
     forms = {secret, quote(octets, safe=""), json.dumps(secret)[1:-1], secret[::-1], octets.hex()}
     for shift in range(3):

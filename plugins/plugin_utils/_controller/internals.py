@@ -97,7 +97,7 @@ def variables_of(action: ActionBase, variables: Mapping[str, Any], host: str) ->
 def templar_with(templar: Any, variables: Mapping[str, Any]) -> Any:
     """Return a templar with these variables, and with no others, for which what is undefined is an error.
 
-    ``error_on_undefined_vars=false``, which core before 2.19 knows, would take the text of an expression for its value.
+    With ``error_on_undefined_vars=false``, core before 2.19 would leave the text of an expression as its value.
     """
     own = templar.copy_with_new_env(available_variables=variables)
     own._fail_on_undefined_errors = True
@@ -105,7 +105,7 @@ def templar_with(templar: Any, variables: Mapping[str, Any]) -> Any:
 
 
 def template_with(templar: Any, variables: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """Return what templates a value with these variables, and with no others; None: it is omitted."""
+    """Return a function that templates a value with these variables alone, and returns None for an omitted one."""
     own = templar_with(templar, variables)
 
     def template(value: Any) -> Any:
@@ -118,7 +118,7 @@ def template_with(templar: Any, variables: Mapping[str, Any]) -> Callable[[Any],
 
 
 def without_omitted(value: Any, variables: Mapping[str, Any]) -> Any:
-    """Return a templated value without what ``omit`` stands for, which core before 2.19 leaves to others as a text."""
+    """Return a templated value without omitted parts; core before 2.19 leaves a text in place of each."""
 
     def is_omitted(part: Any) -> bool:
         return isinstance(part, str) and part == variables.get("omit")
@@ -160,15 +160,15 @@ def _may_be(value: Any, fact: Any) -> bool:
     """Tell whether the value of a variable may be that of a fact."""
     if constants.DEFAULT_HASH_BEHAVIOUR == "merge" and isinstance(value, Mapping):
         return True
-    # Core has taken internal names out of it; and not everything is equal to itself.
+    # Core has removed internal names from the variable; and not every value is equal to itself.
     return bool(value == fact) or repr(value) == repr(strip_internal_keys([copy.deepcopy(fact)])[0])
 
 
 def _facts_of(hostvars: Any, host: str) -> Mapping[str, Any]:
     """Return the facts of a host as it gave them; empty: it has none.
 
-    ``ansible_facts`` has them without their prefix: a variable of the user's own may be called so, and have the same
-    value, and one of two facts that differ in the prefix alone is missing there.
+    ``ansible_facts`` has them without their prefix: one of the user's own variables may have such a name and the same
+    value, and of two facts that differ in the prefix alone, one is missing there.
     """
     try:
         return hostvars._variable_manager._fact_cache.get(host) or {}
@@ -233,7 +233,7 @@ def is_stepping() -> bool:
 
 
 def uses_mitogen(action: ActionBase) -> bool:
-    """Tell whether Mitogen's strategies run this play: their connections are none that can be made by hand."""
+    """Tell whether Mitogen's strategies run this play: their connections cannot be made by hand."""
     strategy = str(action._task.get_play().strategy or "")
     return "mitogen" in strategy or _is_of_mitogen(action._connection)
 
@@ -302,7 +302,7 @@ def settings_of(action: ActionBase, variables: Mapping[str, Any]) -> dict[str, A
 
 
 def _name_of(plugin: Any) -> str:
-    """Return the name that a plugin is loaded by again; that of a collection's has another ``_load_name``."""
+    """Return the name by which a plugin can be loaded again; one from a collection has another ``_load_name``."""
     return str(getattr(plugin, "ansible_name", None) or plugin._load_name)
 
 
@@ -330,7 +330,7 @@ def _plain(value: Any) -> Any:
 def connected(action: ActionBase, settings: Mapping[str, Any]) -> ActionBase:
     """Return an action like this one with a connection to another host, which is made but not used yet.
 
-    As core's own executor makes it, whose way is not open to plugins.
+    It is made as core's own executor does, which plugins cannot call.
 
     :param settings: what `settings_of` returned on that host.
     :raises AnsibleError: there is no such plugin.

@@ -36,7 +36,7 @@ class Worker(Guard):
     """Keeps the act of this process from being broken off.
 
     Signals reach the whole process group of a run, ssh clients included, and would end an act that the API has accepted
-    already; Ansible's own time limit for tasks is an alarm. Measured: act-facts.
+    already; Ansible's own time limit for tasks is an alarm.
     """
 
     def __init__(self) -> None:

@@ -121,7 +121,7 @@ def _value(name: str, variables: Mapping[str, Any], template: Callable[[Any], An
 
 
 def _own_account_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> str:
-    """Return the name of the account that a host is of, with all that names no other."""
+    """Return the name of the account of a host, and of each of its entries that names no other."""
     return str(_value(OWN_ACCOUNT, variables, template) or DEFAULT_ACCOUNT)
 
 

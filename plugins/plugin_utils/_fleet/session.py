@@ -381,7 +381,7 @@ class _Reader:
         return self._reply.limit if self._events else self._reply.first
 
     def feed(self, output: bytes) -> None:
-        """Take more of what the host printed; what stands around the answers is none of ours."""
+        """Take more of what the host printed; what is not an answer to this request is ignored."""
         self.printed += len(output)
         *lines, self._rest = (self._rest + output).split(b"\n")
         for line in lines:

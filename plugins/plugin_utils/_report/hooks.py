@@ -4,7 +4,7 @@
 
 # Private to this collection: it may change without notice.
 
-"""Programs of the user's on the control node that are given the report of a run. Their output is dropped."""
+"""The user's own programs on the control node, which get the report of a run. Their output is dropped."""
 
 from __future__ import annotations
 

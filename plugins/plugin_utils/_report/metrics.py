@@ -47,7 +47,7 @@ def merged(report: Report, before: bytes) -> bytes:
     """Return the file after a run: metrics of other accounts, and what this run has learnt nothing of, stay.
 
     :param before: what the file held.
-    :raises ForeignMetrics: it is none of this collection's.
+    :raises ForeignMetrics: it held something other than metrics of this collection.
     """
     samples = _read(before)
     account = report.account
@@ -67,7 +67,7 @@ def merged(report: Report, before: bytes) -> bytes:
 
 
 def _consumers(report: Report) -> Iterator[tuple[tuple[str, tuple[str, ...]], float]]:
-    """Count the consumers in each state, also in those in which there is none: a metric that is gone alarms nobody."""
+    """Count the consumers in each state, also where there are none: a metric that is missing raises no alarm."""
     known = report.new_key is not None
     states = [line.state if known else UNKNOWN for line in report.lines]
     for state in (*(each.value for each in State), UNKNOWN):

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: it may change without notice.
-"""Any other store: three programs of the user's on the control node, one for each verb; their output is not shown."""
+"""Any other store: three of the user's own programs on the control node, one a verb; their output is not shown."""
 
 from __future__ import annotations
 

@@ -390,7 +390,7 @@ RECORDS = {
 
 
 def is_pending(records: Sequence[Record | None], key: str) -> bool:
-    """Tell whether the rotation that retired a key is pending, as design.md says it, one record a consumer."""
+    """Tell whether the rotation that retired a key is pending, as the documentation says it, one record a consumer."""
     having = [record for record in records if record is not None and record.retire is not None]
     named_by = [record for record in having if record.retire == key]
     return (
@@ -450,7 +450,7 @@ KINDS = [(how, record) for how in HOLDS for record in SOME_RECORDS]
 
 
 def step_by_the_rules(kinds: Sequence[tuple[str, Record | None]], wanted: Wanted) -> Step | Reason:
-    """Return what design.md says: the first that applies."""
+    """Return what the documentation says: the first that applies."""
     records = [record for _how, record in kinds]
     states = {how for how, _record in kinds}
     new: Step | Reason = Reason.NOT_READY if "not ready" in states else Step.ROTATE
