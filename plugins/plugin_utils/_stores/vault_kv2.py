@@ -27,6 +27,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     library,
     session_to,
     shown_path,
+    unreachable,
 )
 
 T = TypeVar("T")
@@ -208,12 +209,10 @@ class Secret(Store):
             raise StoreError("store_missing", "there is no such path: check mount, path and auth_mount") from None
         except errors.VaultError as error:
             raise StoreError("store_failed", f"it failed ({type(error).__name__})") from None
-        except self._requests.exceptions.SSLError:
-            raise StoreError("store_unreachable", "its certificate is not valid for it: set ca_path") from None
         except self._requests.exceptions.JSONDecodeError:
             raise StoreError("store_malformed", "what it answered is no JSON: check url") from None
         except self._requests.exceptions.RequestException as error:
-            raise StoreError("store_unreachable", f"it cannot be reached ({type(error).__name__})") from None
+            raise unreachable(error) from None
         except (KeyError, TypeError, ValueError, AttributeError):
             raise StoreError("store_malformed", "what it answered has another form than that of Vault") from None
 
