@@ -41,11 +41,10 @@ SETTLING = 1.0
 """Seconds after its restart in which a service must not have ended again."""
 _MANAGERS = {
     "systemctl": {"restarted": "restart -- {0}", "reloaded": "reload-or-restart -- {0}"},
-    "rc-service": {"restarted": "{0} restart", "reloaded": "{0} reload"},
-    "sv": {"restarted": "restart {0}", "reloaded": "reload {0}"},
-    "service": {"restarted": "{0} restart", "reloaded": "{0} reload"},
+    "rc-service": {"restarted": "{0} restart", "reloaded": "{0} reload", "status": "{0} status"},
+    "sv": {"restarted": "restart {0}", "reloaded": "reload {0}", "status": "status {0}"},
+    "service": {"restarted": "{0} restart", "reloaded": "{0} reload", "status": "{0} status"},
 }
-_STATUS = {"rc-service": "{0} status", "sv": "status {0}", "service": "{0} status"}
 _STOPPED = 3
 """Exit status of ``status`` for a service that was stopped on purpose, by the Linux Standard Base and by OpenRC."""
 _POLITE_SECONDS = 2
@@ -278,9 +277,8 @@ def _restart(service: Service, program: str, run: Run, noted: Optional[List[str]
         return False
     elif program == "rc-service" and _has_ended(name):
         run([_which(program), name, "zap"])  # it would fail to stop it
-    arguments = [word.format(name) for word in _MANAGERS[program][service["state"]].split()]
-    line = [_which(program) or program] + arguments
-    _run("restart_failed", "the service {0} could not be {1}".format(name, service["state"]), line, run)
+    failure = "the service {0} could not be {1}".format(name, service["state"])
+    _run("restart_failed", failure, _asked(program, service["state"], name), run)
     return True
 
 
@@ -330,14 +328,14 @@ def _is_wanted(program: str, name: str, run: Run) -> bool:
     if not program:
         return True
     if program == "sv":
-        said = run(_status(program, name), listen=True)[1].partition(";")[0]  # then of its log
+        said = run(_asked(program, "status", name), listen=True)[1].partition(";")[0]  # then of its log
         return said.startswith("run:") or "want up" in said
-    return run(_status(program, name))[0] != _STOPPED
+    return run(_asked(program, "status", name))[0] != _STOPPED
 
 
 def _runs(program: str, name: str, run: Run) -> bool:
     """Tell whether a service has run since it was restarted, by its manager."""
-    code, printed = run(_status(program, name), listen=True)
+    code, printed = run(_asked(program, "status", name), listen=True)
     if program == "sv":  # which says so in words alone; for 0 s runs what was started once more because it had ended
         return re.match(r"run: [^;]*\(pid \d+\) [1-9]", printed) is not None
     return code == 0 and not (program == "rc-service" and _has_ended(name))
@@ -352,8 +350,9 @@ def _has_ended(name: str) -> bool:
         return False  # that is not known
 
 
-def _status(program: str, name: str) -> Command:
-    return [_which(program)] + _STATUS[program].format(name).split()
+def _asked(program: str, what: str, name: str) -> Command:
+    """Return the command by which a manager is asked for a state of a service, or for its ``status``."""
+    return [_which(program) or program] + [word.format(name) for word in _MANAGERS[program][what].split()]
 
 
 def runs_now_and_then(name: str, run: Run) -> bool:
