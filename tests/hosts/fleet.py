@@ -59,14 +59,12 @@ class Kind:
 
     :ivar init: what to start; empty: systemd.
     :ivar lacks: the files of the other inits, which share the tree.
-    :ivar start: starts a service, ``{0}``.
     :ivar started: ends when all has started.
     """
 
     suite: str
     init: str = ""
     lacks: tuple[str, ...] = (*_OPENRC_FILES, *_RUNIT_FILES)
-    start: str = "systemctl start -- {0}"
     started: str = "systemctl is-system-running --wait || systemctl is-system-running | grep -qx degraded"
 
 
@@ -78,10 +76,9 @@ KINDS = {
         "bookworm",
         "/sbin/openrc-init",
         (*_SYSTEMD_FILES, *_RUNIT_FILES),
-        "rc-service {0} start",
         "until [ -e /run/openrc/softlevel ] && ! [ -e /run/openrc/rc.starting ]; do sleep 0.05; done",
     ),
-    "runit": Kind("bookworm", "/sbin/runit", (*_SYSTEMD_FILES, *_OPENRC_FILES), "sv start {0}", "sv check ssh"),
+    "runit": Kind("bookworm", "/sbin/runit", (*_SYSTEMD_FILES, *_OPENRC_FILES), "sv check ssh"),
 }
 
 
@@ -252,9 +249,6 @@ class RealHost:
         """Return all that it has logged since it was switched on, with all that is known of each entry."""
         command = "journalctl --all --no-pager --output=export" if not self.kind.init else "cat /var/log/*.log || true"
         return self.run(command + " 2> /dev/null")
-
-    def start_service(self, name: str) -> None:
-        self.run(self.kind.start.format(name))
 
     def enable(self, *names: str) -> None:
         """Have services started with it; it must be off."""
