@@ -165,7 +165,7 @@ class _Processes:
 
     def is_own(self, pid: int) -> bool:
         """Tell whether a process has started this one, or is of the same run of Ansible or the same login."""
-        return pid in self._line or pid == self._top or self._top in self.ancestors(pid)
+        return pid in self._line or self._top in self.ancestors(pid)
 
     def _look_at(self, pid: int) -> Tuple[str, int, bool]:
         if pid not in self._known:
