@@ -12,7 +12,6 @@ inspected and from no other: that is the compare-and-set.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
@@ -38,8 +37,6 @@ CURRENT = "AWSCURRENT"
 
 STAGE = "MULTICART_KEYS"
 """Of a version that this collection has put."""
-
-_SPACE = re.compile(r"[ \t\n\r]*")
 
 
 def label(options: Mapping[str, Any]) -> str:
@@ -164,8 +161,7 @@ def _with_field(text: str, field: str, value: str) -> str:
 
 
 def _after_space(text: str, place: int) -> int:
-    found = _SPACE.match(text, place)
-    return found.end() if found else place
+    return len(text) - len(text[place:].lstrip(" \t\n\r"))
 
 
 opened = Secret
