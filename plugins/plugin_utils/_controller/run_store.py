@@ -93,10 +93,7 @@ class RunStore:
             os.mkdir(self._folder, 0o700)
 
     def _paths(self, kind: str) -> list[str]:
-        try:
-            names = [name for name in os.listdir(self._folder) if name.startswith(self._prefix(kind))]
-        except FileNotFoundError:
-            return []
+        names = [name for name in os.listdir(self._folder) if name.startswith(self._prefix(kind))]
         return [os.path.join(self._folder, name) for name in sorted(names)]
 
     def _file(self, kind: str, name: str) -> EncryptedFile:
