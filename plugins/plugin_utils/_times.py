@@ -4,7 +4,7 @@
 
 # Private to this collection: it may change without notice.
 
-"""Moments as texts, as the API, results and records have them: ISO 8601."""
+"""Times in ISO 8601, as the API, results and records have them."""
 
 from __future__ import annotations
 
