@@ -196,7 +196,8 @@ class KeyFile:
         self._raise_problem()
         self._refuse_rejected(key)
         ownership = Ownership(self._content, self._entry)
-        old, new = self._content.data, self._new_content(key)
+        old = self._content.data
+        new = self._entry["content"].encode("utf-8") if self._is_template else self._with(key)
         if old != new:
             # First, so that a run which is killed after the write still knows of the restart that is due.
             self._keep(record.rewritten(self.record or record.NONE, self._readers, self._running))
@@ -220,9 +221,6 @@ class KeyFile:
         known = record.known_of(self.record, [held] if found else [])
         kept = record.replaced(known, self.held, held, retires)
         self._keep(record.wrote(kept, held, digest, since, self._account))
-
-    def _new_content(self, key: ApiKey) -> bytes:
-        return self._entry["content"].encode("utf-8") if self._is_template else self._with(key)
 
     def _with(self, key: ApiKey) -> bytes:
         return other_form.with_key(self._content.data or b"", self.variable, key, self._known, self._beside)

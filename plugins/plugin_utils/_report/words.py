@@ -206,7 +206,8 @@ def checks(report: Report) -> Iterator[Check]:
         return
     stores = [line for line in report.lines if line.kind == STORE]
     if stores:
-        done, recorded = sum(line.done for line in stores), sum(_is_recorded(line) for line in stores)
+        done = sum(line.done for line in stores)
+        recorded = sum(line.done and any(file.recorded for file in line.files) for line in stores)
         how = f"; {recorded} of them by record alone, since nobody can read what is in there" if recorded else ""
         hold = f"{done} of {_counted(len(stores), 'store')} {'holds' if done == 1 else 'hold'} the live key"
         yield Check(done == len(stores), f"{hold}{how}.")
@@ -233,10 +234,6 @@ def _check_of_health(lines: Sequence[Line]) -> Check:
     failed = any(not line.done for line in checked if not line.checked)
     text = f"{len(passed)} of {_counted(len(checked), 'consumer')} with health checks passed them{others}."
     return Check(False if failed else True if len(passed) == len(checked) else None, text)
-
-
-def _is_recorded(line: Line) -> bool:
-    return line.done and any(file.recorded for file in line.files)
 
 
 def _checks_of_processes(hosts: Sequence[Line]) -> Iterator[Check]:
