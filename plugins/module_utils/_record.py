@@ -82,7 +82,7 @@ _WHOLE, _OF_VARIABLE = ".multicart-template.json", ".multicart.json"
 _MACHINE = 16
 """How much of the name of a set of readers tells the machine, where there is one; half of it whatever its node name."""
 _READERS = re.compile(r"(?:any|(?:[0-9a-f]{16}){1,2})\Z")
-_OWN = re.compile(r"(?:^|\s)(?:--user\b|~)|\$")
+_PER_USER = re.compile(r"(?:^|\s)(?:--user\b|~)|\$")
 """In a word of a command: what is another thing for another user."""
 _MACHINE_ID = re.compile(rb"(?!0+\Z)[0-9a-fA-F]{32}\Z")
 _TIME = re.compile(r"[0-9T:.+Z-]{1,40}\Z")
@@ -362,7 +362,7 @@ def readers_of(services: Any, commands: Any, machine: str = "", user: Optional[i
         another are others.
     """
     machine = machine if services or commands else ""
-    user = user if any(_OWN.search(word) for command in commands for word in command) else None
+    user = user if any(_PER_USER.search(word) for command in commands for word in command) else None
     return machine + digest_of(json.dumps([user, services, commands], sort_keys=True).encode("utf-8"))
 
 

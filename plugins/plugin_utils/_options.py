@@ -29,7 +29,7 @@ LONGEST_TIMEOUT = 3600
 PRINTABLE = re.compile(r"[\x21-\x7e]+")
 """ASCII without white space and control characters."""
 
-PLAIN_PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]*)?")
+PLAIN_NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]*)?")
 """Host and port of a URL, without what parsers read differently, such as a backslash or text behind a bracket."""
 
 _OWN_LOOKUP = re.compile(r"""\b(lookup|query|q)\s*\(\s*['"](multicart\.keys\.)?multicart_key['"]""")
@@ -489,7 +489,7 @@ def _checked_url(url: str, place: str) -> str:
         wrong = "must not hold a user name or password"
     elif "?" in url or "#" in url:
         wrong = "must not hold a query or fragment"
-    elif not PLAIN_PLACE.fullmatch(parts.netloc):
+    elif not PLAIN_NETLOC.fullmatch(parts.netloc):
         wrong = "must name a host in the usual form"
     if wrong or parts is None or not host:
         what = f"The option api_url{place} {wrong}."

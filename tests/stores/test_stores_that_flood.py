@@ -143,7 +143,7 @@ def test_the_process_of_the_stores_has_a_limit_and_what_it_starts(tmp_path: Path
     assert process is not None
     soft, hard = resource.prlimit(process.pid, resource.RLIMIT_DATA)
     talk.end()
-    assert soft == serve.MEMORY + serve.OF_EACH
+    assert soft == serve.MEMORY + serve.MEMORY_PER_STORE
     assert hard == resource.getrlimit(resource.RLIMIT_DATA)[1]
     assert int((tmp_path / "limit").read_text()) == soft // 1024
 

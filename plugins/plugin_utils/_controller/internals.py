@@ -342,23 +342,23 @@ def connected(action: ActionBase, settings: Mapping[str, Any]) -> ActionBase:
     connection = connection_loader.get(settings["connection"], play_context, None, **parent)
     if connection is None:
         raise AnsibleError(f"the connection plugin {settings['connection']} was not found")
-    _give(connection, settings["options"])
+    _set_options(connection, settings["options"])
     connection._shell = shell_loader.get(settings["shell"]["name"])
-    _give(connection._shell, settings["shell"]["options"])
+    _set_options(connection._shell, settings["shell"]["options"])
     if settings["shell"]["executable"]:  # what becomes another user needs it
         connection._shell.executable = settings["shell"]["executable"]
     if settings["become"]:
         become = become_loader.get(settings["become"]["name"])
         if become is None:
             raise AnsibleError(f"the become plugin {settings['become']['name']} was not found")
-        _give(become, settings["become"]["options"])
+        _set_options(become, settings["become"]["options"])
         connection.set_become_plugin(become)
     return type(action)(
         action._task, connection, play_context, action._loader, action._templar, action._shared_loader_obj
     )
 
 
-def _give(plugin: Any, options: Mapping[str, Any]) -> None:
+def _set_options(plugin: Any, options: Mapping[str, Any]) -> None:
     # Its values went through core's configuration once already.
     plugin._options = dict(options)
     plugin._origins = dict.fromkeys(options, "Direct")

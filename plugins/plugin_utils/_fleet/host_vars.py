@@ -34,7 +34,7 @@ TIMEOUT = "multicart_deploy_timeout"
 HEALTH_RETRIES = "multicart_deploy_health_retries"
 HEALTH_DELAY = "multicart_deploy_health_delay"
 IGNORE_PROCESSES = "multicart_deploy_ignore_processes"
-_OWN = "multicart_deploy_"
+_PREFIX = "multicart_deploy_"
 _VARIABLES = {
     *(FILES, STORES, WAVE, WAVE_TIMEOUT, OWN_ACCOUNT, STATE_DIR, SERVICES, COMMANDS, HEALTH_CHECKS),
     *(TIMEOUT, HEALTH_RETRIES, HEALTH_DELAY, IGNORE_PROCESSES),
@@ -47,7 +47,7 @@ TRY = 30.0
 DEFAULT_VARIABLE = "MULTICART_API_KEY"
 
 _MODE = re.compile(r"[0-7]{3,5}|[ugoa]*([-+=][rwxXstugo]*)+(,[ugoa]*([-+=][rwxXstugo]*)+)*")
-_OF_SHELLS = re.compile(r"\|\|?|&&?|\S*;|[0-9]?>\S*|<")
+_SHELL_OPERATOR = re.compile(r"\|\|?|&&?|\S*;|[0-9]?>\S*|<")
 _QUOTED = re.compile(r"""\\.|'[^']*'|"(\\.|[^"\\])*["]""", re.DOTALL)
 _FORMATS = ("env", "key")
 _FIELDS = ("path", "variable", "template", "format", "account", "owner", "group", "mode", "unsafe_writes")
@@ -296,7 +296,7 @@ def spec_of(
 
 
 def _refuse_misspelt(variables: Mapping[str, Any]) -> None:
-    wrong = misspelt((name for name in variables if not str(name).startswith(FILES + "__")), (_OWN,), _VARIABLES)
+    wrong = misspelt((name for name in variables if not str(name).startswith(FILES + "__")), (_PREFIX,), _VARIABLES)
     if wrong is not None:
         raise _invalid(*wrong)
 
@@ -373,7 +373,7 @@ def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> S
 def _refuse_shell(name: str, entries: Iterable[str]) -> None:
     """Refuse what only a shell understands: the program would be given it as an argument, and fail after the write."""
     for number, entry in enumerate(entries, 1):
-        if any(_OF_SHELLS.fullmatch(word) for word in _QUOTED.sub("_", entry).split()):
+        if any(_SHELL_OPERATOR.fullmatch(word) for word in _QUOTED.sub("_", entry).split()):
             problem = "is not run through a shell, which |, && and > need: write sh -c 'COMMAND'"
             raise _invalid(f"{name}, entry {number}", f"{problem}, or quote what is meant for the program")
 

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey, NotAKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.client import session_for, system_trust
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, shown_name
-from ansible_collections.multicart.keys.plugins.plugin_utils._options import PLAIN_PLACE, PRINTABLE, is_loopback
+from ansible_collections.multicart.keys.plugins.plugin_utils._options import PLAIN_NETLOC, PRINTABLE, is_loopback
 
 TYPES = (
     "ansible_vault",
@@ -278,7 +278,7 @@ def checked_url(name: str, url: str) -> str:
         raise InvalidEntry(f"needs {name}: an https:// URL")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise InvalidEntry(f"needs {name}: a URL without user, password, query or fragment")
-    if not PLAIN_PLACE.fullmatch(parts.netloc):
+    if not PLAIN_NETLOC.fullmatch(parts.netloc):
         raise InvalidEntry(f"needs {name}: a URL with a host name, or an address without a zone")
     if parts.scheme == "http" and not is_loopback(host):
         raise InvalidEntry(f"needs {name}: an https:// URL; http:// is accepted for a loopback address only")

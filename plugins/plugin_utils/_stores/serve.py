@@ -31,7 +31,7 @@ MARGIN = 0.5
 MEMORY = 1024 * 1024 * 1024
 """Bytes that the process may take: the largest library needs 50 MiB."""
 
-OF_EACH = 32 * 1024 * 1024
+MEMORY_PER_STORE = 32 * 1024 * 1024
 """Bytes besides for each store: the whole stacks of its threads count."""
 
 STACK = 8 * 1024 * 1024
@@ -92,7 +92,7 @@ class Stores:
         began = time.monotonic()
         deadline = began + request["limit"] - MARGIN
         if not self._asked:
-            _limit_memory(MEMORY + OF_EACH * len(request["files"]))
+            _limit_memory(MEMORY + MEMORY_PER_STORE * len(request["files"]))
             self._asked = [_Asked(StoredKey(entry)) for entry in request["files"]]
         for each, entry in zip(self._asked, request["files"], strict=True):
             if not each.hangs:
