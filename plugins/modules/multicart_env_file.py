@@ -18,7 +18,7 @@ description:
     reads the new key afterwards, and every other variable as before. Otherwise the module fails with the reason
     V(ambiguous), names the line and changes nothing.
   - The module also fails, with the reason V(other_form), if the key stands anywhere else in the file, or if the file
-    has no line to change and is no environment file (a systemd drop-in, YAML, JSON and so on). Such a file needs a
+    has no line to change and is not an environment file (a systemd drop-in, YAML, JSON and so on). Such a file needs a
     template, see R(the formats of files,ansible_collections.multicart.keys.docsite.files). What looks like a former
     key elsewhere in the file is left alone, with a warning.
   - The file is replaced atomically. There is no backup, because it would contain the old key.
