@@ -77,7 +77,7 @@ class ActionModule(FleetAction):
         worker.leave_group()
         left_out = sorted(set(self.consumers()) - set(self.play_hosts))
         wanted = self._wanted
-        taken = take_hosts(self, self.store, self.play_hosts, self.variables, not left_out)
+        taken = take_hosts(self, self.play_hosts, whole=not left_out)
         away = [Host(name, failure=Problem("left_out", "it was left out of this run")) for name in left_out]
         with self._act([*taken.hosts, *away], worker) as act:
             result = act.rotate(wanted, Refusals(left_out, taken.skipped, taken.differing))
@@ -112,13 +112,13 @@ class ActionModule(FleetAction):
 
     def _audit(self) -> dict[str, Any]:
         self._refuse_parts()
-        taken = take_hosts(self, self.store, self.play_hosts, self.variables, self._whole)
+        taken = take_hosts(self, self.play_hosts, self._whole)
         with self._act(taken.hosts) as act:
             kept = self._kept(act.audit())
             return {name: kept[name] for name in ("msg", "reason", "live", "consumers")}
 
     def _diagnose(self) -> dict[str, Any]:
-        taken = take_hosts(self, self.store, self.consumers(), self.variables, whole=True)
+        taken = take_hosts(self, self.consumers(), whole=True)
         trials = try_credentials(self._options.connection, this_run())
         with self._act(taken.hosts) as act:
             fleet = act.inspect(next((Live(trial.key, trial.mark) for trial in trials if trial.key), None))

@@ -72,7 +72,7 @@ class ActionModule(ControllerAction):
     def _join(self, _options: Options) -> dict[str, Any]:
         if self._task.delegate_to:  # the connection would be that to another host
             raise MulticartError(Reason.NOT_WHOLE, "This cannot be run with delegate_to.")
-        join(self, self.store, self._name, self.variables)
+        join(self, self._name)
         return {}
 
     def _deploy(self, options: Options) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class ActionModule(ControllerAction):
 
     def _deploy_live(self, options: Options) -> dict[str, Any]:
         refuse_facts(self.variables)
-        spec = read_spec(self, self.variables)
+        spec = read_spec(self)
         if options.given["phase"] == "deploy" and not spec.has_stores:
             self.store.put(STORES, self._name, [])
         if not spec.files and not spec.others:
@@ -131,7 +131,7 @@ class ActionModule(ControllerAction):
                 raise MulticartError(Reason.NOT_RUN, "The task before this one has done nothing for this host.")
             return {"msg": "It is deployed by another task, before or after the stores.", "skipped": True}
         account = AccountOfRun(options.connection, this_run())
-        own = own_host(self, self._name, spec, self.variables)
+        own = own_host(self, self._name, spec)
         try:
             served = self._stores_served() if own.has_readers_alone else None
             result = Act([own], account, check_mode=bool(self._task.check_mode)).deploy(served)

@@ -25,9 +25,13 @@ from ansible.plugins.loader import lookup_loader
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.sanitize import withhold
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller import internals
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import failure, refuse_facts
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import (
+    ControllerAction,
+    failure,
+    refuse_facts,
+)
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.links import link_to
-from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import HOST, RunStore
+from ansible_collections.multicart.keys.plugins.plugin_utils._controller.run_store import HOST
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.worker import most_held
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason, unexpected
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import ActResult, HostResult
@@ -49,19 +53,20 @@ STAND_IN = ApiKey("multicart-stand-in.for-a-key-that-nobody-knows-yet")
 _KEEP_TEXT: dict[str, Any] = {} if internals.IS_CORE_2_19 else {"convert_data": False}
 
 
-def read_spec(action: ActionBase, variables: Mapping[str, Any]) -> HostSpec:
-    """Return what a host is to hold, by its variables.
+def read_spec(action: ControllerAction) -> HostSpec:
+    """Return what the host of a task is to hold, by its variables.
 
     A path on that host may come from its facts; a template or a store, which are the control node's, may not.
 
     :raises MulticartError: ``invalid_option``, ``facts_refused``.
     """
+    variables = action.variables
     control = ControlNode(os.environ, _folders(action, variables), internals.vault_passwords(action))
-    spec = spec_of(variables, internals.template_with(action._templar, variables), control)
+    spec = spec_of(variables, action.template_with(variables), control)
     if spec.has_stores or spec.has_templates:
         own = internals.without_facts(variables)
         try:
-            trusted = _of_control_node(spec_of(own, internals.template_with(action._templar, own), control))
+            trusted = _of_control_node(spec_of(own, action.template_with(own), control))
         except Exception:  # pylint: disable=broad-except  # whatever is undefined without facts
             trusted = []
         if trusted != _of_control_node(spec):
@@ -81,21 +86,21 @@ def _folders(action: ActionBase, variables: Mapping[str, Any]) -> list[str]:
     return [str(folder) for folder in folders if folder]
 
 
-def join(action: ActionBase, store: RunStore, name: str, variables: Mapping[str, Any]) -> None:
+def join(action: ControllerAction, name: str) -> None:
     """Leave an entry for the act: what the host is to hold and how it is reached, or why it cannot take part."""
     entry: dict[str, Any] = {"spec": None, "settings": None, "problem": None}
-    entry["of_run"] = values_of_run(variables, internals.template_with(action._templar, variables))
+    entry["of_run"] = values_of_run(action.variables, action.template_with(action.variables))
     try:
-        refuse_facts(variables)
-        spec = read_spec(action, variables)
+        refuse_facts(action.variables)
+        spec = read_spec(action)
         entry["spec"] = spec.to_json()
         if spec.files and not spec.has_stores:
-            entry["settings"] = internals.settings_of(action, variables)
+            entry["settings"] = internals.settings_of(action, action.variables)
     except MulticartError as error:
         entry["problem"] = [error.reason.value, str(error)]
     except Exception as error:  # pylint: disable=broad-except  # its text could hold anything
         entry["problem"] = [Reason.INTERNAL_ERROR.value, str(unexpected(error))]
-    store.put(HOST, name, entry)
+    action.store.put(HOST, name, entry)
 
 
 def _differing(of_hosts: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, str]]:
@@ -120,9 +125,7 @@ class Taken(NamedTuple):
     differing: dict[str, tuple[str, str]]
 
 
-def take_hosts(
-    action: ActionBase, store: RunStore, names: Sequence[str], variables: Mapping[str, Any], whole: bool
-) -> Taken:
+def take_hosts(action: ControllerAction, names: Sequence[str], whole: bool) -> Taken:
     """Return the hosts of an act.
 
     :param whole: all consumers are among them.
@@ -130,14 +133,14 @@ def take_hosts(
     hosts: list[Host] = []
     skipped: list[str] = []
     of_run: dict[str, dict[str, str]] = {}
-    gate, most = threading.Semaphore(internals.forks()), most_held()
+    store, gate, most = action.store, threading.Semaphore(internals.forks()), most_held()
     for name in names:
         entry = store.take(HOST, name)
         if entry is None:
             skipped.append(name)
             hosts.append(Host(name, failure=Problem("skipped", SKIPPED)))
             continue
-        host = _host(action, name, entry, variables)
+        host = _host(action, name, entry)
         if host is None:
             continue
         hosts.append(host)
@@ -166,7 +169,7 @@ def _session_of_stores(name: str) -> Session:
     return Session(name, StoreLink(constants.DEFAULT_LOCAL_TMP), threading.Semaphore(1))
 
 
-def _host(action: ActionBase, name: str, entry: Mapping[str, Any], variables: Mapping[str, Any]) -> Host | None:
+def _host(action: ControllerAction, name: str, entry: Mapping[str, Any]) -> Host | None:
     if entry["problem"]:
         return Host(name, failure=Problem(*entry["problem"]))
     spec = HostSpec.from_json(entry["spec"])
@@ -174,7 +177,8 @@ def _host(action: ActionBase, name: str, entry: Mapping[str, Any], variables: Ma
         return None if spec.others else Host(name, failure=_no_files())
     if not spec.has_templates:
         return Host(name, spec)
-    return Host(name, spec, templates=_Templates(action, spec, internals.variables_of(action, variables, name)))
+    variables = internals.variables_of(action, action.variables, name)
+    return Host(name, spec, templates=_Templates(action, spec, variables))
 
 
 def _connect(
@@ -189,13 +193,13 @@ def _connect(
         host.session = Session(host.name, link_to(there, settings, may_hold), gate)
 
 
-def own_host(action: ActionBase, name: str, spec: HostSpec, variables: Mapping[str, Any]) -> Host:
+def own_host(action: ControllerAction, name: str, spec: HostSpec) -> Host:
     """Return the host to which the action itself is connected, as that of an act."""
     if spec.has_stores:
         return Host(name, spec, _session_of_stores(name))
-    settings = internals.settings_of(action, variables)
-    session = Session(name, link_to(action, settings), threading.Semaphore(1))
-    return Host(name, spec, session, templates=_Templates(action, spec, variables) if spec.has_templates else None)
+    session = Session(name, link_to(action, internals.settings_of(action, action.variables)), threading.Semaphore(1))
+    templates = _Templates(action, spec, action.variables) if spec.has_templates else None
+    return Host(name, spec, session, templates=templates)
 
 
 class _Templates:
