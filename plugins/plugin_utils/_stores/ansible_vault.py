@@ -144,13 +144,10 @@ def _plain_variable(text: bytes, name: str) -> _Variable:
         raise StoreError("store_malformed", "it holds no YAML mapping")
     if name not in known and not found:
         return _Variable(None)
-    value = known.get(name)
-    if len(found) != 1 or not isinstance(value, str):
-        raise StoreError("store_malformed", f"{name} is not plain text on a line of its own")
-    try:
-        alone = yaml.load(found[0][0], _loader(yaml))
-    except yaml.YAMLError:
-        alone = None
+    value, alone = known.get(name), None
+    if len(found) == 1 and isinstance(value, str):
+        with suppress(yaml.YAMLError):
+            alone = yaml.load(found[0][0], _loader(yaml))
     if alone != {name: value}:
         raise StoreError("store_malformed", f"{name} is not plain text on a line of its own")
     return _Variable(found[0].span(), value)

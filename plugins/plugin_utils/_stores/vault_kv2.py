@@ -21,6 +21,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol im
     Store,
     StoreError,
     checked_url,
+    failure_of,
     fingerprint_of,
     from_pieces,
     in_pieces,
@@ -200,7 +201,7 @@ class Secret(Store):
         except errors.InvalidRequest as error:
             raise _Refused(str(error)) from None
         except (errors.Forbidden, errors.Unauthorized):
-            raise StoreError("store_refused", "it does not accept the credentials, or they may not do this") from None
+            raise failure_of(403) from None
         except errors.VaultDown:
             raise StoreError(
                 "store_unreachable", "it is sealed, or on standby: unseal it, or name the active one"
