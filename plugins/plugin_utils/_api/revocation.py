@@ -27,6 +27,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation impor
     Outcome,
     Result,
     another_was_replaced,
+    key_rejected,
 )
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
 
@@ -107,7 +108,7 @@ class _Revocation:
                 self._ledger.keep_live(account.key)
                 return account.key
             if not next(pauses, None):
-                raise MulticartError(Reason.NEW_KEY_REJECTED, "The API rejects the key that it has on record.")
+                raise key_rejected()
 
     def _replaced(self, intent: Intent | None, live: ApiKey) -> Result:
         """Another key is live."""

@@ -165,7 +165,7 @@ def read_live(api: Api, clock: Clock | None = None) -> Account:
         if api.accepts(account.key):
             return account
         if not next(pauses, None):
-            raise _rejected()
+            raise key_rejected()
 
 
 def rotate(api: Api, ledger: Ledger, request: Request, clock: Clock | None = None) -> Result:
@@ -252,7 +252,7 @@ class _Rotation:
         pauses = self._pauses()
         while not self._is_to_be_retired(key, intent) and not self._api.accepts(key):
             if not next(pauses, None):
-                raise _rejected()
+                raise key_rejected()
             key = self._read()
         if not self._is_to_be_retired(key, intent):
             self._accepted_key = key
@@ -433,7 +433,7 @@ class _Rotation:
         while not self._api.accepts(result.live):
             # Somebody may have replaced it meanwhile, or it is an older one, of a read that lagged behind.
             if not next(pauses, None):
-                raise _rejected()
+                raise key_rejected()
             result.live = self._read()
         self._keep_live(result.live)
 
@@ -448,7 +448,8 @@ class _Rotation:
         result.old_key_rejected = True
 
 
-def _rejected() -> MulticartError:
+def key_rejected() -> MulticartError:
+    """Describe that the account that was read has a key which the API rejects."""
     return MulticartError(Reason.NEW_KEY_REJECTED, "The API rejects the key that it has on record.")
 
 
