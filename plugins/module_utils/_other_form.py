@@ -26,6 +26,7 @@ KnownKey = namedtuple("KnownKey", "prefix length fingerprint")
 _WAYS_OUT = (
     "use a template of the whole file, name another variable, or set format to key if the file is nothing but the key"
 )
+_KEPT_ELSEWHERE = "list that place instead of this file, or remove the value if the key itself is to stand here"
 _NAMED = "the name of the variable stands here, in a form that is not changed"
 _COLON = rb"(?m)^(?:\xef\xbb\xbf)?[ \t]*(?:export[ \t]+)?%s[ \t]*:"
 
@@ -35,8 +36,8 @@ class OtherForm(env_file.EnvFileError):
 
     reason = "other_form"
 
-    def __init__(self, line, why):
-        super().__init__("line {0}: {1}; {2}".format(line, why, _WAYS_OUT))
+    def __init__(self, line, why, ways_out=_WAYS_OUT):
+        super().__init__("line {0}: {1}; {2}".format(line, why, ways_out))
         self.line = line
 
 
@@ -84,7 +85,10 @@ def refuse(data, name, known, beside=()):
     """Raise `OtherForm` if the file does not hold the key as an environment file holds a variable, or not only so."""
     rest, keys = _elsewhere(data, name, known, beside)
     _refuse_left(rest, keys, name)
-    if not env_file.assignments(data, name):
+    assigned = env_file.assignments(data, name)
+    for item in assigned:
+        _refuse_lost(item, known)
+    if not assigned:
         _refuse_to_add(rest, name)
 
 
@@ -107,13 +111,37 @@ def _elsewhere(data, name, known=(), beside=()):
         for item in env_file.assignments(data, each):
             rest[item.start : item.end] = b"\0" * (item.end - item.start)
     fingerprints, keys = {key.fingerprint for key in known}, []
+    for start, end in _places(rest, known):
+        fingerprint = hashlib.sha256(rest[start:end]).hexdigest()[:FINGERPRINT_LENGTH]
+        keys.append((start, end, fingerprint, fingerprint in fingerprints))
+    return bytes(rest), keys
+
+
+def _places(data, known):
+    """Yield start and end of all that has prefix and length of a known key."""
     for prefix, length in sorted({(key.prefix, key.length) for key in known}):
         shape = rb"(?=%s\.[A-Za-z0-9._~+/=-]{%d})" % (re.escape(prefix.encode("ascii")), length - len(prefix) - 1)
-        for found in re.finditer(shape, rest):
-            start, end = found.start(), found.start() + length
-            fingerprint = hashlib.sha256(rest[start:end]).hexdigest()[:FINGERPRINT_LENGTH]
-            keys.append((start, end, fingerprint, fingerprint in fingerprints))
-    return bytes(rest), keys
+        for found in re.finditer(shape, data):
+            yield found.start(), found.start() + length
+
+
+_ELSEWHERE = re.compile(
+    rb"""@?[A-Za-z][A-Za-z0-9+._-]*(?::\S|[\[(]\S)  # op://, vault:, base64:, arn:aws:, ENC[
+       | \{[a-z]+\}\S                                # {cipher}
+       | (?:~|\.{1,2})?/\S                           # a path""",
+    re.VERBOSE,
+)
+
+
+def _refuse_lost(item, known):
+    """Raise `OtherForm` if an assigned value is no key and yet no placeholder: its reader would be left without it."""
+    value = item.value.strip()
+    if env_file.key_in(item._replace(value=value)) is not None:
+        return
+    if any(_places(value, known)):
+        raise OtherForm(item.line, "the value is more than a key, and would not be kept")
+    if _ELSEWHERE.match(value):
+        raise OtherForm(item.line, "the value says where the key is kept, or is encrypted", _KEPT_ELSEWHERE)
 
 
 def _refuse_left(rest, keys, name):
@@ -149,7 +177,7 @@ def key_alone(data):
             return ApiKey(text.decode("ascii"))
     except (NotAKey, UnicodeDecodeError):
         pass
-    if assigned or re.search(rb"[\s:\"'{}<>\0]", text):
+    if assigned or _ELSEWHERE.match(text) or re.search(rb"[\s:\"'{}<>\0]", text):
         more = next((number for number, line in enumerate(data.split(b"\n"), 1) if line.strip()), 1)
         raise OtherForm(more, "the file is more than a key and one line break, although its format is key")
     return None

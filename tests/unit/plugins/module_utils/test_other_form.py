@@ -305,6 +305,44 @@ def test_t6_a_refusal_names_the_line_that_causes_it_and_what_helps(before: str, 
     assert caught.value.line == line
 
 
+# --- a value that is no key, and no placeholder either -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [f'"Bearer {KEY}"', f"'x-api-key: {KEY}'", f"https://api/?key={KEY}", f"https://{KEY}@api", f"{KEY},b", f"?{KEY}"],
+)
+def test_a_value_that_is_more_than_the_key_is_refused(value: str) -> None:
+    """Its reader would be given a bare key."""
+    error = refusal(f"A=1\n{NAME}={value}\n")
+    assert error.line == 2 and "more than a key" in str(error)
+    refusal(f"A=1\n{NAME}={value.replace(KEY, NEW.reveal())}\n")  # nor another one of the account
+    assert with_new(f'{NAME}=" {KEY} "\n') == f'{NAME}="{NEW.reveal()}"\n'
+
+
+_KEPT_ELSEWHERE = (
+    *("op://vault/shop/key", "vault:secret/data/shop#key", "ref+vault://shop/key", "arn:aws:ssm:eu:1:parameter/a"),
+    *("encrypted:BE9Y7LKANx77X1pv1HnE", "base64:c2hvcA==", "ENC[AES256_GCM,data:a=,type:str]", "ENC(c2hvcA==)"),
+    *("{cipher}c2hvcA", "@Microsoft.KeyVault(SecretUri=https://a)", "/run/secrets/key", "~/key", "./key", "../key"),
+)
+
+
+@pytest.mark.parametrize("value", _KEPT_ELSEWHERE)
+def test_a_value_that_names_another_place_or_is_encrypted_is_refused(value: str) -> None:
+    """The key would lie in a file that was made to be without it, and what decrypts the file would fail."""
+    error = refusal(f'A=1\n{NAME}="{value}"\n', live=None)
+    assert error.line == 2 and "remove the value if the key itself is to stand here" in str(error)
+    other_form.refuse(f'A="{value}"\n{NAME}={KEY}\n'.encode(), NAME, [known_key(LIVE)])
+    assert other_form.without_key(f'A=1\n{NAME}="{value}"\n'.encode(), NAME) == b"A=1\n"
+    with pytest.raises(OtherForm):
+        other_form.key_alone(value.encode())
+
+
+@pytest.mark.parametrize("value", ["changeme", "your-key", "<key>", "your key", "%KEY%", "@KEY@", "__KEY__", "xx.yy"])
+def test_a_placeholder_is_replaced(value: str) -> None:
+    assert with_new(f'{NAME}="{value}"\n') == f'{NAME}="{NEW.reveal()}"\n'
+
+
 # --- a file that is nothing but the key --------------------------------------------------------------
 
 
