@@ -21,7 +21,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
 
 Command = List[str]
 Service = Dict[str, Any]
@@ -47,6 +47,16 @@ _MANAGERS = {
 }
 _STOPPED = 3
 """Exit status of ``status`` for a service that was stopped on purpose, by the Linux Standard Base and by OpenRC."""
+_RESTARTING = (
+    *("start", "restart", "try-restart", "condrestart", "reload", "force-reload"),
+    *("reload-or-restart", "try-reload-or-restart"),
+)
+_OF_OTHERS = ("-M", "--machine", "-H", "--host")
+_WITH_VALUE = _OF_OTHERS + (
+    *("-t", "--type", "--state", "-p", "--property", "-P", "-n", "--lines", "-o", "--output", "-s", "--signal"),
+    *("--job-mode", "--kill-whom", "--kill-who", "--root", "--image", "--timestamp"),
+)
+"""Options of systemctl whose value may be the next word."""
 _POLITE_SECONDS = 2
 _MORE_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
@@ -167,12 +177,14 @@ def _lacking_unit(unit: Dict[str, str], service: Service, paths: List[str]) -> L
 
 
 def _lacking_user_unit(command: Command, run: Run) -> List[str]:
-    """Return why ``systemctl --user`` could not restart a unit of the user's own manager."""
+    """Return why ``systemctl --user`` could not restart a unit of a user's own manager."""
     if os.path.basename(command[0]) != "systemctl" or "--user" not in command:
         return []
-    units = [word for word in command[1:] if not word.startswith("-")][1:]
+    whose, words = _of_systemctl(command[1:])
+    units = words[1:] if words[:1] and words[0] in _RESTARTING else []
     try:
-        states = {unit: unit_of(unit, run, user=True).get("LoadState") for unit in units}
+        named = [unit for unit in units if not re.search(r"[*?\[]", unit)]
+        states = {unit: unit_of(unit, run, whose).get("LoadState") for unit in named}
     except (TookTooLong, OSError):
         states = dict.fromkeys(units)
     return [
@@ -184,14 +196,31 @@ def _lacking_user_unit(command: Command, run: Run) -> List[str]:
     ]
 
 
+def _of_systemctl(words: List[str]) -> Tuple[List[str], List[str]]:
+    """Return the options of systemctl that say whose systemd is meant, and all words that are no options."""
+    whose, rest, left = ["--user"], [], list(words)  # type: List[str], List[str], List[str]
+    while left:
+        word = left.pop(0)
+        option = [word] + (left[:1] if word in _WITH_VALUE else [])
+        del left[: len(option) - 1]
+        if not word.startswith("-"):
+            rest.append(word)
+        elif word.startswith(_OF_OTHERS):
+            whose += option
+    return whose, rest
+
+
 def _not_loaded(name: str, unit: Dict[str, str]) -> str:
     return "its service {0} is {1}".format(name, unit.get("LoadState") or "unknown")
 
 
-def unit_of(name: str, run: Run, user: bool = False) -> Dict[str, str]:
-    """Return what systemd says of a unit; its ``EnvironmentFiles`` a line each."""
+def unit_of(name: str, run: Run, whose: Iterable[str] = ()) -> Dict[str, str]:
+    """Return what systemd says of a unit; its ``EnvironmentFiles`` a line each.
+
+    :param whose: the options of systemctl that say whose systemd is asked.
+    """
     wanted = "Id,Names,LoadState,ActiveState,SubState,CanStart,NeedDaemonReload,Type,RemainAfterExit,EnvironmentFiles"
-    asked = ["systemctl"] + ["--user"] * user + ["show", "--property=" + wanted, "--", name]
+    asked = ["systemctl"] + list(whose) + ["show", "--property=" + wanted, "--", name]
     found = {"EnvironmentFiles": ""}
     for line in run(asked, listen=True)[1].splitlines():
         key, _equals, value = line.partition("=")

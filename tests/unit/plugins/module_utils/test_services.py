@@ -5,6 +5,7 @@
 """Services and commands, against service managers that only note how they were called."""
 
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable
@@ -332,6 +333,30 @@ def test_t19_a_unit_of_a_user_needs_the_systemd_of_that_user(programs: Programs)
         "its user unit old is masked",
         "the user's own systemd does not answer for gone: loginctl enable-linger starts it at boot",
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("-M shop@ restart app", "--user -M shop@"),
+        ("restart app --machine shop@.host", "--user --machine shop@.host"),
+        ("--machine=shop@ try-restart app", "--user --machine=shop@"),
+        ("restart --no-block --job-mode fail app", "--user"),
+        ("restart -- app", "--user"),
+        ("kill --signal HUP app", None),
+        ("kill -s HUP app", None),
+        ("daemon-reload", None),
+        ("import-environment HOME", None),
+        ("restart 'app@*'", None),
+    ],
+)
+def test_t19_a_unit_of_a_user_is_known_among_the_other_words_of_its_command(
+    programs: Programs, words: str, asked: Optional[str]
+) -> None:
+    programs(systemd=True, systemctl='for last; do :; done; [ "$last" != app ] || echo LoadState=loaded')
+    assert services.lacking([], [["systemctl", "--user", *shlex.split(words)]], [], run) == []
+    calls = [call.partition(" show ")[0] for call in programs() if call.endswith(" -- app")]
+    assert calls == ([] if asked is None else [f"systemctl {asked}"])
 
 
 def test_a_host_without_any_manager_is_told_what_to_use_instead(programs: Programs) -> None:
