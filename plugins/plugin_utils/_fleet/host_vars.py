@@ -48,6 +48,7 @@ DEFAULT_VARIABLE = "MULTICART_API_KEY"
 
 _MODE = re.compile(r"[0-7]{3,5}|[ugoa]*([-+=][rwxXstugo]*)+(,[ugoa]*([-+=][rwxXstugo]*)+)*")
 _SHELL_OPERATOR = re.compile(r"\|\|?|&&?|\S*;|[0-9]?>\S*|<")
+_SEVERAL = re.compile(r"[*?\[]|\.(target|socket|timer|path|slice|scope|mount)$")
 _QUOTED = re.compile(r"""\\.|'[^']*'|"(\\.|[^"\\])*["]""", re.DOTALL)
 _FORMATS = ("env", "key")
 _FIELDS = ("path", "variable", "template", "format", "account", "owner", "group", "mode", "unsafe_writes")
@@ -354,6 +355,8 @@ def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> S
             raise _invalid(f"{name}, entry {parsed.index(None) + 1}", f"must be {what}")
         if parse is _words:
             _refuse_shell(name, entries)
+        if parse is _service:
+            _refuse_several(name, parsed)
         return parsed
 
     def number(name: str, kind: type[int] | type[float], default: int, zero: bool = True) -> Any:
@@ -376,6 +379,14 @@ def _refuse_shell(name: str, entries: Iterable[str]) -> None:
         if any(_SHELL_OPERATOR.fullmatch(word) for word in _QUOTED.sub("_", entry).split()):
             problem = "is not run through a shell, which |, && and > need: write sh -c 'COMMAND'"
             raise _invalid(f"{name}, entry {number}", f"{problem}, or quote what is meant for the program")
+
+
+def _refuse_several(name: str, services: Iterable[Mapping[str, str]]) -> None:
+    """Refuse what stands for several services: it is restarted as one, and its state is not that of each of them."""
+    for number, service in enumerate(services, 1):
+        if _SEVERAL.search(service["name"]):
+            problem = "is a pattern, or no service but another unit of systemd, so that what it restarts is not known"
+            raise _invalid(f"{name}, entry {number}", f"{problem}: name each service, or use {COMMANDS}")
 
 
 def _number(name: str, raw: Any, kind: type[int] | type[float], zero: bool = True) -> Any:

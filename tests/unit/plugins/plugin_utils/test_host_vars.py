@@ -373,6 +373,14 @@ def test_a_step_that_could_not_be_run_is_refused_by_name(variable: str, value: o
     assert refused.value.reason is Reason.INVALID_OPTION
 
 
+@pytest.mark.parametrize("name", ["app@*", "app-[ab]", "app?", "app.target", "app.socket", "app@1.timer", "app.slice"])
+def test_what_stands_for_several_services_is_refused(name: str) -> None:
+    """systemd restarts all of them, and shows the state of the last one, or of none."""
+    told = refusal(ENV, multicart_deploy_services=["app@1", {"name": name}])
+    assert told.startswith("multicart_deploy_services, entry 2: ") and "multicart_deploy_commands" in told
+    assert found(ENV, multicart_deploy_services=["app.target.service", "app@a.b"]).steps.services
+
+
 @pytest.mark.parametrize("name", ["multicart_deploy_commands", "multicart_deploy_health_checks"])
 @pytest.mark.parametrize(
     "line",
