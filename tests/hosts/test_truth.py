@@ -312,6 +312,8 @@ def test_logins_and_jobs_with_the_key_are_told_of_and_refuse_nothing(real: RealF
     assert not untold, (untold, told, web1.holders, web1.run("journalctl --no-pager --lines=60"))
     audit = real.audit()
     assert audit.green, audit
+    for done in (run, audit):
+        assert re.search(r"holds a retired key, except \d+ logins or passing jobs", done.output), done
 
 
 def test_the_environment_of_the_run_itself_is_no_finding(real: RealFleet) -> None:

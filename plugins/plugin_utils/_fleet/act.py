@@ -726,9 +726,11 @@ def _checked(hosts: Sequence[HostResult], live: ApiKey) -> str:
 
 def _seen_of_processes(hosts: Sequence[HostResult]) -> str:
     """Say what a green run has seen of the processes, and where it could not see all of them."""
+    passing = sum(not process.blamed for host in hosts for process in host.processes)
+    besides = f", except {passing} {'login or passing job' if passing == 1 else 'logins or passing jobs'}"
     hidden = sum(host.hidden for host in hosts)
     unread = f" (on {hidden} {'host' if hidden == 1 else 'hosts'}, some could not be read)" if hidden else ""
-    return f"no process that could be read holds a retired key{unread}"
+    return f"no process that could be read holds a retired key{besides if passing else ''}{unread}"
 
 
 def _in_thread(function: Callable[[], Result]) -> Future[Result]:

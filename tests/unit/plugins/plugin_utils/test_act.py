@@ -1570,7 +1570,8 @@ for request in requests():
         f"web2: {told[pid]} holds the key {keys[pid]}." for pid in named
     }
     assert "web2: stopped on purpose, and left alone: app.service, job." in lines
-    assert re.search(rf"{SEEN} \(on [1-3] hosts?, some could not be read\)\.\Z", result.lines[-1])
+    seen = rf"{SEEN}, except 1 login or passing job \(on [1-3] hosts?, some could not be read\)\.\Z"
+    assert re.search(seen, result.lines[-1])
     assert [(process.pid, process.key) for process in result.hosts[1].processes] == [
         (pid, OLD.fingerprint) for pid in (7, 8, 9, 10)
     ]
@@ -1999,10 +2000,17 @@ def test_health_checks_that_were_not_run_are_not_told_as_none(fleet: Fleet) -> N
     assert "; 3 have no health checks; " in fleet.rotate(Wanted(max_age=timedelta(days=30))).lines[-1]
 
 
-def ended(*checked: bool | None, hidden: int = 0) -> list[HostResult]:
-    """Return how hosts ended: up to date, with health checks that passed, were not run, or are not there."""
+def ended(*checked: bool | None, hidden: int = 0, logins: int = 0) -> list[HostResult]:
+    """Return how hosts ended: up to date, with health checks that passed, were not run, or are not there.
+
+    :param logins: how many on each host have a retired key.
+    """
     standing = Standing(State.UP_TO_DATE)
-    return [HostResult(f"web{n}", standing, checked=each, hidden=n < hidden) for n, each in enumerate(checked)]
+    found = tuple(Process(OLD.fingerprint, n, "sh", "a login", uncovered=False, blamed=False) for n in range(logins))
+    return [
+        HostResult(f"web{n}", standing, checked=each, processes=found, hidden=n < hidden)
+        for n, each in enumerate(checked)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -2031,6 +2039,15 @@ def ended(*checked: bool | None, hidden: int = 0) -> list[HostResult]:
             ended(None, None, hidden=2),
             f"2 of 2 consumers hold the live key {{}}; 2 have no health checks; {SEEN} (on 2 hosts, some could not be "
             "read).",
+        ),
+        (
+            ended(None, logins=1),
+            f"1 of 1 consumers hold the live key {{}}; 1 has no health checks; {SEEN}, except 1 login or passing job.",
+        ),
+        (
+            ended(None, None, hidden=1, logins=2),
+            f"2 of 2 consumers hold the live key {{}}; 2 have no health checks; {SEEN}, except 4 logins or passing "
+            "jobs (on 1 host, some could not be read).",
         ),
     ],
 )
