@@ -6,15 +6,33 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import RECENTLY
 
+from tests.integration import harness
 from tests.integration.harness import Fleet, fingerprint, note
 from tests.sandbox.shapes import Account
+
+# A callback plugin that prints JSON; what goes to the standard error, which the harness would mix with that, to a file.
+_PRINTS_JSON = """
+import json, os
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = "name: {name}\\ntype: stdout\\nshort_description: prints JSON\\ndescription: likewise"
+os.dup2(os.open("{errors}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION, CALLBACK_TYPE, CALLBACK_NAME = 2.0, "stdout", "{name}"
+
+    def v2_playbook_on_stats(self, stats):
+        self._display.display(json.dumps(sorted(stats.processed)))
+"""
 
 # What a file may look like; only the value of the variable may change in it.
 SHAPES = {
@@ -156,6 +174,19 @@ def test_audit_tells_how_every_consumer_stands(fleet: Fleet) -> None:
     assert {name: task["state"].replace("_", " ") for name, task in run.own.items()} == run.states
     assert {task.host for task in run.failures} == set(fleet.hosts) - {"current"}
     assert fleet.snapshot() == before
+
+
+@pytest.mark.parametrize("name", ["json", "jsonl"])
+def test_what_a_program_reads_is_json_alone(fleet: Fleet, name: str) -> None:
+    """As with the callbacks of ansible.posix."""
+    fleet.add_many(2)
+    (fleet.folder / f"{name}.py").write_text(_PRINTS_JSON.format(name=name, errors=fleet.folder / "errors"))
+    env = {"ANSIBLE_STDOUT_CALLBACK": name}
+    env["ANSIBLE_CALLBACK_PLUGINS"] = f"{Path(harness.__file__).with_name('callbacks')}:{fleet.folder}"
+    for run in (fleet.rotate(env=env), fleet.audit(env=env)):
+        assert (run.green, json.loads(run.output)) == (True, ["web1", "web2"]), run
+    errors = (fleet.folder / "errors").read_text()
+    assert "  Rotating " in errors and "  2 of 2 consumers are up to date" in errors
 
 
 def test_deploy_equips_a_new_fleet_without_a_rotation(fleet: Fleet) -> None:

@@ -165,7 +165,7 @@ class ControllerAction(ActionBase):
 
     def say(self, line: str) -> None:
         """Show a line, at any verbosity and as it is: a result would be shown as data."""
-        _display.display(f"  {line}")
+        _display.display(f"  {line}", stderr=internals.prints_data())
 
 
 class FleetAction(ControllerAction):

@@ -227,6 +227,11 @@ def forks() -> int:
     return int(context.CLIARGS.get("forks") or constants.DEFAULT_FORKS)
 
 
+def prints_data() -> bool:
+    """Tell whether the standard output is JSON, by the callback plugin that prints it, which a program reads."""
+    return str(constants.DEFAULT_STDOUT_CALLBACK).rpartition(".")[2] in ("json", "jsonl")
+
+
 def is_stepping() -> bool:
     """Tell whether ``--step`` lets the user skip any task."""
     return bool(context.CLIARGS.get("step"))

@@ -346,6 +346,14 @@ def test_the_command_line_tells_forks_and_step(world: World, monkeypatch: pytest
     assert (internals.forks(), internals.is_stepping()) == (constants.DEFAULT_FORKS, True)
 
 
+@pytest.mark.parametrize(
+    ("name", "parsed"), [("default", False), ("json", True), ("ansible.posix.jsonl", True), ("my.own.notjson", False)]
+)
+def test_a_callback_that_prints_json_is_known(monkeypatch: pytest.MonkeyPatch, name: str, parsed: bool) -> None:
+    monkeypatch.setattr(constants, "DEFAULT_STDOUT_CALLBACK", name)
+    assert internals.prints_data() == parsed
+
+
 def test_the_vault_passwords_of_the_run_are_known(world: World) -> None:
     action = world.action("web1")
     assert internals.vault_passwords(action) == []
