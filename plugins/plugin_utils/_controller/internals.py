@@ -443,6 +443,15 @@ _KNOWN_COMPLAINTS = (
 )
 
 
+_CAUSES = {
+    "sshpass program": "the control node lacks the program sshpass, which Ansible needs for a password of SSH",
+    "Host Key checking is enabled": "its host key is not known yet: connect to it once with ssh",
+    "ssh command line on a controller": "the control node lacks the program ssh",
+    "Cannot write to ControlPath": "the directory for control paths cannot be written on the control node",
+}
+"""What core's ssh plugin says of itself, and not of a host."""
+
+
 def explain(error: AnsibleError, complaints: bytes = b"") -> tuple[str, str, bool]:
     """Return reason and sentence for an error of a connection, and whether the host was reached.
 
@@ -462,4 +471,5 @@ def explain(error: AnsibleError, complaints: bytes = b"") -> tuple[str, str, boo
     if isinstance(error, AnsibleConnectionFailure):
         known = next((complaint for complaint in _KNOWN_COMPLAINTS if complaint in text), None)
         return "unreachable", f"it is unreachable ({known})" if known else "it is unreachable", False
-    return "connection_failed", f"its connection failed ({type(error).__name__}); run with -vvv to see why", True
+    unknown = f"its connection failed ({type(error).__name__}); ansible -m ping shows why"
+    return "connection_failed", next((cause for said, cause in _CAUSES.items() if said in text), unknown), True

@@ -507,4 +507,4 @@ def _failure_of(ended: Ended) -> LinkError:
         if any(word in said for word in words):
             # Without a terminal, doas does not even ask for the password.
             return LinkError("become_failed", why, needs_terminal=b"doas" in said)
-    return LinkError("no_answer", f"its Python gave no answer (exit status {ended.status}); run with -vvv to see why")
+    return LinkError("no_answer", f"its Python gave no answer (exit status {ended.status}); ansible -m ping shows why")

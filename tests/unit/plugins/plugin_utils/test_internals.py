@@ -706,6 +706,10 @@ def test_each_connection_has_its_best_way(
         (AnsibleError("Incorrect sudo password"), "become_failed", "incorrect become password", True),
         (AnsibleError("Missing su password"), "become_failed", "missing become password", True),
         (AnsibleError("canary"), "connection_failed", "AnsibleError", True),
+        (AnsibleError("you must install the sshpass program canary"), "connection_failed", "lacks", True),
+        (AnsibleError("canary Host Key checking is enabled"), "connection_failed", "connect to it once", True),
+        (AnsibleError("Unable to execute ssh command line on a controller: canary"), "connection_failed", "ssh", True),
+        (AnsibleError("Cannot write to ControlPath canary"), "connection_failed", "cannot be written", True),
     ],
 )
 def test_an_error_of_a_connection_is_told_without_what_it_quotes(
@@ -723,6 +727,7 @@ def test_the_texts_that_are_looked_for_are_those_of_the_ssh_plugin(word: str) ->
         f"the plugin does not say {word} any more"
     )
     assert "waiting for privilege escalation prompt" in source
+    assert [said for said in internals._CAUSES if said not in source] == []
 
 
 @pytest.fixture(autouse=True, scope="module")
