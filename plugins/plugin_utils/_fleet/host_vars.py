@@ -283,6 +283,7 @@ def spec_of(
     wave = _value(WAVE, variables, template)
     if wave not in (None, "", 0, 1, "0", "1"):
         raise _invalid(WAVE, "must be 0 or 1")
+    wait = _value(WAVE_TIMEOUT, variables, template, 10)
     if stores and int(wave or 0):
         raise _invalid(WAVE, "is 1 for a store, which comes before what reads it; set it to 0 for this host")
     return HostSpec(
@@ -292,7 +293,7 @@ def spec_of(
         [[spec.path, spec.variable] for spec in foreign],
         _text(state_dir),
         int(wave) if wave not in (None, "") else int(bool(readers)),
-        _number(WAVE_TIMEOUT, _value(WAVE_TIMEOUT, variables, template, 10), float),
+        _number(WAVE_TIMEOUT, 10 if wait == "" else wait, float),
     )
 
 
@@ -360,7 +361,8 @@ def _steps_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> S
         return parsed
 
     def number(name: str, kind: type[int] | type[float], default: int, zero: bool = True) -> Any:
-        return _number(name, _value(name, variables, template, default), kind, zero)
+        value = _value(name, variables, template, default)
+        return _number(name, default if value == "" else value, kind, zero)  # a survey's empty field is unset
 
     return Steps(
         services=each(SERVICES, _service, "a name, or name and state (restarted or reloaded)"),

@@ -66,6 +66,11 @@ def test_what_is_omitted_has_its_default() -> None:
     assert host == found(ENV)
 
 
+def test_what_a_survey_leaves_empty_has_its_default() -> None:
+    names = ("timeout", "health_retries", "health_delay", "wave", "wave_timeout", "services", "commands", "state_dir")
+    assert found(ENV, **{f"multicart_deploy_{name}": "" for name in names}, multicart_account="") == found(ENV)
+
+
 # --- merging --------------------------------------------------------------------------------------
 
 
