@@ -81,9 +81,9 @@ class Worker(Guard):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(folder / f"{account}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise MulticartError(
-                Reason.RUN_CACHE_UNUSABLE, f"The lock in {folder} cannot be opened ({error.strerror})."
-            ) from None
+            what = f"The lock in {folder} cannot be opened ({error.strerror})."
+            remedy = "Set ANSIBLE_HOME to a directory that this user may write."
+            raise MulticartError(Reason.RUN_CACHE_UNUSABLE, what, remedy) from None
         began, rotated_to = time.time(), list[str]()
         try:
             waited = _wait_for(lock)

@@ -244,6 +244,15 @@ def test_the_lock_is_private_and_follows_no_link(tmp_path: Path) -> None:
     assert not (tmp_path / "precious").exists()
 
 
+def test_a_home_that_cannot_be_written_is_told_with_the_way_out(tmp_path: Path) -> None:
+    """As in an execution environment with a read-only home, where only the temporary directory was moved."""
+    (tmp_path / "home").touch()
+    with pytest.raises(MulticartError) as refused, Worker().alone(ACCOUNT):
+        pytest.fail("there is no lock")
+    assert refused.value.reason is Reason.RUN_CACHE_UNUSABLE
+    assert str(tmp_path / "home") in refused.value.what and "ANSIBLE_HOME" in refused.value.advice
+
+
 @pytest.mark.parametrize("left", [b"", b"garbage", b"\xff\xff 1", b"1 2 3", NEW.encode() + b" soon"])
 def test_what_is_no_note_in_the_lock_is_ignored(tmp_path: Path, mark: Path, left: bytes) -> None:
     with Worker().alone(ACCOUNT):
