@@ -45,6 +45,7 @@ class Diagnosis:
     consumers: dict[str, str]
 
 
+_DEPLOYED_TO = (State.OUT_OF_DATE, State.MISSING, State.RESTART_DUE)
 _CONFIRMED = Wanted(confirmed=True)
 _NO_REFUSALS = Refusals()
 
@@ -99,13 +100,18 @@ def _advice(
         return "The credentials belong to different accounts: run again with those of one account."
     rotates = any(trial.outlives_rotation for trial in trials)
     states = {consumer.standing(live.fingerprint).state for consumer in fleet}
+    behind = [each for each in fleet if each.standing(live.fingerprint).state in _DEPLOYED_TO]
     pending = pending_rotation(fleet, live.fingerprint)
     if pending is not None and rotates:
         return f"The rotation that retired {pending} was not finished; to finish it: {rotate(pending)}"
     if {State.UNREACHABLE, State.UNREADABLE} & states:
         return f"Fix the consumers that cannot be inspected, then: {deploy()}"
-    if states & {State.OUT_OF_DATE, State.MISSING, State.RESTART_DUE}:
-        return f"Deploy the live key to every consumer; this does not rotate: {deploy()}"
+    if behind:
+        stuck = ", ".join(each.name for each in behind if each.problems)
+        if all(each.problems for each in behind):
+            return f"Fix what is named of {stuck}, then deploy the live key; this does not rotate: {deploy()}"
+        until = f", and fails for {stuck} until what is named there is fixed" if stuck else ""
+        return f"Deploy the live key to every consumer; this does not rotate{until}: {deploy()}"
     if State.PROCESS_OUT_OF_DATE in states:
         return f"Restart the processes that are named, in the right way, then: {deploy()}"
     fine = f"A rotation would be refused. {refused}" if refused else "Nothing is broken."

@@ -31,6 +31,7 @@ FINISH = (
     f"-e multicart_rotate_confirm=true -e multicart_rotate_retire={OLD} (with the same -i and -e options)"
 )
 REFUSED = "A rotation would be refused. "
+ALONE = f"; this does not rotate: {DEPLOY}"
 
 TOKEN = Trial("session_token", "7", LIVE)
 LOGIN = Trial("email and password", "7", LIVE)
@@ -59,6 +60,8 @@ KEPT = Consumer(
 PENDING = [consumer(f"db{number}", LIVE.fingerprint, record=Record(True, OLD)) for number in (1, 2)]
 GONE = Consumer("web5", failure=Problem("unreachable", "it is unreachable"), reached=False)
 BROKEN = consumer("web6", problem=Problem("not_regular", "path /a is a directory"))
+
+STUCK = consumer("web0", OLD, problem=Problem("other_account", "path /a holds the key of another account"))
 
 UNREADY = Consumer(
     "web8",
@@ -89,6 +92,13 @@ UNCOVERED = Consumer(
         ([KEY], [STALE], f"this does not rotate: {DEPLOY}"),
         ([TOKEN], [STALE, GONE], f"Fix the consumers that cannot be inspected, then: {DEPLOY}"),
         ([TOKEN], [STALE, BROKEN], f"Fix the consumers that cannot be inspected, then: {DEPLOY}"),
+        ([TOKEN], [GOOD, STUCK], f"Fix what is named of web0, then deploy the live key{ALONE}"),
+        ([KEY], [STUCK], f"Fix what is named of web0, then deploy the live key{ALONE}"),
+        (
+            [TOKEN],
+            [STALE, STUCK],
+            f"this does not rotate, and fails for web0 until what is named there is fixed: {DEPLOY}",
+        ),
         ([TOKEN], [*PENDING, GOOD], FINISH),
         ([TOKEN], [*PENDING, STALE, GONE], FINISH),
         ([TOKEN], [GOOD, UNREADY], f"{REFUSED}1 of 2 consumers are not ready: web8: its service shop is not-found."),
