@@ -24,6 +24,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import A
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.allowed_hours import AllowedHours, NotHours, parse
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import Host
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import is_of_others
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Step, Wanted, outside_hours
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, MONITORING, Options, invalid
@@ -69,7 +70,13 @@ class ActionModule(FleetAction):
             raise MulticartError(Reason.NO_CONSUMERS, f"No host matches {self.hosts_pattern}.")
         if not here:
             raise MulticartError(Reason.LEFT_OUT, f"All consumers are left out of this run: {', '.join(consumers)}.")
+        if all(map(self._is_of_others, here)):
+            raise MulticartError(Reason.NO_CONSUMERS, "No consumer that takes part has a file of this account.")
         return {"msg": [f"{len(here)} of {len(consumers)} consumers take part."]}
+
+    def _is_of_others(self, name: str) -> bool:
+        own = internals.without_facts(internals.variables_of(self, self.variables, name))
+        return is_of_others(own, self.template_with(own))
 
     def _rotate(self) -> dict[str, Any]:
         self._refuse_parts()

@@ -108,7 +108,8 @@ ADVICE: dict[Reason, str] = {
     Reason.INTERNAL_ERROR: "This is a defect of multicart.keys: please report it with this sentence.",
     Reason.NO_CONSUMERS: (
         "Nothing was changed. Put the hosts into the group multicart_consumers, or name them with "
-        "-e multicart_hosts=PATTERN, and give each its multicart_deploy_files."
+        "-e multicart_hosts=PATTERN, and give each its multicart_deploy_files. If these are labelled with an account, "
+        "give that label with -e multicart_account=LABEL."
     ),
     Reason.NO_FILES: "Nothing was changed there. Set multicart_deploy_files for it, or leave it out of the play.",
     Reason.HOSTS_DIFFER: (

@@ -222,3 +222,13 @@ def test_the_files_of_another_account_are_left_alone(
     assert fleet.sandbox.account(email)["api_key"] in (host.folder / mine).read_text()
     assert fleet.sandbox.rotations(email) == 1
     assert fleet.sandbox.rotations(fleet.email) + fleet.sandbox.rotations(other["email"]) == 1
+
+
+@pytest.mark.parametrize("playbook", ["deploy", "audit", "rotate"])
+def test_an_account_that_no_consumer_has_a_file_of_is_refused(fleet: Fleet, playbook: str) -> None:
+    fleet.add("web1")
+    before = fleet.snapshot()
+    run = getattr(fleet, playbook)("-e", "multicart_account=shopp")
+    assert (run.green, run.reason) == (False, "no_consumers"), run
+    assert "multicart_account=LABEL" in run.output
+    assert (fleet.rotations, fleet.snapshot()) == (0, before)

@@ -143,6 +143,17 @@ def may_have_stores(variables: Mapping[str, Any], template: Callable[[Any], Any]
         return True
 
 
+def is_of_others(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> bool:
+    """Tell whether all that a host has is of other accounts; what cannot be read may be of this one."""
+    try:
+        account = account_of(variables, template)
+        files, others = _files_of(variables, template)
+        other = bool(others or variables.get(STORES)) or _own_account_of(variables, template) != account
+    except MulticartError:
+        return False
+    return other and not files and not may_have_stores(variables, template, account)
+
+
 def _files_of(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> tuple[list[FileSpec], list[FileSpec]]:
     """Return the host's files of the account that this run is about, and those of others."""
     account, own = account_of(variables, template), _own_account_of(variables, template)

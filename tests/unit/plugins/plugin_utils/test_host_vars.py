@@ -21,6 +21,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars im
     HostSpec,
     Steps,
     account_of,
+    is_of_others,
     may_have_stores,
     spec_of,
 )
@@ -539,3 +540,28 @@ def test_whether_a_host_that_does_not_speak_for_itself_may_have_a_store(stores: 
 
     variables = {} if stores is None else {"multicart_deploy_stores": stores}
     assert may_have_stores(variables, template, "default") is may
+
+
+@pytest.mark.parametrize(
+    ("variables", "of_others"),
+    [
+        ({"multicart_deploy_files": [{"path": "/a"}]}, False),
+        ({"multicart_deploy_files": [{"path": "/a", "account": "shop"}]}, True),
+        ({"multicart_deploy_files": [{"path": "/a", "account": "shop"}, {"path": "/b"}]}, False),
+        ({"multicart_deploy_files__shop": [{"path": "/a"}], "multicart_deploy_account": "shop"}, True),
+        ({"multicart_deploy_stores": [{"type": "command", "account": "shop"}]}, True),
+        ({"multicart_deploy_stores": [{"type": "command"}]}, False),
+        ({"multicart_deploy_services": ["shop"], "multicart_deploy_account": "shop"}, True),
+        ({"multicart_deploy_services": ["shop"]}, False),
+        # Its own task says what is wrong with it.
+        ({}, False),
+        ({"multicart_deploy_files": [{"path": "/a", "account": "shop"}, {"path": "b"}]}, False),
+    ],
+)
+def test_whether_all_that_a_host_has_is_of_other_accounts(variables: dict[str, Any], of_others: bool) -> None:
+    assert is_of_others(variables, lambda raw: raw) is of_others
+    assert is_of_others({**variables, "multicart_account": "{{ broken"}, _broken) is False
+
+
+def _broken(raw: Any) -> Any:
+    raise ValueError(raw)
