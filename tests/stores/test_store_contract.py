@@ -183,7 +183,11 @@ def test_what_is_broken_is_named_before_anything_is_changed(backend: Backend, fa
     backend.break_by(fault)
     try:
         with talking(backend) as talk:
-            problem = talk.inspect()["problem"]
+            found = talk.inspect()
+            problem = found["problem"]
+            for check_mode in (True, False) if problem is not None else ():
+                said = talk.deploy(check_mode=check_mode, inspected=found["holds"])
+                assert said["changed"] is False, said
             # A hook, for example, is only met by a change.
             (told,) = [problem] if problem is not None else talk.prepare()
             assert talk.label in told["text"]

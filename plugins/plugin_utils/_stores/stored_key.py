@@ -87,13 +87,14 @@ class StoredKey:
             records.refuse_rejected(self.record, key.fingerprint, "its record")
         except records.RejectedBefore as error:
             raise StoreError(error.reason, str(error)) from None
-        self.changed = True
         if self._request["check_mode"]:
+            self.changed = self.problem is None
             return
         if self._inspected is not None:  # there is time: this is no rotation
             self._refuse_changed(self.store.inspect())
         if self.record is None or not self.record["open"]:
             self._keep(records.rewritten(self.record or records.NONE, self._readers))
+        self.changed = True  # or perhaps, if the answer is lost
         self._change(lambda found: self.store.write(key, found), whatever_it_holds=self._inspected is None)
         self.holds = [key.fingerprint]
 
