@@ -26,7 +26,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor impor
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import Host
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import is_of_others
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Step, Wanted, outside_hours
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import Problem
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import UNKNOWN, Problem
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import FLEET, MONITORING, Options, invalid
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report, Versions, report_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.monitoring import Monitoring
@@ -227,7 +227,7 @@ class ActionModule(FleetAction):
             "reason": error.reason.value if error else None,
             "step": result.plan.step.value if result.plan else None,
             "outcome": result.rotation.outcome.value if result.rotation else None,
-            "live": result.live.key.fingerprint if result.live else None,
+            "live": report.new_key.fingerprint if report.new_key else None,
             "retired": report.old_key.fingerprint if report.old_key else None,
-            "consumers": {host.name: host.standing.words for host in result.hosts},
+            "consumers": {host.name: UNKNOWN if result.is_live_lost else host.standing.words for host in result.hosts},
         }

@@ -53,7 +53,8 @@ state:
   description:
     - The state of the host.
     - One of V(up_to_date), V(restart_due), V(process_out_of_date), V(out_of_date), V(missing), V(unreadable),
-      V(unreachable); null if all its files are of other accounts.
+      V(unreachable); V(unknown) if the key was, or may have been, replaced, and the new one could not be read; null if
+      all its files are of other accounts.
   returned: with O(phase=deploy), O(phase=deploy_later) and O(phase=result)
   type: str
   sample: up_to_date

@@ -115,6 +115,19 @@ def test_what_failed_or_went_away_is_in_it_with_the_command_that_finishes_it(fle
     assert (fleet.rotations, fleet.stale) == (1, [])
 
 
+def test_where_the_new_key_could_not_be_read_no_consumer_is_called_up_to_date(fleet: Fleet) -> None:
+    fleet.add_many(2)
+    fleet.sandbox.settings(fleet.email, tokens_die_with_rotation=True)
+    run = fleet.rotate()
+    assert (run.green, run.reason, run.outcome) == (False, "new_key_unreadable", "rotated"), run
+    assert run.states == dict.fromkeys(fleet.hosts, "unknown")
+    assert [task["state"] for task in run.own.values()] == ["unknown"] * 2
+    assert run.whole is not None and run.whole["live"] is None
+    found = report_of(fleet, run)
+    assert (found["new_key"], found["consumers"]["unfinished"]) == (None, 2)
+    assert [host["state"] for host in found["hosts"]] == ["unknown"] * 2
+
+
 @pytest.mark.full
 def test_a_rotation_that_was_refused_is_told_with_the_same_command(fleet: Fleet) -> None:
     fleet.add("web1")

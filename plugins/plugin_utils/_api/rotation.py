@@ -472,6 +472,6 @@ def _unknown(intent: Intent, cause: MulticartError) -> MulticartError:
     return MulticartError(
         cause.reason,
         f"{cause.what} Whether the key was replaced could not be learnt.",
-        f"Run again with retire={intent.retire.fingerprint}: that is the same intent and cannot rotate twice. "
-        "multicart_key_info tells the live fingerprint.",
+        f"Run again with retire={intent.retire.fingerprint}, which cannot rotate twice. multicart_key_info shows the "
+        "fingerprint of the live key.",
     )

@@ -39,7 +39,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host import 
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import HostSpec, spec_of
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Step
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.session import Session
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import File, Problem
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import UNKNOWN, File, Problem
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.store_link import StoreLink
 from ansible_collections.multicart.keys.plugins.plugin_utils._options import undefined_in, values_of_run
 from ansible_collections.multicart.keys.plugins.plugin_utils._stores.protocol import ControlNode
@@ -271,7 +271,8 @@ def shown(result: ActResult, host: HostResult, error: MulticartError | None, dif
 
     :param error: why the whole failed, where this host is to tell.
     """
-    told: dict[str, Any] = {"changed": host.changed, "state": host.standing.state.value, "msg": host.message}
+    state = UNKNOWN if result.is_live_lost else host.standing.state.value
+    told: dict[str, Any] = {"changed": host.changed, "state": state, "msg": host.message}
     if diff and host.changed and result.live is not None:
         new_key = result.check_mode and result.plan is not None and result.plan.step is Step.ROTATE
         told["diff"] = _diff(host.files, None if new_key else result.live.key)

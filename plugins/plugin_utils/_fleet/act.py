@@ -174,6 +174,12 @@ class ActResult:
     check_mode: bool = False
     since: datetime | None = None
 
+    @property
+    def is_live_lost(self) -> bool:
+        """Whether it is not known any more which key is live: it was, or may have been, replaced, and not read back."""
+        replaced = (Outcome.ROTATED, Outcome.ALREADY_ROTATED, Outcome.UNKNOWN)
+        return self.rotation is not None and self.rotation.live is None and self.rotation.outcome in replaced
+
 
 class Act:
     """One act over these hosts. Its methods do it all; a failure is in the result, if there is one, and not raised.
@@ -369,7 +375,7 @@ class Act:
             self._refuse_unready()
             rotation = self._result.rotation = self._api.rotate(live.key, frozenset(former))
             if rotation.live is None or rotation.live == live.key:
-                raise rotation.error or MulticartError(Reason.KEY_DID_NOT_CHANGE, "The key was not replaced.")
+                raise _not_replaced(rotation, live.key)
             new = replace(live, key=rotation.live, rotated_at=rotation.rotated_at, updated_at=rotation.updated_at)
             self._result.live = new
             turn.tell(new.key.fingerprint)
@@ -705,6 +711,18 @@ def _seen(key: str, seen: str, updated_at: list[str | None] | None = None, accep
     """Return what the records are to say of a retired key."""
     at = None if seen == UNSEEN else iso_now()
     return {"key": key, "seen": seen, "at": at, "accepted": accepted, "updated_at": updated_at}
+
+
+def _not_replaced(rotation: Result, retire: ApiKey) -> MulticartError:
+    """Return why there is no new key to deploy, and what to do, for those who run a playbook."""
+    error = rotation.error or MulticartError(Reason.KEY_DID_NOT_CHANGE, "The key was not replaced.")
+    if rotation.outcome is not Outcome.UNKNOWN:
+        return error
+    advice = (
+        f"Run the same command again, with -e multicart_rotate_retire={retire.fingerprint}: it cannot rotate twice. "
+        "multicart.keys.doctor shows which key is live."
+    )
+    return MulticartError(error.reason, error.what, advice)
 
 
 def _rotated(rotation: Result) -> str:

@@ -176,6 +176,10 @@ class State(str, enum.Enum):
         return self.value.replace("_", " ")
 
 
+UNKNOWN = "unknown"
+"""What is shown in place of a state where it is not known which key is live."""
+
+
 def in_words(state: str, why: str | None) -> str:
     """Return a state and its reason, without what that says of the state once more."""
     more = re.sub(rf"\Ait is {state}(?: \(([^)]*)\))?", r"\1", why or "").removeprefix("; ")

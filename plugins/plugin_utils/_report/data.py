@@ -20,7 +20,7 @@ from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.act import A
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import READERS
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import again, deploy
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Step, confirmed
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import State
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import UNKNOWN, State
 from ansible_collections.multicart.keys.plugins.plugin_utils._times import iso_time, parse_time, utc_now
 
 FORMAT = 1
@@ -34,9 +34,6 @@ RUN_EVENTS = ("change", "failure", "drift")
 
 NOT_NEEDED = "not_needed"
 """The outcome of a run that had nothing to rotate."""
-
-UNKNOWN = "unknown"
-"""The state of a consumer while it is not known which key is live."""
 
 HOST, STORE = "host", "store"
 """The kinds of consumers."""
@@ -345,8 +342,7 @@ def report_of(result: ActResult, account: str, versions: Versions, made_at: date
     outcome = rotation.outcome.value if rotation is not None else NOT_NEEDED
     rotated_at = parse_time(rotation.rotated_at) if rotation is not None else None
     new = _new_key(result)
-    known = new is not None or outcome != Outcome.UNKNOWN.value
-    lines = in_order([line_of(host, rotated_at, known) for host in result.hosts])
+    lines = in_order([line_of(host, rotated_at, not result.is_live_lost) for host in result.hosts])
     plan = result.plan
     finish = None
     if result.error is not None:

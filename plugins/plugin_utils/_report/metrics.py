@@ -17,8 +17,8 @@ from importlib import import_module
 from typing import Any
 
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import State
-from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import UNKNOWN, Report
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import UNKNOWN, State
+from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import Report
 
 SINCE = "multicart_key_since_timestamp_seconds"
 CONSUMERS = "multicart_consumers"

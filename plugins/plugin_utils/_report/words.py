@@ -16,12 +16,11 @@ from itertools import groupby
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Step
-from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import in_words
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import UNKNOWN, in_words
 from ansible_collections.multicart.keys.plugins.plugin_utils._report.data import (
     HOST,
     NOT_NEEDED,
     STORE,
-    UNKNOWN,
     Group,
     Line,
     Report,

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.operations import Live
+from ansible_collections.multicart.keys.plugins.plugin_utils._api.rotation import Outcome, Result
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.actions import refuse_facts
 from ansible_collections.multicart.keys.plugins.plugin_utils._controller.consumers import (
     SKIPPED,
@@ -51,6 +52,12 @@ def test_a_host_fails_for_its_own_reason_or_with_the_whole(
     told = shown(DONE, host, error)
     assert (bool(told.get("failed")), told.get("reason"), told["msg"]) == (failed, reason, message)
     assert (told["changed"], told["state"]) == (False, host.standing.state.value)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ROTATED, Outcome.ALREADY_ROTATED, Outcome.UNKNOWN, Outcome.UNCHANGED])
+def test_a_host_has_no_state_where_it_is_not_known_which_key_is_live(outcome: Outcome) -> None:
+    lost = replace(DONE, rotation=Result(outcome, None, OLD))
+    assert shown(lost, GOOD, ERROR)["state"] == ("up_to_date" if outcome is Outcome.UNCHANGED else "unknown")
 
 
 FILES = (

@@ -146,8 +146,9 @@ def test_a_run_that_failed_as_a_whole_is_run_again_and_names_the_key_to_retire(r
     assert report.finish == (again if run is CAUGHT_UP else retire)
 
 
-def test_while_the_live_key_is_not_known_no_consumer_is_called_up_to_date() -> None:
-    report = told_of({"web": host(1), "db": host(standing=OUT_OF_DATE)}, LOST)
+@pytest.mark.parametrize("run", [LOST, UNREAD])
+def test_while_the_live_key_is_not_known_no_consumer_is_called_up_to_date(run: ActResult) -> None:
+    report = told_of({"web": host(1), "db": host(standing=OUT_OF_DATE)}, run)
     assert [(line.state, line.why, line.done) for line in report.lines] == [("unknown", None, False)] * 2
 
 

@@ -38,6 +38,7 @@ FAILED = MulticartError(Reason.NOT_READY, "It failed.")
 STILL_VALID = MulticartError(Reason.OLD_KEY_STILL_VALID, "It is valid.")
 VALID = replace(DONE, rotation=replace(ROTATED, verified=False, old_key_rejected=False), error=STILL_VALID)
 UNVERIFIED = replace(DONE, rotation=replace(ROTATED, verified=None))
+UNREAD = ActResult(ROTATE, Live(OLD), Result(Outcome.ROTATED, None, OLD, old_key_rejected=True), FAILED)
 LOST = ActResult(ROTATE, Live(OLD), Result(Outcome.UNKNOWN, None, OLD), FAILED)
 REFUSED = ActResult(ROTATE, Live(OLD), Result(Outcome.UNCHANGED, OLD, OLD), FAILED)
 NOT_READY = ActResult(ROTATE, Live(OLD), None, FAILED)
@@ -297,6 +298,11 @@ def process(pid: int, blamed: bool) -> Process:
             {},
             LOST,
             ["Consumers up to date not known nor which key is live", "Old key not known not verified by this run"],
+        ),
+        (
+            {},
+            UNREAD,
+            ["Key rotated. 1 of 1 consumer is not done.", "Consumers up to date not known nor which key is live"],
         ),
         (
             {},

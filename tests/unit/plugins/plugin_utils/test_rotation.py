@@ -186,8 +186,8 @@ def test_a_run_that_cannot_read_any_more_says_what_an_earlier_call_has_left() ->
         "Reading failed: the session token is refused. Whether the key was replaced could not be learnt."
     )
     assert result.error.advice == (
-        f"Run again with retire={key(0).fingerprint}: that is the same intent and cannot rotate twice. "
-        "multicart_key_info tells the live fingerprint."
+        f"Run again with retire={key(0).fingerprint}, which cannot rotate twice. multicart_key_info shows the "
+        "fingerprint of the live key."
     )
 
 
