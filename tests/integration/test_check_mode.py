@@ -71,7 +71,7 @@ def test_deploy_and_audit(fleet: Fleet) -> None:
     assert check.green, check
     assert fleet.snapshot() == before
     audit = fleet.audit("--check")
-    assert (audit.reason, audit.consumers["behind"]) == ("not_up_to_date", "out of date"), audit
+    assert (audit.reason, audit.states["behind"]) == ("not_up_to_date", "out of date"), audit
     real = fleet.deploy()
     assert real.green, real
     assert check.changed == real.changed, f"{check}{real}"

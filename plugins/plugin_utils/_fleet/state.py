@@ -105,6 +105,15 @@ class File:
     record: Record | None = None
     notes: tuple[str, ...] = ()
 
+    def what_is_wrong(self, live: str) -> str | None:
+        """Return why it is not up to date; None: it holds the live key."""
+        others = sorted({*self.holds} - {live})
+        if others:
+            return f"the key {', '.join(others)} in {self.path}"
+        if self.unknown:
+            return f"{self.path} was changed by hand"
+        return None if self.holds else f"{self.path} holds no key"
+
     @property
     def own_record(self) -> Record | None:
         """Its record, unless that is another account's."""
@@ -254,8 +263,8 @@ class Consumer:
         state = self._state(live)
         if state is State.PROCESS_OUT_OF_DATE and self.inspection is not None and why is None:
             why = ", ".join(f"{process.words} holds the retired key {process.key}" for process in self.inspection.stale)
-        if state is State.MISSING and why is None:
-            why = ", ".join(f"{file.path} holds no key" for file in self.files if not file.holds) or None
+        if state in (State.OUT_OF_DATE, State.MISSING) and why is None:
+            why = ", ".join(filter(None, [file.what_is_wrong(live) for file in self.files])) or None
         return Standing(state, why)
 
     def _state(self, live: str) -> State:

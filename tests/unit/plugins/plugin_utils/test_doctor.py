@@ -128,12 +128,12 @@ def test_every_credential_and_every_consumer_is_told_of() -> None:
         "session_token: credentials_rejected: It was refused.",
         "email and password: works, account 7.",
     ]
-    assert found.consumers == {"web1": "up to date", "web2": "out of date"}
+    assert found.consumers == {"web1": "up to date", "web2": f"out of date: the key {OLD} in /a"}
     assert found.live == LIVE
     assert found.lines[2:] == [
         f"The live key is {LIVE.masked} {LIVE.fingerprint}.",
         "web1: up to date",
-        "web2: out of date",
+        f"web2: out of date: the key {OLD} in /a",
     ]
 
 

@@ -110,7 +110,11 @@ def test_every_problem_of_a_consumer_is_told_and_its_failure_first() -> None:
     ("found", "words"),
     [
         (consumer(GOOD), "up to date"),
-        (consumer(STALE), "out of date"),
+        (consumer(STALE), f"out of date: the key {OLD} in /etc/app/env"),
+        (
+            consumer(GOOD, File("/b", unknown=True), MISSING),
+            f"out of date: /b was changed by hand, {MISSING.path} holds no key",
+        ),
         (consumer(DUE), "restart due"),
         (consumer(File("/b", problem=FULL), GOOD), "unreadable: the file system is full"),
         (consumer(GOOD, lacking=[Problem("not_ready", "a."), Problem("not_ready", "b")]), "up to date: a, b"),
