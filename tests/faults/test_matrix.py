@@ -44,6 +44,7 @@ CHECK_CREDENTIALS = "Check what was given"
 FIX_URL = "Set api_url to the address"
 LOOK_AT_DASHBOARD = "dashboard"
 SAME_INTENT = "Run again with retire="
+SAME_COMMAND = "Run the same command again, with -e multicart_rotate_retire="
 RUN_AGAIN = "Run again with working credentials"
 
 Fault = dict[str, Any]
@@ -581,7 +582,7 @@ PLAYED = {
     "token-dies-with-a-login-at-hand": green(settings=_MORTAL, has="both"),
     # Takes settle_timeout, thirty seconds.
     "lost-before-commit-for-ever": Played(
-        "unknown", "unreachable", SAME_INTENT, 0, (rotate("answer_lost_before_commit", FOR_EVER),)
+        "unknown", "unreachable", SAME_COMMAND, 0, (rotate("answer_lost_before_commit", FOR_EVER),)
     ),
     "token-dies": Played("rotated", "new_key_unreadable", RUN_AGAIN, 1, settings=_MORTAL),
     "http-403": Played("unchanged", "credentials_rejected", "rejected the API key", 0, (rotate("http_403"),)),
