@@ -102,13 +102,25 @@ def test_slices_of_a_rotation_are_refused_when_the_number_of_consumers_is_known(
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("at_once", [True, False], ids=["at-once", "one-after-another"])
-def test_slices_of_a_rotation_that_name_the_key_are_one_rotation(fleet: Fleet, awx: Awx, at_once: bool) -> None:
-    """Between the first slice and the last, the others hold a revoked key: each job covers its own consumers alone."""
+def test_slices_of_a_rotation_that_name_the_key_are_one_rotation(fleet: Fleet, awx: Awx) -> None:
+    """All of them begin while that key is live."""
     answers = confirmed(fleet)
-    jobs = awx.sliced("rotate.yml", SLICES, answers, at_once=at_once)
-    check(fleet, jobs, 1)
+    check(fleet, awx.sliced("rotate.yml", SLICES, answers), 1)
     check(fleet, awx.sliced("rotate.yml", SLICES, answers, launch_type="relaunch"), 1)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("recorded", "reason"), [(False, "other_account"), (True, "rejection_unseen")])
+def test_slices_of_a_rotation_one_after_another_rotate_once_and_are_red(
+    fleet: Fleet, awx: Awx, recorded: bool, reason: str
+) -> None:
+    """T13: of what a later slice finds, no record says whose it was; where one does, nobody has seen its rejection."""
+    if recorded:
+        check(fleet, awx.sliced("deploy.yml", SLICES), 0)
+    jobs = awx.sliced("rotate.yml", SLICES, confirmed(fleet), at_once=False)
+    assert [(job.green, job.reason) for job in jobs] == [(True, None), (False, reason), (False, reason)]
+    assert (fleet.rotations, len(fleet.stale)) == (1, 0 if recorded else SLICES - 1)
+    check(fleet, awx.sliced("deploy.yml", SLICES), 1)
 
 
 @pytest.mark.full
