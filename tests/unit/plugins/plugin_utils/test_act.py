@@ -557,7 +557,7 @@ def test_without_a_new_key_no_host_is_given_one(fleet: Fleet, rotation: Result, 
     result = fleet.rotate()
     assert (reason(result), fleet.holds) == (expected, ["old"] * 3)
     assert result.error is not None and result.error.what in ("The API refused.", "The key was not replaced.")
-    named = f"-e multicart_rotate_retire={OLD.fingerprint}: it cannot rotate twice."
+    named = f"-e multicart_rotate_retire={OLD.fingerprint}: it cannot rotate twice. multicart.keys.doctor shows "
     assert (named in result.error.advice) is (rotation.outcome is Outcome.UNKNOWN)
     assert result.rotation is rotation
     assert fleet.api.calls == ["read", "rotate"]
