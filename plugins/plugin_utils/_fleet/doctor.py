@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ansible_collections.multicart.keys.plugins.module_utils._api_key import ApiKey
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Trial
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import MulticartError, Reason
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import READERS
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.next_command import deploy, rotate
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import (
     AccountState,
@@ -107,8 +108,9 @@ def _advice(
     if {State.UNREACHABLE, State.UNREADABLE} & states:
         return f"Fix the consumers that cannot be inspected, then: {deploy()}"
     if behind:
-        stuck = ", ".join(each.name for each in behind if each.problems)
-        if all(each.problems for each in behind):
+        hindered = [each.name for each in behind if _is_hindered(each)]
+        stuck = ", ".join(hindered)
+        if len(hindered) == len(behind):
             return f"Fix what is named of {stuck}, then deploy the live key; this does not rotate: {deploy()}"
         until = f", and fails for {stuck} until what is named there is fixed" if stuck else ""
         return f"Deploy the live key to every consumer; this does not rotate{until}: {deploy()}"
@@ -121,6 +123,16 @@ def _advice(
             "or email and password."
         )
     return fine if refused else f"{fine}{f' But {waits}.' if waits else ''} To rotate: {rotate()}"
+
+
+def _is_hindered(consumer: Consumer) -> bool:
+    """Tell whether a deployment fails there before it has changed anything.
+
+    What is to read a first key may be installed after it, so that it may still be lacking.
+    """
+    gets_first_key = bool(consumer.files) and not consumer.holds_key and consumer.files[0].path != READERS.path
+    wrong = consumer.failure is not None or any(file.problem for file in consumer.files)
+    return wrong or (bool(consumer.problems) and not gets_first_key)
 
 
 def _refused(fleet: Sequence[Consumer], live: ApiKey, wanted: Wanted, refusals: Refusals) -> str | None:

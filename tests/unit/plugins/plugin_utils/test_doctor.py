@@ -11,6 +11,7 @@ from ansible_collections.multicart.keys.plugins.module_utils._api_key import Api
 from ansible_collections.multicart.keys.plugins.plugin_utils._api.account import Trial
 from ansible_collections.multicart.keys.plugins.plugin_utils._errors import ADVICE, MulticartError, Reason
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.doctor import diagnose
+from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.host_vars import READERS
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.plan import Refusals, Wanted
 from ansible_collections.multicart.keys.plugins.plugin_utils._fleet.state import (
     Consumer,
@@ -63,11 +64,14 @@ BROKEN = consumer("web6", problem=Problem("not_regular", "path /a is a directory
 
 STUCK = consumer("web0", OLD, problem=Problem("other_account", "path /a holds the key of another account"))
 
+LACKING = (Problem("not_ready", "its service shop is not-found"),)
+# It gets its first key, which what it lacks may be installed after; but what reads a store is to be restarted.
+NEW = Consumer("web10", Inspection((File("/a"),), lacking=LACKING))
+READS = Consumer("web11", Inspection((File(READERS.path),), lacking=LACKING))
+
 UNREADY = Consumer(
     "web8",
-    Inspection(
-        (File("/a", holds=(LIVE.fingerprint,)),), lacking=(Problem("not_ready", "its service shop is not-found"),)
-    ),
+    Inspection((File("/a", holds=(LIVE.fingerprint,)),), lacking=LACKING),
 )
 UNCOVERED = Consumer(
     "web9",
@@ -98,6 +102,12 @@ UNCOVERED = Consumer(
             [TOKEN],
             [STALE, STUCK],
             f"this does not rotate, and fails for web0 until what is named there is fixed: {DEPLOY}",
+        ),
+        ([TOKEN], [GOOD, NEW], f"Deploy the live key to every consumer{ALONE}"),
+        (
+            [TOKEN],
+            [NEW, READS],
+            f"this does not rotate, and fails for web11 until what is named there is fixed: {DEPLOY}",
         ),
         ([TOKEN], [*PENDING, GOOD], FINISH),
         ([TOKEN], [*PENDING, STALE, GONE], FINISH),
