@@ -111,7 +111,8 @@ class File:
         if others:
             return f"the key {', '.join(others)} in {self.path}"
         if self.unknown:
-            return f"{self.path} was changed by hand"
+            known = self.record is not None and self.record.held is not None
+            return f"{self.path} was {'changed by hand' if known else 'not written by this collection'}"
         return None if self.holds else f"{self.path} holds no key"
 
     @property

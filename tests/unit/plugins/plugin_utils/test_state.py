@@ -112,8 +112,12 @@ def test_every_problem_of_a_consumer_is_told_and_its_failure_first() -> None:
         (consumer(GOOD), "up to date"),
         (consumer(STALE), f"out of date: the key {OLD} in /etc/app/env"),
         (
-            consumer(GOOD, File("/b", unknown=True), MISSING),
+            consumer(GOOD, File("/b", unknown=True, record=Record(held=OLD)), MISSING),
             f"out of date: /b was changed by hand, {MISSING.path} holds no key",
+        ),
+        *(
+            (consumer(File("/b", unknown=True, record=record)), "out of date: /b was not written by this collection")
+            for record in (None, Record(open=True, retire=OLD))
         ),
         (consumer(DUE), "restart due"),
         (consumer(File("/b", problem=FULL), GOOD), "unreadable: the file system is full"),
