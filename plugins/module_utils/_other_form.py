@@ -26,6 +26,7 @@ KnownKey = namedtuple("KnownKey", "prefix length fingerprint")
 _WAYS_OUT = (
     "use a template of the whole file, name another variable, or set format to key if the file is nothing but the key"
 )
+_SAYS_WHERE = "the value says where the key is kept, or is encrypted"
 _KEPT_ELSEWHERE = "list that place instead of this file, or remove the value if the key itself is to stand here"
 _NAMED = "the name of the variable stands here, in a form that is not changed"
 _COLON = rb"(?m)^(?:\xef\xbb\xbf)?[ \t]*(?:export[ \t]+)?%s[ \t]*:"
@@ -141,7 +142,7 @@ def _refuse_lost(item, known):
     if any(_places(value, known)):
         raise OtherForm(item.line, "the value is more than a key, and would not be kept")
     if _ELSEWHERE.match(value):
-        raise OtherForm(item.line, "the value says where the key is kept, or is encrypted", _KEPT_ELSEWHERE)
+        raise OtherForm(item.line, _SAYS_WHERE, _KEPT_ELSEWHERE)
 
 
 def _refuse_left(rest, keys, name):
@@ -177,7 +178,9 @@ def key_alone(data):
             return ApiKey(text.decode("ascii"))
     except (NotAKey, UnicodeDecodeError):
         pass
-    if assigned or _ELSEWHERE.match(text) or re.search(rb"[\s:\"'{}<>\0]", text):
+    if not assigned and _ELSEWHERE.match(text) and not re.search(rb"\s", text):
+        raise OtherForm(1, _SAYS_WHERE, _KEPT_ELSEWHERE)
+    if assigned or re.search(rb"[\s:\"'{}<>\0]", text):
         more = next((number for number, line in enumerate(data.split(b"\n"), 1) if line.strip()), 1)
         raise OtherForm(more, "the file is more than a key and one line break, although its format is key")
     return None

@@ -17,10 +17,11 @@ description:
     C(node --env-file) read it. The change is made only if each of them that could read the variable
     reads the new key afterwards, and every other variable as before. Otherwise the module fails with the reason
     V(ambiguous), names the line and changes nothing.
-  - The module also fails, with the reason V(other_form), if the key stands anywhere else in the file, or if the file
-    has no line to change and is not an environment file (a systemd drop-in, YAML, JSON and so on). Such a file needs a
-    template, see R(the formats of files,ansible_collections.multicart.keys.docsite.files). What looks like a former
-    key elsewhere in the file is left alone, with a warning.
+  - The module also fails, with the reason V(other_form), if the key stands anywhere else in the file, if the value is
+    more than a key, names another place or is encrypted, or if the file has no line to change and is not an
+    environment file (a systemd drop-in, YAML, JSON and so on). See R(the formats of
+    files,ansible_collections.multicart.keys.docsite.files). What looks like a former key elsewhere in the file is left
+    alone, with a warning.
   - The file is replaced atomically. There is no backup, because it would contain the old key.
   - Enables pipelining unless you set it yourself, so that no module file with the key is written on the host. The
     become method C(su) and C(ANSIBLE_KEEP_REMOTE_FILES) make pipelining impossible.

@@ -91,7 +91,7 @@ retired:
   type: str
   sample: 9f86d081884c7d65
 consumers:
-  description: The state of each consumer, by host name.
+  description: The state of each consumer, and why, by host name.
   returned: success
   type: dict
   sample:

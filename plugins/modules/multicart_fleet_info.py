@@ -66,7 +66,7 @@ live:
   type: str
   sample: 5e884898da280471
 consumers:
-  description: The state of each consumer, by host name.
+  description: The state of each consumer, and why, by host name.
   returned: with O(phase=audit) and O(phase=diagnose)
   type: dict
   sample:

@@ -334,8 +334,8 @@ def test_a_value_that_names_another_place_or_is_encrypted_is_refused(value: str)
     assert error.line == 2 and "remove the value if the key itself is to stand here" in str(error)
     other_form.refuse(f'A="{value}"\n{NAME}={KEY}\n'.encode(), NAME, [known_key(LIVE)])
     assert other_form.without_key(f'A=1\n{NAME}="{value}"\n'.encode(), NAME) == b"A=1\n"
-    with pytest.raises(OtherForm):
-        other_form.key_alone(value.encode())
+    with pytest.raises(OtherForm, match=r"^line 1: the value says where the key is kept, or is encrypted; list that"):
+        other_form.key_alone(f"{value}\n".encode())
 
 
 @pytest.mark.parametrize("value", ["changeme", "your-key", "<key>", "your key", "%KEY%", "@KEY@", "__KEY__", "xx.yy"])
