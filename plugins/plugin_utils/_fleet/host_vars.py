@@ -131,10 +131,8 @@ def may_have_stores(variables: Mapping[str, Any], template: Callable[[Any], Any]
 
     Of an entry nothing but its account is templated: the rest may be lookups that are its own affair.
     """
-    entries = variables.get(STORES)
     try:
-        if isinstance(entries, str):  # the whole list is looked up, perhaps by the name of the host
-            entries = template(entries)
+        entries = _store_entries(variables, template)
         if not isinstance(entries, (list, tuple)):
             return bool(entries)
         own = _own_account_of(variables, template)
@@ -143,13 +141,20 @@ def may_have_stores(variables: Mapping[str, Any], template: Callable[[Any], Any]
         return True
 
 
+def _store_entries(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> Any:
+    """Return the list of stores, but not its entries, templated: it may be looked up by the name of the host."""
+    entries = variables.get(STORES)
+    return template(entries) if isinstance(entries, str) else entries
+
+
 def is_of_others(variables: Mapping[str, Any], template: Callable[[Any], Any]) -> bool:
     """Tell whether all that a host has is of other accounts; what cannot be read may be of this one."""
     try:
         account = account_of(variables, template)
         files, others = _files_of(variables, template)
-        other = bool(others or variables.get(STORES)) or _own_account_of(variables, template) != account
-    except MulticartError:
+        stores = _store_entries(variables, template)
+        other = bool(others or stores) or _own_account_of(variables, template) != account
+    except Exception:  # pylint: disable=broad-except
         return False
     return other and not files and not may_have_stores(variables, template, account)
 

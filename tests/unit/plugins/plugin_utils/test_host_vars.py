@@ -553,13 +553,18 @@ def test_whether_a_host_that_does_not_speak_for_itself_may_have_a_store(stores: 
         ({"multicart_deploy_stores": [{"type": "command"}]}, False),
         ({"multicart_deploy_services": ["shop"], "multicart_deploy_account": "shop"}, True),
         ({"multicart_deploy_services": ["shop"]}, False),
+        ({"multicart_deploy_services": ["shop"], "multicart_deploy_stores": "{{ [] }}"}, False),
+        ({"multicart_deploy_stores": "{{ broken"}, False),
         # Its own task says what is wrong with it.
         ({}, False),
         ({"multicart_deploy_files": [{"path": "/a", "account": "shop"}, {"path": "b"}]}, False),
     ],
 )
 def test_whether_all_that_a_host_has_is_of_other_accounts(variables: dict[str, Any], of_others: bool) -> None:
-    assert is_of_others(variables, lambda raw: raw) is of_others
+    def template(raw: Any) -> Any:
+        return _broken(raw) if raw == "{{ broken" else [] if raw == "{{ [] }}" else raw
+
+    assert is_of_others(variables, template) is of_others
     assert is_of_others({**variables, "multicart_account": "{{ broken"}, _broken) is False
 
 
