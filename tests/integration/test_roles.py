@@ -46,6 +46,13 @@ def test_one_role_rotates_once_and_deploys_and_the_other_finds_nothing_left_to_d
     )
 
 
+def test_a_loop_over_the_role_rotates_once(fleet: Fleet) -> None:
+    fleet.add_many(2)
+    run = fleet.play("- include_role: {name: multicart.keys.multicart_rotate}\n  loop: [1, 2]", *CONFIRMED)
+    assert run.green, run
+    assert (fleet.rotations, fleet.stale) == (1, []), run
+
+
 def test_a_limit_that_leaves_hosts_of_the_play_out_is_refused_before_anything_is_changed(fleet: Fleet) -> None:
     fleet.add_many(2)
     run = play(fleet, BOTH, *CONFIRMED, "--limit", "web1")
