@@ -108,11 +108,11 @@ def _advice(
     if {State.UNREACHABLE, State.UNREADABLE} & states:
         return f"Fix the consumers that cannot be inspected, then: {deploy()}"
     if behind:
-        hindered = [each.name for each in behind if _is_hindered(each)]
-        stuck = ", ".join(hindered)
-        if len(hindered) == len(behind):
-            return f"Fix what is named of {stuck}, then deploy the live key; this does not rotate: {deploy()}"
-        until = f", and fails for {stuck} until what is named there is fixed" if stuck else ""
+        wrong = [each for each in behind if each.problems]
+        names, fails = ", ".join(each.name for each in wrong), all(map(_is_hindered, wrong))
+        if fails and len(wrong) == len(behind):
+            return f"Fix what is named of {names}, then deploy the live key; this does not rotate: {deploy()}"
+        until = f", and {'fails' if fails else 'may fail'} for {names} until what is named there is fixed" * bool(wrong)
         return f"Deploy the live key to every consumer; this does not rotate{until}: {deploy()}"
     if State.PROCESS_OUT_OF_DATE in states:
         return f"Restart the processes that are named, in the right way, then: {deploy()}"
@@ -126,13 +126,12 @@ def _advice(
 
 
 def _is_hindered(consumer: Consumer) -> bool:
-    """Tell whether a deployment fails there before it has changed anything.
+    """Tell whether what is wrong with a consumer makes a deployment fail there for certain.
 
-    What is to read a first key may be installed after it, so that it may still be lacking.
+    What is to read a first key may be installed after it: of that, a unit of systemd may be lacking.
     """
-    gets_first_key = bool(consumer.files) and not consumer.holds_key and consumer.files[0].path != READERS.path
-    wrong = consumer.failure is not None or any(file.problem for file in consumer.files)
-    return wrong or (bool(consumer.problems) and not gets_first_key)
+    is_first = not consumer.holds_key and READERS.path not in [file.path for file in consumer.files]
+    return not is_first or consumer.failure is not None or any(file.problem for file in consumer.files)
 
 
 def _refused(fleet: Sequence[Consumer], live: ApiKey, wanted: Wanted, refusals: Refusals) -> str | None:

@@ -103,12 +103,12 @@ UNCOVERED = Consumer(
             [STALE, STUCK],
             f"this does not rotate, and fails for web0 until what is named there is fixed: {DEPLOY}",
         ),
-        ([TOKEN], [GOOD, NEW], f"Deploy the live key to every consumer{ALONE}"),
-        (
-            [TOKEN],
-            [NEW, READS],
-            f"this does not rotate, and fails for web11 until what is named there is fixed: {DEPLOY}",
+        *(
+            ([TOKEN], [*others, NEW], f"rotate, and may fail for web10 until what is named there is fixed: {DEPLOY}")
+            for others in ([], [GOOD], [STALE], [MISSING])
         ),
+        ([TOKEN], [READS, NEW], "this does not rotate, and may fail for web11, web10 until"),
+        ([TOKEN], [READS, GOOD], f"Fix what is named of web11, then deploy the live key{ALONE}"),
         ([TOKEN], [*PENDING, GOOD], FINISH),
         ([TOKEN], [*PENDING, STALE, GONE], FINISH),
         ([TOKEN], [GOOD, UNREADY], f"{REFUSED}1 of 2 consumers are not ready: web8: its service shop is not-found."),
