@@ -45,6 +45,7 @@ class ActionModule(FleetAction):
         self._monitoring = None if self._phase == "diagnose" else Monitoring(options, self.warn)
         phases: dict[str, Callable[[], dict[str, Any]]] = {
             "validate": self._validate,
+            "validate_deployment": self._validate_deployment,
             "rotate": self._rotate,
             "audit": self._audit,
             "diagnose": self._diagnose,
@@ -65,14 +66,22 @@ class ActionModule(FleetAction):
         """Find out what only a play on all hosts can: whether the plays that follow have any host at all."""
         consumers = self.consumers()
         self._refuse_other_hosts()
-        here = [name for name in consumers if name in self.play_hosts]
+        here = self._taking_part()
         if not consumers:
             raise MulticartError(Reason.NO_CONSUMERS, f"No host matches {self.hosts_pattern}.")
         if not here:
             raise MulticartError(Reason.LEFT_OUT, f"All consumers are left out of this run: {', '.join(consumers)}.")
-        if all(map(self._is_of_others, here)):
-            raise MulticartError(Reason.NO_CONSUMERS, "No consumer that takes part has a file of this account.")
         return {"msg": [f"{len(here)} of {len(consumers)} consumers take part."]}
+
+    def _validate_deployment(self) -> dict[str, Any]:
+        """Find out besides what no host alone can: whether any of them has a file of this account."""
+        result = self._validate()
+        if all(map(self._is_of_others, self._taking_part())):
+            raise MulticartError(Reason.NO_CONSUMERS, "No consumer that takes part has a file of this account.")
+        return result
+
+    def _taking_part(self) -> list[str]:
+        return [name for name in self.consumers() if name in self.play_hosts]
 
     def _is_of_others(self, name: str) -> bool:
         own = internals.without_facts(internals.variables_of(self, self.variables, name))

@@ -27,11 +27,13 @@ options:
   phase:
     description:
       - V(validate) checks that there are consumers, and that some of them take part in this run.
+      - V(validate_deployment) also checks that one of these has a file of this account, which an audit and a rotation
+        find out themselves, and report.
       - V(audit) inspects every host.
       - V(diagnose) inspects every host, tries every credential, and names the next safe command.
     type: str
     required: true
-    choices: [validate, audit, diagnose]
+    choices: [validate, validate_deployment, audit, diagnose]
 """
 
 EXAMPLES = r"""

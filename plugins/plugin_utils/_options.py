@@ -123,7 +123,7 @@ FLEET: tuple[Option, ...] = (
     Option("uncovered", Kind.TEXT, "refuse", role_variable="multicart_rotate_uncovered", choices=("refuse", "warn")),
     Option("allowed_hours", Kind.TEXT, role_variable="multicart_rotate_allowed_hours"),
 )
-FLEET_INFO_PHASES = ("validate", "audit", "diagnose")
+FLEET_INFO_PHASES = ("validate", "validate_deployment", "audit", "diagnose")
 """Those of the module that only reads; its other options are those of `FLEET`."""
 
 HOST: tuple[Option, ...] = (

@@ -227,8 +227,10 @@ def test_the_files_of_another_account_are_left_alone(
 @pytest.mark.parametrize("playbook", ["deploy", "audit", "rotate"])
 def test_an_account_that_no_consumer_has_a_file_of_is_refused(fleet: Fleet, playbook: str) -> None:
     fleet.add("web1")
-    before = fleet.snapshot()
-    run = getattr(fleet, playbook)("-e", "multicart_account=shopp")
+    before, told = fleet.snapshot(), fleet.folder / "told"
+    hooks = {"multicart_report_hooks": [{"command": ["touch", str(told)], "events": ["failure"]}]}
+    run = getattr(fleet, playbook)("-e", "multicart_account=shopp", "-e", json.dumps(hooks))
     assert (run.green, run.reason) == (False, "no_consumers"), run
     assert "multicart_account=LABEL" in run.output
     assert (fleet.rotations, fleet.snapshot()) == (0, before)
+    assert told.exists() is (playbook != "deploy"), "a run that a schedule starts was refused untold"
