@@ -161,7 +161,9 @@ def _with_field(text: str, field: str, value: str) -> str:
 
 
 def _after_space(text: str, place: int) -> int:
-    return len(text) - len(text[place:].lstrip(" \t\n\r"))
+    while text[place : place + 1] in (" ", "\t", "\n", "\r"):
+        place += 1
+    return place
 
 
 opened = Secret
