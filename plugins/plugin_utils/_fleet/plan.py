@@ -144,7 +144,7 @@ def _choose(fleet: Sequence[Consumer], account: AccountState, wanted: Wanted, no
             Step.CATCH_UP, "a rotation was not finished, and there is no second consumer that confirms it", alone, True
         )
     if not any(consumer.holds_key for consumer in fleet):
-        return Plan(Step.CATCH_UP, "no consumer holds a key")
+        return Plan(Step.CATCH_UP, "no consumer is known to hold a key")
     if wanted.max_age is not None:
         age = age_of_key(fleet, account, now)
         if age is None and not wanted.rotate_unknown_age:

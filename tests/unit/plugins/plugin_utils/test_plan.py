@@ -241,7 +241,7 @@ WHY: list[tuple[list[File], dict[str, Any], str]] = [
     ([GOOD], {"force": True}, "it was forced"),
     ([GOOD, STALE, DUE], {}, "not up to date: web2, web3"),
     ([PENDING], {}, "a rotation was not finished, and there is no second consumer that confirms it"),
-    ([MISSING], {}, "no consumer holds a key"),
+    ([MISSING], {}, "no consumer is known to hold a key"),
     (
         [GOOD],
         {"max_age": DAY},
