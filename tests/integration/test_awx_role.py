@@ -381,7 +381,7 @@ def test_a_repository_without_the_playbooks_is_told(fleet: Fleet, awx: Awx) -> N
     awx.store.repositories[REPOSITORY] = PROJECT / "collections"
     done = keep(fleet, awx)
     assert not done.green
-    assert "has no audit.yml, doctor.yml, deploy.yml, rotate.yml" in done.message, done
+    assert "has no audit.yml, deploy.yml, doctor.yml, rotate.yml" in done.message, done
     assert {request.path for request in awx.writes} == {"projects"}
 
 
