@@ -164,7 +164,7 @@ class ControllerAction(ActionBase):
         return failure(error)
 
     def say(self, line: str) -> None:
-        """Show a line, at any verbosity and as it is: a result would be shown as data."""
+        """Show a line, at any verbosity and as it is: a result would be shown as data, and JSON must not have it."""
         _display.display(f"  {line}", stderr=internals.prints_data())
 
 

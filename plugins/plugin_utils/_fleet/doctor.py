@@ -109,10 +109,12 @@ def _advice(
         return f"Fix the consumers that cannot be inspected, then: {deploy()}"
     if behind:
         wrong = [each for each in behind if each.problems]
-        names, fails = ", ".join(each.name for each in wrong), all(map(_is_hindered, wrong))
+        names = ", ".join(each.name for each in wrong)
+        fails = all(map(_is_hindered, wrong))
         if fails and len(wrong) == len(behind):
             return f"Fix what is named of {names}, then deploy the live key; this does not rotate: {deploy()}"
-        until = f", and {'fails' if fails else 'may fail'} for {names} until what is named there is fixed" * bool(wrong)
+        how = "fails" if fails else "may fail"
+        until = f", and {how} for {names} until what is named there is fixed" if wrong else ""
         return f"Deploy the live key to every consumer; this does not rotate{until}: {deploy()}"
     if State.PROCESS_OUT_OF_DATE in states:
         return f"Restart the processes that are named, in the right way, then: {deploy()}"
